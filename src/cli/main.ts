@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+/**
+ * `breakwater`: the one executable. Each command lives in its own file and registers itself; nothing heavy is imported
+ * before the command that needs it runs, so that `breakwater --help` answers at once.
+ *
+ * Exit codes: 0 done · 1 the answer is "no" or the operation failed · 2 the command line or configuration is wrong.
+ */
+import { Command, CommanderError } from 'commander';
+import { BreakwaterError } from '../base/errors.ts';
+import { EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
+import { register as registerServe } from './serve.ts';
+import { packageVersion } from './version.ts';
+
+const REGISTRARS: readonly ((program: Command) => void)[] = [registerServe];
+
+const EXAMPLES = `
+Examples:
+  breakwater serve                                   start a node on 127.0.0.1:7379 (RESP) and :8379 (HTTP)
+  breakwater set user:42 '{"name":"Ada"}' --ttl 5m   store a value for five minutes
+  breakwater get user:42                             read it back
+  breakwater invalidate --tag org:7                  everything tagged org:7 is gone, in O(1)
+  breakwater stats                                   what the node is doing
+  breakwater demo                                    a real Postgres with and without the cache
+  breakwater bench wire                              this node beside redis-server and memcached
+
+Exit codes: 0 done, 1 the key is absent or the operation failed, 2 the command line or configuration is wrong.`;
+
+/** The whole command tree. Every error of commander's is thrown as a {@link BreakwaterError} or {@link CommanderError}. */
+export function createProgram(): Command {
+  const program = new Command('breakwater')
+    .description('A distributed cache that never answers with what was invalidated. Speaks RESP and HTTP.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .addHelpText('after', EXAMPLES)
+    .showHelpAfterError(false);
+  for (const register of REGISTRARS) register(program);
+  harden(program);
+  return program;
+}
+
+/** Commander prints and exits by itself; we want one line in our own form and one place that decides the exit code. */
+function harden(command: Command): void {
+  command.exitOverride().configureOutput({ writeErr: () => {} });
+  for (const child of command.commands) harden(child);
+}
+
+function usageError(error: CommanderError): BreakwaterError {
+  return new BreakwaterError(
+    'USAGE_INVALID',
+    `${oneLine(error.message.replace(/^error: /, ''))}; see breakwater --help`,
+  );
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    const program = createProgram();
+    if (argv.length <= 2) {
+      process.stdout.write(program.helpInformation());
+      process.stdout.write(`${EXAMPLES}\n`);
+      return EXIT_USAGE;
+    }
+    await program.parseAsync([...argv]);
+    return process.exitCode === undefined ? EXIT_OK : Number(process.exitCode);
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT_OK;
+      sayError(failureLine(usageError(error)));
+      return EXIT_USAGE;
+    }
+    sayError(failureLine(error));
+    return exitCodeOf(error);
+  }
+}
+
+process.exitCode = await main(process.argv);
