@@ -1,0 +1,398 @@
+/**
+ * Moves bytes between RESP sockets and the node. It decides nothing: bytes go to `node.onRequest`, replies come back in
+ * one buffer, and that buffer goes out in one write per chunk.
+ *
+ * Life of a chunk
+ *   1. The kernel's bytes land in `#input`, one buffer shared by all connections (adopt.ts). Nothing is allocated.
+ *   2. `node.onRequest` parses and executes every complete request and appends the replies to `#out`, shared as well.
+ *   3. `socket.write` hands `#out` to libuv, which writes it at once if the kernel has room. Then `writableLength` is 0 and the
+ *      same buffer serves the next connection. If not, the buffer now belongs to the socket and a fresh one is made.
+ *
+ * A client that does not read costs bounded memory
+ *   - The node stops executing once a reply buffer passes `OUTPUT_LIMIT_BYTES` and keeps the unexecuted input (at most one
+ *     chunk). Such a connection is `stalled`: nothing is read from it until its replies have left.
+ *   - Stalled for longer than `stallTimeoutMs`: closed, counted in `closedStalled`.
+ *   - All connections together hold at most `clientMemoryBytes`: above it the one that holds most is closed, counted in
+ *     `closedForMemory`, until the rest fits.
+ *
+ * No timer per connection: `tick()` is called by the server's one ticker and walks the connections.
+ */
+import net from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import { BreakwaterError, messageOf } from '../base/errors.ts';
+import { ReplyWriter } from '../resp/writer.ts';
+import { adoptSocket } from './adopt.ts';
+import type { LatencyMeter } from './latency.ts';
+
+/** One read takes at most this much: requests of a deep pipeline come in one piece, a large value in a few. */
+const INPUT_BYTES = 64 * 1024;
+/** A connection's replies above this wait until the client has read. */
+export const OUTPUT_LIMIT_BYTES = 128 * 1024;
+/** How many times in a row one connection's pipeline may fill the output before others get their turn. */
+const ROUNDS_PER_TURN = 4;
+/** Reply buffers start at this size. */
+const REPLY_BYTES = 16 * 1024;
+/** Views of short replies are kept by length: in a steady load nearly every write finds its view made. */
+const KEPT_VIEWS = 2048;
+/** Linux caps this at net.core.somaxconn; Node's 511 drops SYNs when a fleet reconnects at once. */
+const BACKLOG = 4096;
+const NOTHING = new Uint8Array(0);
+const EMPTY = Buffer.alloc(0);
+const TOO_MANY_CLIENTS = '-ERR max number of clients reached\r\n';
+
+/** What the listener needs to know of a session of the node. */
+export interface ListenedSession {
+  /** Set by the node: close after the replies have left. */
+  closing: boolean;
+  outputLimitBytes: number;
+  /** Bytes of requests that have arrived in part. */
+  readonly bufferedBytes: number;
+}
+
+/** What the listener needs of the node. */
+export interface ListenedNode<S extends ListenedSession> {
+  openSession(nowMs: number, info: { address: string; localAddress?: string; kind: 'resp' }): S;
+  closeSession(session: S): void;
+  onRequest(session: S, chunk: Uint8Array, start: number, end: number, nowMs: number, out: ReplyWriter): void;
+}
+
+export interface RespListenerOptions {
+  readonly maxClients: number;
+  readonly stallTimeoutMs: number;
+  /** 0 = never. */
+  readonly idleTimeoutMs: number;
+  readonly clientMemoryBytes: number;
+}
+
+/** Plain counters since the start. */
+export interface ListenerCounters {
+  accepted: number;
+  refusedMaxClients: number;
+  closedIdle: number;
+  closedStalled: number;
+  closedForMemory: number;
+  socketErrors: number;
+  bytesIn: number;
+  bytesOut: number;
+}
+
+/** One client. */
+class Connection<S> {
+  readonly socket: net.Socket;
+  readonly session: S;
+  /** When bytes last came or went. */
+  lastActiveMs: number;
+  /** Since when replies wait for the client to read; 0 = they do not. */
+  stalledSinceMs = 0;
+  /** Bytes held for it: replies that wait and requests half arrived. */
+  heldBytes = 0;
+  /** No more input is wanted: the connection ends once its replies have left. */
+  ending = false;
+  /** What libuv still had to send at the last tick: a slow reader that reads is not stalled. */
+  unsentBytes = 0;
+  /** More of its input is waiting in the node for room in the output. */
+  hasBacklog = false;
+  /** The read side is stopped. */
+  paused = false;
+
+  constructor(socket: net.Socket, session: S, nowMs: number) {
+    this.socket = socket;
+    this.session = session;
+    this.lastActiveMs = nowMs;
+  }
+}
+
+export class RespListener<S extends ListenedSession> {
+  readonly #node: ListenedNode<S>;
+  readonly #clock: Clock;
+  readonly #options: RespListenerOptions;
+  readonly #latency: LatencyMeter;
+  readonly #server: net.Server;
+  readonly #connections = new Set<Connection<S>>();
+  readonly #input = Buffer.allocUnsafeSlow(INPUT_BYTES);
+  readonly #out = new ReplyWriter(REPLY_BYTES);
+  /** Views of `#out`'s buffer by length, and the buffer they look at. */
+  #views: (Buffer | undefined)[] = new Array(KEPT_VIEWS);
+  #viewed: Uint8Array = NOTHING;
+  #heldBytes = 0;
+  #closed = false;
+  readonly counters: ListenerCounters = {
+    accepted: 0,
+    refusedMaxClients: 0,
+    closedIdle: 0,
+    closedStalled: 0,
+    closedForMemory: 0,
+    socketErrors: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+  };
+
+  constructor(node: ListenedNode<S>, clock: Clock, latency: LatencyMeter, options: RespListenerOptions) {
+    this.#node = node;
+    this.#clock = clock;
+    this.#latency = latency;
+    this.#options = options;
+    this.#server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
+    this.#server.on('connection', (accepted) => this.#accept(accepted));
+  }
+
+  /** Connections open now. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Bytes held for connections: replies not yet read and requests half arrived. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /**
+   * Starts listening; resolves with the port.
+   * @throws BreakwaterError `LISTEN_FAILED`
+   */
+  listen(port: number, host: string): Promise<number> {
+    return listenOn(this.#server, port, host, BACKLOG, 'RESP');
+  }
+
+  /** Idle and stalled clients are closed. O(connections); call about once a second. */
+  tick(nowMs: number): void {
+    const { idleTimeoutMs, stallTimeoutMs } = this.#options;
+    for (const connection of this.#connections) {
+      if (connection.stalledSinceMs !== 0) {
+        const unsent = unsentBytesOf(connection.socket);
+        if (unsent !== connection.unsentBytes) {
+          connection.unsentBytes = unsent;
+          connection.stalledSinceMs = nowMs;
+        } else if (nowMs - connection.stalledSinceMs >= stallTimeoutMs) {
+          this.counters.closedStalled += 1;
+          connection.socket.destroy();
+        }
+      } else if (idleTimeoutMs !== 0 && nowMs - connection.lastActiveMs >= idleTimeoutMs) {
+        this.counters.closedIdle += 1;
+        connection.socket.destroy();
+      }
+    }
+  }
+
+  /** Stops accepting, lets replies under way leave for at most `drainMs`, then closes everything. */
+  async close(drainMs: number): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
+    for (const connection of this.#connections) this.#end(connection);
+    const deadline = setTimeout(() => {
+      for (const connection of this.#connections) connection.socket.destroy();
+    }, drainMs);
+    while (this.#connections.size > 0) {
+      await new Promise<void>((resolve) => {
+        for (const connection of this.#connections) {
+          connection.socket.once('close', () => resolve());
+          break;
+        }
+      });
+    }
+    clearTimeout(deadline);
+    await closed;
+  }
+
+  #accept(accepted: net.Socket): void {
+    if (this.#closed || this.#connections.size >= this.#options.maxClients) {
+      this.counters.refusedMaxClients += 1;
+      accepted.on('error', () => {});
+      accepted.end(TOO_MANY_CLIENTS, () => accepted.destroy());
+      return;
+    }
+    const nowMs = Math.floor(this.#clock.now());
+    const { remoteAddress, remotePort, localAddress, localPort } = accepted;
+    if (remoteAddress === undefined) {
+      accepted.destroy(); // it was gone before we looked
+      return;
+    }
+    const session = this.#node.openSession(nowMs, {
+      address: `${remoteAddress}:${remotePort}`,
+      localAddress: `${localAddress}:${localPort}`,
+      kind: 'resp',
+    });
+    session.outputLimitBytes = OUTPUT_LIMIT_BYTES;
+    const socket = adoptSocket(accepted, this.#input, (bytes, length) => this.#onBytes(connection, bytes, length));
+    const connection = new Connection(socket, session, nowMs);
+    this.#connections.add(connection);
+    this.counters.accepted += 1;
+    socket.on('end', () => this.#end(connection));
+    socket.on('error', () => {
+      this.counters.socketErrors += 1;
+    });
+    socket.on('close', () => this.#forget(connection));
+  }
+
+  #forget(connection: Connection<S>): void {
+    if (!this.#connections.delete(connection)) return;
+    this.#heldBytes -= connection.heldBytes;
+    connection.ending = true;
+    this.#node.closeSession(connection.session);
+  }
+
+  /** The hot path. Returns false to stop reading from this client. */
+  #onBytes(connection: Connection<S>, bytes: Uint8Array, length: number): boolean {
+    if (connection.ending) return false;
+    const startMs = this.#clock.now();
+    const nowMs = Math.floor(startMs);
+    connection.lastActiveMs = nowMs;
+    this.counters.bytesIn += length;
+    this.#execute(connection, bytes, length, nowMs);
+    this.#latency.record(this.#clock.now() - startMs);
+    return !connection.paused;
+  }
+
+  /** Hands `length` bytes to the node and writes what it answers; sets `paused` when the client must read first. */
+  #execute(connection: Connection<S>, bytes: Uint8Array, length: number, nowMs: number): void {
+    const { session } = connection;
+    const out = this.#out;
+    out.reset();
+    this.#node.onRequest(session, bytes, 0, length, nowMs, out);
+    let rounds = 1;
+    while (out.length >= session.outputLimitBytes && !session.closing) {
+      // The node stopped in the middle of a pipeline: send what there is, and go on only if it left.
+      if (!this.#flush(connection, nowMs)) {
+        connection.hasBacklog = true;
+        return;
+      }
+      if (rounds === ROUNDS_PER_TURN) {
+        this.#pause(connection);
+        connection.hasBacklog = true;
+        setImmediate(() => this.#continue(connection));
+        return;
+      }
+      rounds += 1;
+      out.reset();
+      this.#node.onRequest(session, NOTHING, 0, 0, nowMs, out);
+    }
+    connection.hasBacklog = false;
+    const flushed = out.length === 0 || this.#flush(connection, nowMs);
+    if (session.closing) this.#end(connection);
+    const held = session.bufferedBytes;
+    if (flushed && (held !== 0 || connection.heldBytes !== 0)) this.#hold(connection, held);
+  }
+
+  /** Writes `#out`. True when the kernel took all of it, so that `#out` may be used again. */
+  #flush(connection: Connection<S>, nowMs: number): boolean {
+    const { socket } = connection;
+    const out = this.#out;
+    const { length } = out;
+    if (socket.destroyed || !socket.writable) return true;
+    this.counters.bytesOut += length;
+    socket.write(this.#view(out.bytes, length));
+    if (socket.writableLength === 0) return true;
+    // libuv keeps the buffer until the client reads: it is the socket's now.
+    out.take();
+    this.#pause(connection);
+    connection.stalledSinceMs = nowMs;
+    socket.write(EMPTY, () => this.#onFlushed(connection)); // ordered behind the replies: called when they have left
+    this.#hold(connection, length + connection.session.bufferedBytes);
+    return false;
+  }
+
+  #view(bytes: Uint8Array, length: number): Buffer {
+    if (this.#viewed !== bytes) {
+      this.#viewed = bytes;
+      this.#views = new Array(KEPT_VIEWS);
+    }
+    if (length >= KEPT_VIEWS) return Buffer.from(bytes.buffer, bytes.byteOffset, length);
+    const kept = this.#views[length];
+    if (kept !== undefined) return kept;
+    const made = Buffer.from(bytes.buffer, bytes.byteOffset, length);
+    this.#views[length] = made;
+    return made;
+  }
+
+  #onFlushed(connection: Connection<S>): void {
+    if (connection.socket.destroyed) return;
+    connection.stalledSinceMs = 0;
+    this.#hold(connection, connection.session.bufferedBytes);
+    this.#continue(connection);
+  }
+
+  /** The client has read: execute what waited, then read on. */
+  #continue(connection: Connection<S>): void {
+    if (connection.socket.destroyed || connection.stalledSinceMs !== 0) return;
+    if (connection.hasBacklog) {
+      connection.paused = false;
+      this.#execute(connection, NOTHING, 0, Math.floor(this.#clock.now()));
+      if (connection.paused || connection.ending) return;
+    }
+    connection.paused = false;
+    if (!connection.ending) connection.socket.resume();
+  }
+
+  #pause(connection: Connection<S>): void {
+    connection.paused = true;
+    connection.socket.pause();
+  }
+
+  /** Everything that was asked is answered: close our side once it has left, then the whole connection. */
+  #end(connection: Connection<S>): void {
+    if (connection.ending) return;
+    connection.ending = true;
+    connection.paused = true;
+    if (connection.stalledSinceMs === 0) connection.stalledSinceMs = this.#clock.now();
+    connection.socket.destroySoon();
+  }
+
+  /** Notes what is held for a connection and closes the greediest while all of them hold too much. */
+  #hold(connection: Connection<S>, bytes: number): void {
+    if (!this.#connections.has(connection)) return;
+    this.#heldBytes += bytes - connection.heldBytes;
+    connection.heldBytes = bytes;
+    while (this.#heldBytes > this.#options.clientMemoryBytes) {
+      let greediest = connection;
+      for (const other of this.#connections) if (other.heldBytes > greediest.heldBytes) greediest = other;
+      this.counters.closedForMemory += 1;
+      greediest.socket.destroy();
+      this.#forget(greediest);
+    }
+  }
+}
+
+/** Bytes that libuv has not handed to the kernel yet; shrinks while the client reads, also within one large write. */
+function unsentBytesOf(socket: net.Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle?: { writeQueueSize?: number } | null };
+  return handle?.writeQueueSize ?? 0;
+}
+
+/**
+ * Listens and resolves with the port; one clear sentence when that is impossible.
+ * @throws BreakwaterError `LISTEN_FAILED`
+ */
+export function listenOn(
+  server: net.Server,
+  port: number,
+  host: string,
+  backlog: number,
+  what: string,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException): void => {
+      const reason =
+        error.code === 'EADDRINUSE'
+          ? 'the port is already taken'
+          : error.code === 'EACCES'
+            ? 'this user may not open it'
+            : error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND'
+              ? 'this machine has no such address'
+              : messageOf(error);
+      reject(
+        new BreakwaterError('LISTEN_FAILED', `cannot listen for ${what} on ${host}:${port}: ${reason}`, {
+          cause: error,
+        }),
+      );
+    };
+    server.once('error', onError);
+    server.listen({ port, host, backlog }, () => {
+      server.off('error', onError);
+      const address = server.address();
+      resolve(typeof address === 'object' && address !== null ? address.port : port);
+    });
+  });
+}

@@ -1,0 +1,223 @@
+/**
+ * Every setting of a node, once: its name, how it is read, its default and what it costs to change it. Flags
+ * (`--max-clients`), environment (`BREAKWATER_MAX_CLIENTS`), the YAML file (`max-clients:`), `serve --help` and
+ * `docs/configuration.md` are all made from this table, so that they cannot disagree.
+ *
+ * A setting stands here only when it does something today: an option that is parsed and ignored is a lie.
+ */
+import { BreakwaterError } from '../base/errors.ts';
+import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
+
+export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
+export type EvictionSetting = (typeof EVICTION_POLICIES)[number];
+
+export const LOG_FORMATS = ['auto', 'text', 'json'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** What a node runs with; every field validated. */
+export interface ServerConfig {
+  /** RESP port; 0 = the operating system picks one. */
+  readonly port: number;
+  /** HTTP port; 0 = the operating system picks one. */
+  readonly httpPort: number;
+  /** Address both listeners bind to. */
+  readonly bind: string;
+  /** Memory for entries and everything that finds them. */
+  readonly memoryBytes: number;
+  readonly eviction: EvictionSetting;
+  /** Largest value, bytes. */
+  readonly maxValueBytes: number;
+  /** RESP connections; one more is refused. */
+  readonly maxClients: number;
+  /** Buffers of all RESP connections together (requests half arrived, replies not yet read). */
+  readonly clientMemoryBytes: number;
+  /** A client that does not read its replies this long is closed. */
+  readonly stallTimeoutMs: number;
+  /** A client silent this long is closed; 0 = never. */
+  readonly idleTimeoutMs: number;
+  readonly logFormat: LogFormat;
+}
+
+/** Reads one setting from text. @throws BreakwaterError with a sentence that names `what` and what was received */
+type Read<T> = (text: string, what: string) => T;
+
+/** One row of the table. */
+export interface Setting<T = unknown> {
+  /** The field of {@link ServerConfig}. */
+  readonly field: keyof ServerConfig;
+  /** The name in flags and in the file, kebab-case. */
+  readonly name: string;
+  /** What stands behind the flag in `--help`, e.g. `<port>`. */
+  readonly placeholder: string;
+  /** The default as people write it (documentation). */
+  readonly defaultText: string;
+  /** One sentence: what it is. */
+  readonly summary: string;
+  /** What raising or lowering it does, for docs/configuration.md. */
+  readonly effect: string;
+  readonly read: Read<T>;
+}
+
+const PORT_MAX = 65_535;
+const MEMORY_MIN = 8 * 1024 ** 2;
+const VALUE_MAX = 512 * 1024 ** 2;
+
+/** The environment variable of a setting: `http-port` -> `BREAKWATER_HTTP_PORT`. */
+export function environmentName(name: string): string {
+  return `BREAKWATER_${name.toUpperCase().replaceAll('-', '_')}`;
+}
+
+const invalid = (what: string, expected: string, received: string): BreakwaterError =>
+  new BreakwaterError(
+    'CONFIG_INVALID',
+    `cannot read ${what}: expected ${expected}, received ${JSON.stringify(received)}`,
+  );
+
+function integer(min: number, max: number, noun: string): Read<number> {
+  return (text, what) => {
+    const value = /^\d{1,15}$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max)) throw invalid(what, `${noun} from ${min} to ${max}`, text);
+    return value;
+  };
+}
+
+function size(min: number, max: number, minText: string, maxText: string): Read<number> {
+  return (text, what) => {
+    const value = parseSizeBytes(text, what);
+    if (value < min || value > max) throw invalid(what, `a size from ${minText} to ${maxText}`, text);
+    return value;
+  };
+}
+
+function duration(min: number): Read<number> {
+  return (text, what) => {
+    const value = text.trim() === '0' ? 0 : parseDurationMs(text, what);
+    if (value < min) throw invalid(what, `a duration of at least ${min} ms`, text);
+    if (value > 365 * 86_400_000) throw invalid(what, 'a duration of at most 365d', text);
+    return value;
+  };
+}
+
+function oneOf<T extends string>(choices: readonly T[], aliases: Readonly<Record<string, T>> = {}): Read<T> {
+  return (text, what) => {
+    const word = text.trim().toLowerCase();
+    const found =
+      choices.find((choice) => choice === word) ?? (Object.hasOwn(aliases, word) ? aliases[word] : undefined);
+    if (found === undefined) throw invalid(what, `one of ${choices.join(', ')}`, text);
+    return found;
+  };
+}
+
+function address(text: string, what: string): string {
+  const value = text.trim().replace(/^\[(.*)\]$/, '$1');
+  if (!/^[0-9A-Za-z.:_%-]{1,255}$/.test(value)) throw invalid(what, 'an address or host name such as 127.0.0.1', text);
+  return value;
+}
+
+/** The table, in the order of `--help` and of the documentation. */
+export const SETTINGS: readonly Setting[] = [
+  {
+    field: 'port',
+    name: 'port',
+    placeholder: '<port>',
+    defaultText: '7379',
+    summary: 'RESP port (redis-cli, any Redis client, the library)',
+    effect: '0 lets the operating system pick a free port, which is printed.',
+    read: integer(0, PORT_MAX, 'a port'),
+  },
+  {
+    field: 'httpPort',
+    name: 'http-port',
+    placeholder: '<port>',
+    defaultText: 'port + 1000 (0 when port is 0)',
+    summary: 'HTTP port (JSON API, metrics, status page)',
+    effect: '0 lets the operating system pick a free port, which is printed.',
+    read: integer(0, PORT_MAX, 'a port'),
+  },
+  {
+    field: 'bind',
+    name: 'bind',
+    placeholder: '<address>',
+    defaultText: '127.0.0.1',
+    summary: 'address to listen on, for RESP and HTTP',
+    effect:
+      'There is no authentication yet: anything but a loopback address lets everyone who reaches the machine read and write, and a warning says so.',
+    read: address,
+  },
+  {
+    field: 'memoryBytes',
+    name: 'memory',
+    placeholder: '<size>',
+    defaultText: 'a quarter of the memory of the machine or container, at most 1gb, at least 64mb',
+    summary: 'memory for entries, index and bookkeeping',
+    effect:
+      'When it is full, entries are evicted. The process needs some 60 MB beside it, and client-memory on top when clients are slow. kb, mb, gb are powers of 1024.',
+    read: size(MEMORY_MIN, 1024 ** 4, '8mb', '1024gb'),
+  },
+  {
+    field: 'eviction',
+    name: 'eviction',
+    placeholder: '<policy>',
+    defaultText: 'tinylfu',
+    summary: `what goes when memory is full: ${EVICTION_POLICIES.join(', ')}`,
+    effect:
+      "tinylfu keeps what is asked for often and resists scans; noeviction refuses writes when full. Redis's names allkeys-lru and allkeys-lfu are accepted.",
+    read: oneOf(EVICTION_POLICIES, { 'allkeys-lru': 'lru', 'allkeys-lfu': 'lfu' }),
+  },
+  {
+    field: 'maxValueBytes',
+    name: 'max-value',
+    placeholder: '<size>',
+    defaultText: '8mb, at most half of memory',
+    summary: 'largest value that is stored',
+    effect:
+      'A larger one is refused: over HTTP with 413, over RESP with an error. Every value passes through memory whole.',
+    read: size(1024, VALUE_MAX, '1kb', '512mb'),
+  },
+  {
+    field: 'maxClients',
+    name: 'max-clients',
+    placeholder: '<count>',
+    defaultText: '10000',
+    summary: 'RESP connections at the same time',
+    effect:
+      'One more is answered "-ERR max number of clients reached" and closed. Each open connection costs about 8 KB. The limit of open files (ulimit -n) must allow it.',
+    read: integer(1, 1_000_000, 'a count'),
+  },
+  {
+    field: 'clientMemoryBytes',
+    name: 'client-memory',
+    placeholder: '<size>',
+    defaultText: '256mb',
+    summary: 'buffers of all connections together: requests half arrived, replies not yet read',
+    effect: 'Above it the connection that holds the most is closed and counted, until the rest fits.',
+    read: size(1024 ** 2, 1024 ** 4, '1mb', '1024gb'),
+  },
+  {
+    field: 'stallTimeoutMs',
+    name: 'stall-timeout',
+    placeholder: '<duration>',
+    defaultText: '30s',
+    summary: 'a client that does not read its replies this long is closed',
+    effect: 'Until then nothing more is read from it, so it costs no more than its output limit.',
+    read: duration(100),
+  },
+  {
+    field: 'idleTimeoutMs',
+    name: 'idle-timeout',
+    placeholder: '<duration>',
+    defaultText: '0 (never)',
+    summary: 'a client that says nothing this long is closed',
+    effect: "As Redis's timeout. Connection pools keep silent connections on purpose; leave it at 0 for them.",
+    read: duration(0),
+  },
+  {
+    field: 'logFormat',
+    name: 'log-format',
+    placeholder: '<format>',
+    defaultText: 'auto',
+    summary: `how the log looks: ${LOG_FORMATS.join(', ')}`,
+    effect: 'auto: plain lines on a terminal, JSON lines (pino) elsewhere.',
+    read: oneOf(LOG_FORMATS),
+  },
+];
