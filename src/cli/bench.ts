@@ -1,0 +1,139 @@
+/**
+ * `breakwater bench`: the figures that the documentation quotes, measured on the machine at hand. Each part prints a table
+ * for people, `--json` for programs and `--output FILE` as a page for bench/results/.
+ */
+import { writeFileSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { BreakwaterError } from '../base/errors.ts';
+import { parseSizeBytes } from '../base/units.ts';
+import type { Operation } from './bench/codec.ts';
+import { environment, environmentLine } from './bench/environment.ts';
+import { type Fullness, findTargets, parseTargets, TARGET_NAMES } from './bench/targets.ts';
+import { runWire, type WirePlan } from './bench/wire.ts';
+import { wireMarkdown, wirePreamble, wireTable, wireWarnings } from './bench/wire-report.ts';
+import { withChildren } from './children/children.ts';
+import { say, sayError, sayJson } from './output.ts';
+
+interface WireOptions {
+  readonly quick?: boolean;
+  readonly rounds?: string;
+  readonly seconds?: string;
+  readonly connections: string;
+  readonly pipeline: string;
+  readonly sizes: string;
+  readonly ops: string;
+  readonly states: string;
+  readonly memory?: string;
+  readonly keys?: string;
+  readonly targets: string;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+const invalid = (flag: string, expected: string, received: string): BreakwaterError =>
+  new BreakwaterError('USAGE_INVALID', `cannot read ${flag}: expected ${expected}, received "${received}"`);
+
+/** A number from `min` to `max`. */
+function number(flag: string, text: string, min: number, max: number, whole = true): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
+    throw invalid(flag, `${whole ? 'a whole number' : 'a number'} from ${min} to ${max}`, text);
+  }
+  return value;
+}
+
+function list<T>(text: string, read: (word: string) => T): T[] {
+  return text.split(',').map((word) => read(word.trim()));
+}
+
+function oneOf<T extends string>(flag: string, choices: readonly T[]): (word: string) => T {
+  return (word) => {
+    const found = choices.find((choice) => choice === word);
+    if (found === undefined) throw invalid(flag, `some of ${choices.join(', ')}`, word);
+    return found;
+  };
+}
+
+function wirePlan(options: WireOptions): { plan: WirePlan; missing: string[] } {
+  const { targets, missing } = findTargets(parseTargets(options.targets));
+  const quick = options.quick === true;
+  const memoryBytes = parseSizeBytes(options.memory ?? (quick ? '32mb' : '128mb'), '--memory');
+  const seconds = number('--seconds', options.seconds ?? (quick ? '1' : '3'), 0.05, 3600, false);
+  return {
+    missing,
+    plan: {
+      targets,
+      rounds: number('--rounds', options.rounds ?? (quick ? '1' : '5'), 1, 1000),
+      seconds,
+      warmupSeconds: Math.min(0.5, seconds / 4),
+      connections: number('--connections', options.connections, 1, 10_000),
+      pipelines: list(options.pipeline, (word) => number('--pipeline', word, 1, 10_000)),
+      sizes: list(options.sizes, (word) => number('--sizes', word, 1, 1_000_000)),
+      operations: list(options.ops, oneOf<Operation>('--ops', ['get', 'set'])),
+      states: list(options.states, oneOf<Fullness>('--states', ['half', 'full'])),
+      memoryMb: Math.max(8, Math.round(memoryBytes / 1024 ** 2)),
+      keys: options.keys === undefined ? null : number('--keys', options.keys, 1, 99_999_999),
+    },
+  };
+}
+
+async function wire(options: WireOptions): Promise<number> {
+  const { plan, missing } = wirePlan(options);
+  for (const line of missing) sayError(line);
+  if (plan.targets.length === 0)
+    throw new BreakwaterError('BENCH_FAILED', 'none of the servers to compare is installed');
+  return await withChildren(async (children) => {
+    const rows = await runWire(plan, children, (line) => sayError(line));
+    const where = environment();
+    if (options.output) writeFileSync(options.output, wireMarkdown(plan, rows, where, missing));
+    if (options.json) {
+      const { targets, ...settings } = plan;
+      sayJson({
+        environment: where,
+        settings: { ...settings, targets: targets.map(({ name, version }) => ({ name, version })) },
+        missing,
+        rows,
+      });
+      return 0;
+    }
+    say(environmentLine(where));
+    for (const line of wirePreamble(plan)) say(line);
+    say(wireTable(rows));
+    for (const line of wireWarnings(rows)) say(`note: ${line}`);
+    return 0;
+  });
+}
+
+const WIRE_HELP = `
+What it does: starts each server fresh on a free loopback port, fills it, and puts the same load on each in turn.
+Look at "CPU to redis" first: processor time an operation over redis's, which does not depend on how many cores the load
+generator shares with the servers. ops/s does.
+
+Examples:
+  breakwater bench wire --quick                              a first look, about a minute
+  breakwater bench wire --output bench/results/wire.md       the full comparison, about half an hour
+  breakwater bench wire --ops get --sizes 100 --pipeline 1 --states half --rounds 9`;
+
+export function register(program: Command): void {
+  const bench = program.command('bench').description('measure: over the wire, the engine, the library');
+  bench
+    .command('wire')
+    .description('this node beside redis-server and memcached: throughput, latency and server CPU an operation')
+    .option('--quick', 'one short round: shape, not figures to quote')
+    .option('--rounds <n>', 'rounds a cell; the median is reported (5; quick: 1)')
+    .option('--seconds <s>', 'seconds a server, cell and round (3; quick: 1)')
+    .option('--connections <n>', 'connections', '50')
+    .option('--pipeline <depths>', 'requests sent at once on a connection', '1,16')
+    .option('--sizes <bytes>', 'sizes of values', '100,1024')
+    .option('--ops <names>', 'get, set', 'get,set')
+    .option('--states <names>', 'memory half filled, or full with evictions going on', 'half,full')
+    .option('--memory <size>', 'memory of each server (128mb; quick: 32mb)')
+    .option('--keys <n>', 'size of the key space (from the memory and the size of values)')
+    .addOption(new Option('--targets <names>', 'servers').default(TARGET_NAMES.join(',')))
+    .option('--json', 'print JSON')
+    .option('--output <file>', 'write the table as markdown')
+    .addHelpText('after', WIRE_HELP)
+    .action(async (options: WireOptions) => {
+      process.exitCode = await wire(options);
+    });
+}
