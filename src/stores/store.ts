@@ -1,0 +1,101 @@
+/**
+ * Where L2 lives: the port that every store fills, and the promises that the library builds on. One contract suite
+ * (test/contract/store-contract.ts) holds every maker to them.
+ *
+ * What a store must promise:
+ *
+ *   read        a hit is never something that an *acknowledged* `delete`, `set` or `invalidate` replaced. A miss is always allowed.
+ *   lease       a miss read with `lease: true` hands a token to one caller; while that one loads, the others get `lease: null`.
+ *   fill        stores only while its token is good. A write or delete of the key, or an invalidation of its namespace or of one
+ *               of the entry's tags, after the token was granted, voids it: `false`, and nothing is stored. Droppable.
+ *   set, delete, invalidate
+ *               resolve when they are in force for every later read, reject when that is not known. Never dropped silently.
+ *   deadlines   every call settles within its `timeoutMs`, or soon after its signal aborts.
+ *
+ * Batches are one round trip. Keys are full keys (`user:42`); a key's namespace is what stands before its first `:`.
+ */
+
+/** What every call to a store carries. */
+export interface StoreCall {
+  /** The longest that the call may take, milliseconds. */
+  readonly timeoutMs: number;
+  /** Gives up waiting; what was sent may still take effect. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ReadCall extends StoreCall {
+  /** Ask for the right to fill what is missing. */
+  readonly lease: boolean;
+  /** How long other callers are told to wait for this one's load, milliseconds. Default 10,000. */
+  readonly leaseMs?: number;
+}
+
+/** What is known about one key. */
+export type ReadResult = ReadHit | ReadMiss;
+
+export interface ReadHit {
+  readonly kind: 'hit';
+  readonly value: Uint8Array;
+  /** Remaining time to live in milliseconds; null = does not expire. */
+  readonly ttlMs: number | null;
+  /** The store's number of the write that stored it; larger is later. */
+  readonly version: number;
+}
+
+export interface ReadMiss {
+  readonly kind: 'miss';
+  /** The token of a granted lease; null when it was not asked for, or when another caller holds it. */
+  readonly lease: string | null;
+  /** While another caller holds the lease: the longest that one should wait for its load. Otherwise 0. */
+  readonly waitMs: number;
+}
+
+/** A loaded value and the lease of the miss that it answers. */
+export interface FillEntry extends WriteEntry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly lease: string;
+}
+
+export interface WriteEntry {
+  /** Time to live in milliseconds, at least 1; null = does not expire. */
+  readonly ttlMs: number | null;
+  readonly tags: readonly string[];
+}
+
+/** A granted lease that will not be used. */
+export interface HeldLease {
+  readonly key: string;
+  readonly lease: string;
+}
+
+export interface InvalidateRequest {
+  readonly keys?: readonly string[];
+  readonly tags?: readonly string[];
+  /** Namespaces by name, without the `:`. */
+  readonly namespaces?: readonly string[];
+}
+
+export interface CacheStore {
+  /** What it is, for stats and messages: `embedded`, `breakwater`. */
+  readonly kind: string;
+  /**
+   * True when nobody but this process can write to the store, so that what this process knows about invalidations is all
+   * there is to know, and live objects may be kept in L1 without a feed.
+   */
+  readonly inProcess: boolean;
+  /** Answers aligned with `keys`, in one round trip. */
+  read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]>;
+  /** Aligned with `entries`: whether each was stored. */
+  fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]>;
+  /** Gives leases back whose load failed, so that the next caller need not wait for them. Best effort. */
+  release(leases: readonly HeldLease[], call: StoreCall): Promise<void>;
+  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void>;
+  /** How many of the keys were there. */
+  delete(keys: readonly string[], call: StoreCall): Promise<number>;
+  invalidate(request: InvalidateRequest, call: StoreCall): Promise<void>;
+  /** Numbers for people and metrics; which ones depends on the store. */
+  stats(call: StoreCall): Promise<Readonly<Record<string, number>>>;
+  /** Rejects what is under way and all later calls with `STORE_CLOSED`. Closing twice is once. */
+  close(): Promise<void>;
+}
