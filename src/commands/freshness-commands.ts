@@ -1,0 +1,386 @@
+/**
+ * BW.*: what Redis has no word for. Misses that hand out leases, fills that present them, tags, namespaces. The exact
+ * replies are in docs/protocol.md, the reasons in freshness/leases.ts and freshness/generations.ts.
+ */
+import { MAX_TAGS, STORED } from '../engine/face.ts';
+import { DEFAULT_LEASE_MS, HELD } from '../freshness/leases.ts';
+import { tagHash } from '../freshness/names.ts';
+import type { Args } from '../resp/parser.ts';
+import type { ReplyWriter } from '../resp/writer.ts';
+import { type Context, MAX_REPLY_BYTES } from './context.ts';
+import { invalidExpire, NOT_INTEGER, REPLY_TOO_LARGE, SYNTAX } from './errors.ts';
+import { momentAt } from './expiry.ts';
+import { integerAt } from './numbers.ts';
+import type { Session } from './session.ts';
+import { argIs, word } from './words.ts';
+import { refuse, remove } from './write.ts';
+
+const LEASE = word('lease');
+const PX = word('px');
+const NX = word('nx');
+const XX = word('xx');
+const TAGS = word('tags');
+const KEYS = word('keys');
+const NAMESPACES = word('namespaces');
+
+const LEASE_VOID =
+  'LEASEVOID this fill was not stored: the key, its namespace or one of its tags changed after the lease was granted, or the lease is not known';
+const BAD_TOKEN = 'ERR invalid lease token';
+const TOO_MANY_TAGS = `ERR too many tags: at most ${MAX_TAGS} an entry`;
+
+/** An hour: nobody waits longer for another one's load. */
+const MAX_LEASE_MS = 3_600_000;
+/** Most keys of one BW.MGET or BW.FILL. */
+const MAX_BATCH = 65_536;
+const DASH = 45;
+
+// -- reading with leases
+
+/** BW.GET key [LEASE [ms]] */
+export function bwGet(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  const leaseMs = readLease(args, 2, out);
+  if (leaseMs >= 0) answer(context, args, 1, leaseMs, out);
+}
+
+/** BW.MGET n key [key ...] [LEASE [ms]] */
+export function bwMget(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
+  if (Number.isNaN(count)) {
+    out.error(NOT_INTEGER);
+    return;
+  }
+  if (count < 1 || count > MAX_BATCH || 2 + count > args.count) {
+    out.error(SYNTAX);
+    return;
+  }
+  const leaseMs = readLease(args, 2 + count, out);
+  if (leaseMs < 0) return;
+  const replyAt = out.length;
+  out.array(count);
+  for (let i = 2; i < 2 + count; i += 1) {
+    answer(context, args, i, leaseMs, out);
+    if (out.length - replyAt > MAX_REPLY_BYTES) {
+      out.length = replyAt;
+      out.error(REPLY_TOO_LARGE);
+      return;
+    }
+  }
+}
+
+/** `[LEASE [ms]]` from argument `from` to the end: its milliseconds, 0 = not asked for, -1 after an error was written. */
+function readLease(args: Args, from: number, out: ReplyWriter): number {
+  if (from === args.count) return 0;
+  if (args.count > from + 2 || !argIs(args, from, LEASE)) {
+    out.error(SYNTAX);
+    return -1;
+  }
+  if (from + 1 === args.count) return DEFAULT_LEASE_MS;
+  const ms = integerAt(args.bytes, args.start[from + 1]!, args.length[from + 1]!);
+  if (ms >= 1 && ms <= MAX_LEASE_MS) return ms;
+  out.error(NOT_INTEGER);
+  return -1;
+}
+
+/** 3 elements for a hit, 2 for a miss with a lease asked for, null for a plain miss. */
+function answer(context: Context, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
+  const { store: engine, nowMs, freshness } = context;
+  const bytes = args.bytes;
+  const start = args.start[index]!;
+  const length = args.length[index]!;
+  const ref = engine.find(bytes, start, length, nowMs);
+  if (ref !== 0) {
+    out.array(3);
+    const size = engine.valueLength(ref);
+    const at = out.beginBulk(size);
+    engine.copyValue(ref, out.bytes, at);
+    out.endBulk(size);
+    const expiresAtMs = engine.expiresAtMs(ref);
+    out.integer(expiresAtMs === 0 ? -1 : expiresAtMs - nowMs);
+    out.integer(engine.version(ref));
+    return;
+  }
+  if (leaseMs === 0) {
+    out.nullBulk();
+    return;
+  }
+  const counter = freshness.grant(bytes, start, length, nowMs, leaseMs);
+  out.array(2);
+  if (counter === HELD) {
+    out.nullBulk();
+    out.integer(Math.max(1, freshness.leases.waitMs(bytes, start, length, nowMs)));
+  } else {
+    out.bulkText(`${freshness.leases.epoch}-${counter}`);
+    out.integer(leaseMs);
+  }
+}
+
+// -- tokens: `<epoch>-<counter>`
+
+/** The halves of the last token that `readToken` read. */
+const token = { epoch: 0, counter: 0 };
+
+/** Reads argument `index` into `token`; false when it is no token. */
+function readToken(args: Args, index: number): boolean {
+  const start = args.start[index]!;
+  const length = args.length[index]!;
+  let dash = 0;
+  while (dash < length && args.bytes[start + dash] !== DASH) dash += 1;
+  if (dash === 0 || dash >= length) return false;
+  token.epoch = integerAt(args.bytes, start, dash);
+  token.counter = integerAt(args.bytes, start + dash + 1, length - dash - 1);
+  return Number.isSafeInteger(token.epoch) && Number.isSafeInteger(token.counter) && token.counter > 0;
+}
+
+/** Hashes `count` tags from argument `from` on into `context.tags`. `count` is at most MAX_TAGS. */
+function readTags(context: Context, args: Args, from: number, count: number): void {
+  const { tags } = context;
+  tags.count = count;
+  for (let i = 0; i < count; i += 1) {
+    tags.hashes[i] = tagHash(args.bytes, args.start[from + i]!, args.length[from + i]!);
+  }
+}
+
+// -- writing with leases and tags
+
+/** BW.SET key value [PX ms] [TAGS n tag ...] [LEASE token] [NX | XX] */
+export function bwSet(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  let expiresAtMs = 0;
+  let leased = false;
+  let nx = false;
+  let xx = false;
+  let tagsFrom = 0;
+  let tagCount = 0;
+  for (let i = 3; i < args.count; i += 1) {
+    const more = args.count - 1 - i;
+    if (argIs(args, i, PX) && more >= 1) {
+      i += 1;
+      expiresAtMs = momentAt(args, i, 1, context.nowMs, true);
+      if (!Number.isFinite(expiresAtMs)) {
+        out.error(Number.isNaN(expiresAtMs) ? NOT_INTEGER : invalidExpire('bw.set'));
+        return;
+      }
+    } else if (argIs(args, i, LEASE) && more >= 1) {
+      i += 1;
+      if (!readToken(args, i)) {
+        out.error(BAD_TOKEN);
+        return;
+      }
+      leased = true;
+    } else if (argIs(args, i, TAGS) && more >= 1) {
+      tagCount = integerAt(args.bytes, args.start[i + 1]!, args.length[i + 1]!);
+      if (Number.isNaN(tagCount)) {
+        out.error(NOT_INTEGER);
+        return;
+      }
+      if (tagCount > MAX_TAGS) {
+        out.error(TOO_MANY_TAGS);
+        return;
+      }
+      tagsFrom = i + 2;
+      if (tagCount < 0 || tagsFrom + tagCount > args.count) {
+        out.error(SYNTAX);
+        return;
+      }
+      i += 1 + tagCount;
+    } else if (argIs(args, i, NX)) {
+      nx = true;
+    } else if (argIs(args, i, XX)) {
+      xx = true;
+    } else {
+      out.error(SYNTAX);
+      return;
+    }
+  }
+  if (nx && xx) {
+    out.error(SYNTAX);
+    return;
+  }
+  const { bytes, start, length } = args;
+  const present = context.store.peek(bytes, start[1]!, length[1]!, context.nowMs) !== 0;
+  if ((nx && present) || (xx && !present)) {
+    out.nullBulk();
+    return;
+  }
+  readTags(context, args, tagsFrom, tagCount);
+  const { freshness, tags } = context;
+  if (!leased) {
+    freshness.voidKey(bytes, start[1]!, length[1]!);
+  } else if (!freshness.mayFill(bytes, start[1]!, length[1]!, token.epoch, token.counter, tags.hashes, tagCount)) {
+    out.error(LEASE_VOID);
+    return;
+  }
+  const result = write(context, args, 1, expiresAtMs);
+  if (result !== STORED) {
+    refuse(context, length[1]!, length[2]!, result, out);
+    return;
+  }
+  if (leased) freshness.filled(bytes, start[1]!, length[1]!);
+  out.simple(present ? 'replaced' : 'created');
+}
+
+/** BW.FILL n (key value px token ntags tag ...) ...: all is checked, then each entry is judged and stored alone. */
+export function bwFill(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  const { bytes, start, length } = args;
+  const count = integerAt(bytes, start[1]!, length[1]!);
+  if (Number.isNaN(count)) {
+    out.error(NOT_INTEGER);
+    return;
+  }
+  if (count < 1 || count > MAX_BATCH) {
+    out.error(SYNTAX);
+    return;
+  }
+  let at = 2;
+  for (let entry = 0; entry < count; entry += 1) {
+    if (at + 5 > args.count) {
+      out.error(SYNTAX);
+      return;
+    }
+    const ttlMs = integerAt(bytes, start[at + 2]!, length[at + 2]!);
+    const tagCount = integerAt(bytes, start[at + 4]!, length[at + 4]!);
+    if (Number.isNaN(ttlMs) || Number.isNaN(tagCount)) {
+      out.error(NOT_INTEGER);
+      return;
+    }
+    if (ttlMs !== 0 && !Number.isFinite(momentAt(args, at + 2, 1, context.nowMs, true))) {
+      out.error(invalidExpire('bw.fill'));
+      return;
+    }
+    if (length[at + 3] !== 0 && !readToken(args, at + 3)) {
+      out.error(BAD_TOKEN);
+      return;
+    }
+    if (tagCount > MAX_TAGS) {
+      out.error(TOO_MANY_TAGS);
+      return;
+    }
+    if (tagCount < 0) {
+      out.error(SYNTAX);
+      return;
+    }
+    at += 5 + tagCount;
+  }
+  if (at !== args.count) {
+    out.error(SYNTAX);
+    return;
+  }
+  out.array(count);
+  at = 2;
+  for (let entry = 0; entry < count; entry += 1) {
+    const ttlMs = integerAt(bytes, start[at + 2]!, length[at + 2]!);
+    const expiresAtMs = ttlMs === 0 ? 0 : momentAt(args, at + 2, 1, context.nowMs, true);
+    const tagCount = integerAt(bytes, start[at + 4]!, length[at + 4]!);
+    readTags(context, args, at + 5, tagCount);
+    out.integer(fillOne(context, args, at, expiresAtMs));
+    at += 5 + tagCount;
+  }
+}
+
+/** The entry whose key is argument `at`: 1 stored, 0 refused, -1 no room or too large. */
+function fillOne(context: Context, args: Args, at: number, expiresAtMs: number): number {
+  const { bytes, start, length } = args;
+  const { tags, freshness } = context;
+  if (length[at + 3] === 0) {
+    freshness.voidKey(bytes, start[at]!, length[at]!);
+  } else {
+    readToken(args, at + 3);
+    if (!freshness.mayFill(bytes, start[at]!, length[at]!, token.epoch, token.counter, tags.hashes, tags.count))
+      return 0;
+  }
+  const result = write(context, args, at, expiresAtMs);
+  if (result !== STORED) return -1;
+  if (length[at + 3] !== 0) freshness.filled(bytes, start[at]!, length[at]!);
+  return 1;
+}
+
+/** Stores argument `keyIndex + 1` under argument `keyIndex` with `context.tags`: STORED, NO_ROOM or TOO_LARGE. */
+function write(context: Context, args: Args, keyIndex: number, expiresAtMs: number): number {
+  const { bytes, start, length } = args;
+  const tags = context.tags.count === 0 ? null : context.tags;
+  return context.store.set(
+    bytes,
+    start[keyIndex]!,
+    length[keyIndex]!,
+    bytes,
+    start[keyIndex + 1]!,
+    length[keyIndex + 1]!,
+    expiresAtMs,
+    context.nowMs,
+    0,
+    tags,
+  );
+}
+
+// -- invalidating
+
+/** BW.INVALIDATE [KEYS n key ...] [TAGS n tag ...] [NAMESPACES n name ...]: how many keys were removed. */
+export function bwInvalidate(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  // Twice over the same clauses: an error must mean that nothing was done.
+  for (let i = 1; i < args.count; ) {
+    if (!argIs(args, i, KEYS) && !argIs(args, i, TAGS) && !argIs(args, i, NAMESPACES)) {
+      out.error(SYNTAX);
+      return;
+    }
+    const count = i + 1 < args.count ? integerAt(args.bytes, args.start[i + 1]!, args.length[i + 1]!) : -1;
+    if (Number.isNaN(count)) {
+      out.error(NOT_INTEGER);
+      return;
+    }
+    if (count < 0 || i + 2 + count > args.count) {
+      out.error(SYNTAX);
+      return;
+    }
+    i += 2 + count;
+  }
+  let removed = 0;
+  for (let i = 1; i < args.count; ) {
+    const count = integerAt(args.bytes, args.start[i + 1]!, args.length[i + 1]!);
+    const isKeys = argIs(args, i, KEYS);
+    const isTags = argIs(args, i, TAGS);
+    for (let j = i + 2; j < i + 2 + count; j += 1) {
+      const start = args.start[j]!;
+      const length = args.length[j]!;
+      if (isKeys) removed += remove(context, args.bytes, start, length) ? 1 : 0;
+      else if (isTags) context.freshness.invalidateTag(args.bytes, start, length);
+      else context.freshness.invalidateNamespace(args.bytes, start, length);
+    }
+    i += 2 + count;
+  }
+  out.integer(removed);
+}
+
+/** BW.STATS */
+export function bwStats(context: Context, _session: Session, _args: Args, out: ReplyWriter): void {
+  const { stats } = context.store;
+  const { leases, generations } = context.freshness;
+  const rows: readonly (readonly [string, number])[] = [
+    ['hits', stats.hits],
+    ['misses', stats.misses],
+    ['stores', stats.stores],
+    ['deletions', stats.deletions],
+    ['evictions', stats.evictions],
+    ['expirations', stats.expirations],
+    ['invalidations', stats.invalidations],
+    ['entries', stats.entries],
+    ['used-bytes', stats.usedBytes],
+    ['memory-bytes', stats.memoryBytes],
+    ['leases-live', leases.live],
+    ['leases-granted', leases.stats.granted],
+    ['leases-held', leases.stats.held],
+    ['leases-filled', leases.stats.filled],
+    ['leases-refused', leases.stats.refused],
+    ['leases-voided', leases.stats.voided],
+    ['leases-forgotten', leases.stats.forgotten],
+    ['generations', generations.size],
+    ['generations-forgotten', generations.forgotten],
+    ['generations-floor', generations.floor],
+    ['invalidation-number', generations.newest],
+    ['commands', context.commandsProcessed],
+    ['sessions', context.sessions.size],
+  ];
+  out.map(rows.length);
+  for (const [name, value] of rows) {
+    out.bulkText(name);
+    out.integer(value);
+  }
+}

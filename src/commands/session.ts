@@ -1,0 +1,56 @@
+/**
+ * One client's conversation with the node: what its commands remember from one to the next. The connection itself (socket, buffers)
+ * is the server's.
+ */
+
+/** Who opened it: a RESP connection, the node's own HTTP face, or the node itself. */
+export type SessionKind = 'resp' | 'http' | 'internal';
+
+export interface SessionInfo {
+  /** `ip:port` of the client. */
+  readonly address: string;
+  /** `ip:port` it connected to. */
+  readonly localAddress?: string;
+  readonly kind: SessionKind;
+}
+
+/** Replies of one client waiting to be sent may reach this size before the node stops executing for it. */
+export const DEFAULT_OUTPUT_LIMIT_BYTES = 1024 * 1024;
+
+export class Session {
+  readonly id: number;
+  readonly kind: SessionKind;
+  readonly address: string;
+  readonly localAddress: string;
+  readonly openedMs: number;
+  /** When the last request was read. */
+  activeMs: number;
+  protocol: 2 | 3 = 2;
+  /** As set by CLIENT SETNAME; '' = none. Printable ASCII without blanks. */
+  name = '';
+  libraryName = '';
+  libraryVersion = '';
+  /** Asked not to be dropped for memory, or not to touch recency. Noted for CLIENT LIST only. */
+  noEvict = false;
+  noTouch = false;
+  /** To be closed once its replies are sent: QUIT or a protocol error. */
+  closing = false;
+  /** The node stops executing for it while more reply bytes than this wait. */
+  outputLimitBytes = DEFAULT_OUTPUT_LIMIT_BYTES;
+  /** Row of the last command in the command table; -1 = none yet. */
+  lastCommand = -1;
+  /** Bytes of requests not executed yet; kept up to date by the node. */
+  inputBytes = 0;
+  /** Bytes of replies not sent yet; kept up to date by the node. */
+  outputBytes = 0;
+  requests = 0;
+
+  constructor(id: number, info: SessionInfo, nowMs: number) {
+    this.id = id;
+    this.kind = info.kind;
+    this.address = info.address;
+    this.localAddress = info.localAddress ?? '';
+    this.openedMs = nowMs;
+    this.activeMs = nowMs;
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * What a node counts, as one plain object: read by /metrics, the status page and `breakwater stats`. Counters only grow (CONFIG
+ * RESETSTAT changes what INFO shows, not these).
+ */
+import type { Context } from '../commands/context.ts';
+import { COMMANDS } from '../commands/table.ts';
+import type { StoreStats } from '../engine/face.ts';
+import type { LeaseStats } from '../freshness/leases.ts';
+
+export interface CommandStats {
+  /** Executed. */
+  readonly calls: number;
+  /** Executed and answered with an error. */
+  readonly failures: number;
+  /** Refused for their number of arguments. */
+  readonly rejections: number;
+}
+
+export interface NodeStats {
+  readonly id: string;
+  readonly version: string;
+  readonly startedMs: number;
+  readonly nowMs: number;
+  readonly store: StoreStats;
+  readonly leases: LeaseStats & { readonly live: number; readonly sizeBytes: number };
+  readonly generations: {
+    readonly size: number;
+    readonly bumps: number;
+    readonly forgotten: number;
+    readonly floor: number;
+    readonly newest: number;
+    readonly sizeBytes: number;
+  };
+  readonly sessions: { readonly open: number; readonly opened: number };
+  readonly commands: {
+    readonly processed: number;
+    readonly errorReplies: number;
+    readonly unknown: number;
+    readonly protocolErrors: number;
+    /** Only commands that were called. */
+    readonly byName: Readonly<Record<string, CommandStats>>;
+  };
+  readonly network: { readonly inputBytes: number; readonly outputBytes: number };
+  readonly frames: { readonly refused: number };
+}
+
+export function statsOf(id: string, context: Context, framesRefused: number): NodeStats {
+  const { leases, generations } = context.freshness;
+  const byName: Record<string, CommandStats> = {};
+  COMMANDS.forEach(({ name }, row) => {
+    const calls = context.calls[row]!;
+    const rejections = context.rejections[row]!;
+    if (calls + rejections > 0) byName[name] = { calls, failures: context.failures[row]!, rejections };
+  });
+  return {
+    id,
+    version: context.settings.version,
+    startedMs: context.startedMs,
+    nowMs: context.nowMs,
+    store: context.store.stats,
+    leases: { ...leases.stats, live: leases.live, sizeBytes: leases.sizeBytes },
+    generations: {
+      size: generations.size,
+      bumps: generations.bumps,
+      forgotten: generations.forgotten,
+      floor: generations.floor,
+      newest: generations.newest,
+      sizeBytes: generations.sizeBytes,
+    },
+    sessions: { open: context.sessions.size, opened: context.sessionsOpened },
+    commands: {
+      processed: context.commandsProcessed,
+      errorReplies: context.errorReplies,
+      unknown: context.unknownCommands,
+      protocolErrors: context.protocolErrors,
+      byName,
+    },
+    network: { inputBytes: context.inputBytes, outputBytes: context.outputBytes },
+    frames: { refused: framesRefused },
+  };
+}
