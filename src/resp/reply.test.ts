@@ -12,7 +12,8 @@ type Node =
   | { t: 'int' | 'double'; v: number }
   | { t: 'int64' | 'big'; v: bigint }
   | { t: 'bool'; v: boolean }
-  | { t: 'null' | 'nullArray' }
+  | { t: 'null' }
+  | { t: 'nullArray' }
   | { t: 'array' | 'set'; v: Node[] }
   | { t: 'map'; v: [Node, Node][] };
 
@@ -35,7 +36,7 @@ function write(writer: ReplyWriter, node: Node): void {
   } else if (node.t === 'map') {
     writer.map(node.v.length);
     for (const pair of node.v) for (const member of pair) write(writer, member);
-  } else {
+  } else if (node.t === 'array' || node.t === 'set') {
     if (node.t === 'array') writer.array(node.v.length);
     else writer.set(node.v.length);
     for (const member of node.v) write(writer, member);
