@@ -4,10 +4,10 @@
  */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { BreakwaterError } from '../../base/errors.ts';
-import { type Child, type Children, modulePath, nodeFlags } from '../children/children.ts';
+import type { Child, Children } from '../children/children.ts';
+import { freePorts, startBreakwater, untilAnswers } from '../children/servers.ts';
 import { packageVersion } from '../version.ts';
 import type { Protocol } from './codec.ts';
 
@@ -32,8 +32,6 @@ export interface RunningTarget {
   readonly child: Child;
 }
 
-const READY_TIMEOUT_MS = 20_000;
-
 function findProgram(name: string): string | null {
   for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/local/bin']) {
     try {
@@ -56,51 +54,6 @@ function versionOf(program: string, flag: string): string {
   }
 }
 
-/** Ports that were free a moment ago, all different. */
-export async function freePorts(count: number): Promise<number[]> {
-  const probes = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const probe = createServer();
-      await new Promise<void>((resolve, reject) => {
-        probe.once('error', reject);
-        probe.listen(0, '127.0.0.1', resolve);
-      });
-      return probe;
-    }),
-  );
-  const ports = probes.map((probe) => {
-    const address = probe.address();
-    return address !== null && typeof address === 'object' ? address.port : 0;
-  });
-  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.close(() => resolve()))));
-  return ports;
-}
-
-/** Resolves when the server answers `ask` with something that matches. */
-async function untilAnswers(port: number, child: Child, ask: string, expected: RegExp): Promise<void> {
-  const deadline = performance.now() + READY_TIMEOUT_MS;
-  for (;;) {
-    if (!child.running) throw child.failure('ended before it was ready');
-    if (await answers(port, ask, expected)) return;
-    if (performance.now() > deadline) throw child.failure(`did not answer within ${READY_TIMEOUT_MS / 1000} s`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-function answers(port: number, ask: string, expected: RegExp): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port });
-    socket.setTimeout(1000, () => socket.destroy());
-    socket.once('connect', () => socket.write(ask));
-    socket.once('data', (chunk) => {
-      resolve(expected.test(chunk.toString('latin1')));
-      socket.destroy();
-    });
-    socket.once('error', () => resolve(false));
-    socket.once('close', () => resolve(false));
-  });
-}
-
 function breakwater(): Target {
   const memory = (memoryMb: number): string[] => ['--memory', `${memoryMb}mb`];
   return {
@@ -109,14 +62,8 @@ function breakwater(): Target {
     version: packageVersion(),
     settings: (_, memoryMb) => `breakwater serve ${memory(memoryMb).join(' ')}`,
     async start(children, _, memoryMb) {
-      const [port = 0, httpPort = 0] = await freePorts(2);
-      const main = modulePath('../main', import.meta.url);
       const flags = process.env['BREAKWATER_BENCH_NODE_FLAGS']?.split(' ') ?? [];
-      const args = ['serve', '--port', String(port), '--http-port', String(httpPort), ...memory(memoryMb)];
-      const child = children.start(process.execPath, [...nodeFlags(), ...flags, main, ...args], {
-        label: 'breakwater serve',
-      });
-      await untilAnswers(port, child, 'PING\r\n', /^\+PONG/);
+      const { port, child } = await startBreakwater(children, memory(memoryMb), flags);
       return { target: this, port, child };
     },
   };

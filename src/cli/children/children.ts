@@ -167,10 +167,10 @@ export class Children {
     });
   }
 
-  /** A new empty directory below the system's one for temporary files; removed by `close()`. */
-  directory(prefix: string): string {
+  /** A new empty directory below `parent` (the system's one for temporary files); removed by `close()`. */
+  directory(prefix: string, parent = tmpdir()): string {
     if (this.#closing) throw new BreakwaterError('CHILD_FAILED', 'cannot make a directory: the command is ending');
-    const path = mkdtempSync(join(tmpdir(), prefix));
+    const path = mkdtempSync(join(parent, prefix));
     this.#janitorInput.write(`dir\t${JSON.stringify(path)}\n`);
     this.#directories.push(path);
     return path;

@@ -12,6 +12,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BreakwaterError } from '../../base/errors.ts';
 
@@ -84,7 +85,7 @@ function makeLinks(native: string): boolean {
 /** Whether everybody may pass through every folder down to `path`: asked only for the account that root hands the server to. */
 function everybodyMayReach(path: string): boolean {
   for (let folder = resolve(path); ; folder = dirname(folder)) {
-    if ((statSync(folder).mode & 0o005) !== 0o005) return false;
+    if (!existsSync(folder) || (statSync(folder).mode & 0o001) === 0) return false;
     if (folder === dirname(folder)) return true;
   }
 }
@@ -109,6 +110,18 @@ export function serverAccount(): Account | null {
   throw new BreakwaterError(
     'POSTGRES_ACCOUNT',
     'Postgres refuses to run as root and this system has neither a "postgres" nor a "nobody" account; run the demo as an ordinary user',
+  );
+}
+
+/**
+ * Where `account` can be given a directory: the system's place for temporary files, or `/tmp` where that one is ours alone.
+ * @throws BreakwaterError `POSTGRES_ACCOUNT`
+ */
+export function temporaryFolder(account: Account | null): string {
+  for (const folder of [tmpdir(), '/tmp', '/var/tmp']) if (!account || everybodyMayReach(folder)) return folder;
+  throw new BreakwaterError(
+    'POSTGRES_ACCOUNT',
+    `Postgres refuses to run as root, and the account "${account?.name}" that it would run as cannot reach ${tmpdir()}; set TMPDIR to a directory that it can reach`,
   );
 }
 

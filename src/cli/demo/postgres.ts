@@ -1,21 +1,23 @@
 /**
  * One throw-away Postgres: its own data directory below the demo's temporary one, reachable over a Unix socket in that
- * directory only (over loopback on Windows), so that no port is taken and nobody else can connect. The queries are counted
+ * directory only (over loopback on Windows and where the path is too long for a socket), so that no port is taken and nobody else can connect. The queries are counted
  * by the database itself (pg_stat_statements), not by the application whose queries are the question.
  *
  * `fsync` is off and autovacuum too: the demo only reads, and a background job would show up as noise in both runs alike.
  */
 import { chownSync, mkdirSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Client, ClientConfig } from 'pg';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Children } from '../children/children.ts';
-import { findNativeFolder, prepareBinaries, serverAccount } from './postgres-binaries.ts';
+import { freePorts } from '../children/servers.ts';
+import { findNativeFolder, prepareBinaries, serverAccount, temporaryFolder } from './postgres-binaries.ts';
 import { CREATE_TABLE, INSERT_ROWS } from './product.ts';
 
 const INIT_TIMEOUT_MS = 120_000;
 const READY_TIMEOUT_MS = 60_000;
+/** `sockaddr_un` holds 104 bytes on macOS and 108 on Linux, the final zero included. */
+const MAX_SOCKET_PATH = 103;
 const DATABASE = 'shop';
 /** Rows per INSERT, so that progress can be shown. */
 const INSERT_BATCH = 10_000;
@@ -63,7 +65,7 @@ export class Postgres {
     const native = findNativeFolder();
     const { Client: ClientClass } = (await importPg()) as { Client: ClientConstructor };
     const account = serverAccount();
-    const directory = children.directory('breakwater-demo-');
+    const directory = children.directory('breakwater-demo-', temporaryFolder(account));
     if (account) chownSync(directory, account.uid, account.gid);
     const { initdb, postgres } = prepareBinaries(native, account, directory);
     const data = join(directory, 'data');
@@ -99,12 +101,12 @@ export class Postgres {
     if (init.process.exitCode !== 0) throw init.failure('failed');
 
     report('starting Postgres');
-    const windows = process.platform === 'win32';
-    const port = windows ? await freePort() : 5432;
+    const overTcp = process.platform === 'win32' || join(sockets, '.s.PGSQL.5432').length > MAX_SOCKET_PATH;
+    const [port = 0] = overTcp ? await freePorts(1) : [5432];
     const settings: Record<string, string> = {
-      listen_addresses: windows ? '127.0.0.1' : '',
+      listen_addresses: overTcp ? '127.0.0.1' : '',
       port: String(port),
-      unix_socket_directories: windows ? '' : sockets,
+      unix_socket_directories: overTcp ? '' : sockets,
       unix_socket_permissions: '0700',
       max_connections: '64',
       shared_buffers: '128MB',
@@ -123,7 +125,7 @@ export class Postgres {
     );
     await server.waitForOutput(/database system is ready to accept connections/, READY_TIMEOUT_MS);
 
-    const host = windows ? '127.0.0.1' : sockets;
+    const host = overTcp ? '127.0.0.1' : sockets;
     const admin = new ClientClass({ host, port, user: 'demo', database: 'postgres' });
     admin.on('error', () => {});
     await admin.connect();
@@ -167,18 +169,4 @@ export class Postgres {
   async close(): Promise<void> {
     await this.#admin.end();
   }
-}
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => {
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', resolve);
-  });
-  const address = probe.address();
-  await new Promise<void>((resolve) => probe.close(() => resolve()));
-  if (address === null || typeof address === 'string')
-    throw new BreakwaterError('CHILD_FAILED', 'no free port was given');
-  return address.port;
 }

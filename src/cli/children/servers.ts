@@ -1,0 +1,71 @@
+/**
+ * Servers as children: free ports for them, waiting until they answer, and a Breakwater node like anybody's.
+ */
+import { connect, createServer } from 'node:net';
+import { type Child, type Children, modulePath, nodeFlags } from './children.ts';
+
+const READY_TIMEOUT_MS = 20_000;
+
+/** Ports that were free a moment ago, all different. */
+export async function freePorts(count: number): Promise<number[]> {
+  const probes = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const probe = createServer();
+      await new Promise<void>((resolve, reject) => {
+        probe.once('error', reject);
+        probe.listen(0, '127.0.0.1', resolve);
+      });
+      return probe;
+    }),
+  );
+  const ports = probes.map((probe) => {
+    const address = probe.address();
+    return address !== null && typeof address === 'object' ? address.port : 0;
+  });
+  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.close(() => resolve()))));
+  return ports;
+}
+
+/** Resolves when the server on `port` answers `ask` with something that matches. */
+export async function untilAnswers(port: number, child: Child, ask: string, expected: RegExp): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  for (;;) {
+    if (!child.running) throw child.failure('ended before it was ready');
+    if (await answers(port, ask, expected)) return;
+    if (performance.now() > deadline) throw child.failure(`did not answer within ${READY_TIMEOUT_MS / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+function answers(port: number, ask: string, expected: RegExp): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    socket.setTimeout(1000, () => socket.destroy());
+    socket.once('connect', () => socket.write(ask));
+    socket.once('data', (chunk) => {
+      resolve(expected.test(chunk.toString('latin1')));
+      socket.destroy();
+    });
+    socket.once('error', () => resolve(false));
+    socket.once('close', () => resolve(false));
+  });
+}
+
+/**
+ * A node as `breakwater serve` starts it, with its defaults except for free ports and `args`. `flags` go to Node.js itself
+ * (profiling).
+ */
+export async function startBreakwater(
+  children: Children,
+  args: readonly string[],
+  flags: readonly string[] = [],
+): Promise<{ port: number; httpPort: number; child: Child }> {
+  const [port = 0, httpPort = 0] = await freePorts(2);
+  const main = modulePath('../main', import.meta.url);
+  const where = ['--port', String(port), '--http-port', String(httpPort)];
+  const child = children.start(process.execPath, [...nodeFlags(), ...flags, main, 'serve', ...where, ...args], {
+    label: 'breakwater serve',
+  });
+  await untilAnswers(port, child, 'PING\r\n', /^\+PONG/);
+  return { port, httpPort, child };
+}
