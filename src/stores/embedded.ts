@@ -17,7 +17,8 @@ import { utf8Length } from '../base/envelope.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
-import { NO_ROOM, STORED, type StoreFace, type TagList } from '../engine/face.ts';
+import { type EvictionPolicy, NO_ROOM, STORED, type StoreFace, type TagList } from '../engine/face.ts';
+import { Store } from '../engine/store.ts';
 import { Freshness, HELD } from '../freshness/freshness.ts';
 import { tagHash } from '../freshness/names.ts';
 import type {
@@ -32,14 +33,20 @@ import type {
 } from './store.ts';
 
 export interface EmbeddedStoreOptions {
-  readonly engine: StoreFace;
+  /** The bound of all its structures. */
+  readonly memoryBytes: number;
+  readonly eviction: EvictionPolicy;
+  /** Instead of the engine; for tests. */
+  readonly engine?: StoreFace;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
-  /** Lease tokens remembered, a power of two. Default 65,536. */
+  /** Lease tokens remembered, a power of two. Default 8,192: one process does not load more at a time. */
   readonly leaseCapacity?: number;
 }
 
+const LEASE_CAPACITY = 8_192;
+const GENERATION_CAPACITY = 16_384;
 const TICK_BUDGET = 1_000;
 const LONGEST_TICK_MS = 1_000;
 const SHORTEST_TICK_MS = 5;
@@ -61,13 +68,15 @@ export class EmbeddedStore implements CacheStore {
   #closed = false;
 
   constructor(options: EmbeddedStoreOptions) {
-    this.#engine = options.engine;
+    const { memoryBytes, eviction, random } = options;
+    this.#engine = options.engine ?? new Store({ memoryBytes, eviction, seed: random.nextUint32() });
     this.#clock = options.clock;
     this.#scheduler = options.scheduler;
-    this.#freshness = new Freshness(options.engine, {
-      epoch: options.random.nextUint32(),
-      seed: options.random.nextUint32(),
-      ...(options.leaseCapacity === undefined ? {} : { capacity: options.leaseCapacity }),
+    this.#freshness = new Freshness(this.#engine, {
+      epoch: random.nextUint32(),
+      seed: random.nextUint32(),
+      capacity: options.leaseCapacity ?? LEASE_CAPACITY,
+      generationCapacity: GENERATION_CAPACITY,
     });
     this.#arm(LONGEST_TICK_MS);
   }

@@ -1,0 +1,170 @@
+/**
+ * One Breakwater: the caches declared on one store, what this process invalidates across them, and their end.
+ */
+import { BreakwaterError } from '../base/errors.ts';
+import type { CacheStore } from '../stores/store.ts';
+import { Cache, type Shared, unacknowledged } from './cache.ts';
+import type { FlightPorts } from './flights.ts';
+import { checkName, checkTags, show } from './key.ts';
+import { cacheSettings, checkDefaults, checkNames, invalid } from './options.ts';
+import { Outage } from './outage.ts';
+import type { CacheOptions, CacheStats, SharedCacheOptions } from './types.ts';
+import { Voids } from './voids.ts';
+
+/** What to invalidate; at least one name in all. */
+export interface Invalidation {
+  /** Full keys, with the cache's name: `user:42`. */
+  readonly keys?: readonly string[];
+  /** Everything that carries one of these tags. O(1) each, whatever it covers. */
+  readonly tags?: readonly string[];
+  /** Everything in the caches of these names. O(1) each. */
+  readonly namespaces?: readonly string[];
+}
+
+export interface BreakwaterStats {
+  readonly store: {
+    readonly kind: string;
+    /** True while reads of L2 are skipped because they kept failing. */
+    readonly isDown: boolean;
+    /** The store's own numbers; null when it did not answer in time. */
+    readonly numbers: Readonly<Record<string, number>> | null;
+  };
+  readonly caches: Readonly<Record<string, CacheStats>>;
+}
+
+/** What a Breakwater is made of; `createBreakwater` makes it from options. */
+export interface BreakwaterParts {
+  readonly store: CacheStore;
+  readonly ports: FlightPorts;
+  readonly defaults: SharedCacheOptions;
+  readonly readTimeoutMs: number;
+  readonly writeTimeoutMs: number;
+}
+
+const INVALIDATION = ['keys', 'tags', 'namespaces'] as const;
+
+/** What `bw` needs of any cache, whatever it holds. */
+interface AnyCache {
+  forget(id: string): void;
+  stats(): CacheStats;
+  close(reason: BreakwaterError): void;
+}
+
+export class Breakwater {
+  readonly #parts: BreakwaterParts;
+  readonly #shared: Shared;
+  readonly #caches = new Map<string, AnyCache>();
+  #closed: BreakwaterError | null = null;
+
+  /** @internal Use `createBreakwater`. */
+  constructor(parts: BreakwaterParts) {
+    const { store, ports, readTimeoutMs, writeTimeoutMs, defaults } = parts;
+    checkDefaults(defaults, store.inProcess);
+    this.#parts = parts;
+    this.#shared = { store, ports, readTimeoutMs, writeTimeoutMs, outage: new Outage(), voids: new Voids() };
+  }
+
+  /**
+   * Declares a cache. Its entries are kept under `name:id`.
+   *
+   * @param name 1 to 64 letters, digits, `_`, `.` or `-`; once per Breakwater, since two declarations would not see each other's L1
+   * @throws BreakwaterError `CACHE_NAME_INVALID`, `CACHE_NAME_TAKEN`, `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `CACHE_CLOSED`
+   */
+  cache<V, K extends string = string>(name: string, options: CacheOptions<K, V>): Cache<K, V> {
+    if (this.#closed !== null) throw this.#closed;
+    checkName(name);
+    if (this.#caches.has(name)) {
+      throw new BreakwaterError(
+        'CACHE_NAME_TAKEN',
+        `cannot declare cache "${name}": it is declared already; share that one`,
+      );
+    }
+    const settings = cacheSettings(options, this.#parts.defaults, name, this.#shared.store.inProcess);
+    const cache = new Cache<K, V>(name, options, settings, this.#shared);
+    this.#caches.set(name, {
+      forget: (id) => cache.forget(id as K),
+      stats: () => cache.stats(),
+      close: (reason) => cache.close(reason),
+    });
+    return cache;
+  }
+
+  /**
+   * Invalidates keys, tags and whole caches, in every process that uses the store. Resolves when the store has acknowledged.
+   *
+   * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when it has not: it may or may not be in force; call again. A load under way for any of
+   * it is not stored. L1s of *other* processes follow within their `l1.ttl`.
+   */
+  async invalidate(what: Invalidation): Promise<void> {
+    if (this.#closed !== null) throw this.#closed;
+    checkNames(what, INVALIDATION, 'invalidate');
+    const keys = checkList(what.keys, 'keys');
+    const tags = checkTags(checkList(what.tags, 'tags'), 'to invalidate', Number.POSITIVE_INFINITY);
+    const namespaces = checkList(what.namespaces, 'namespaces');
+    if (keys.length + tags.length + namespaces.length === 0) {
+      throw invalid('invalidate', 'at least one of keys, tags, namespaces', 'none');
+    }
+    // Twice, as a delete does: see voids.ts.
+    this.#void(keys, tags, namespaces);
+    try {
+      await this.#shared.store.invalidate({ keys, tags, namespaces }, { timeoutMs: this.#shared.writeTimeoutMs });
+    } catch (error) {
+      throw unacknowledged(
+        'CACHE_INVALIDATION_UNACKNOWLEDGED',
+        `invalidate ${describe(keys, tags, namespaces)}`,
+        error,
+      );
+    } finally {
+      this.#void(keys, tags, namespaces);
+    }
+  }
+
+  /** Counters of every cache and of the store. Never rejects because the store does not answer. */
+  async stats(): Promise<BreakwaterStats> {
+    const { store, outage, readTimeoutMs } = this.#shared;
+    const numbers = await store.stats({ timeoutMs: readTimeoutMs }).catch(() => null);
+    const caches: Record<string, CacheStats> = {};
+    for (const [name, cache] of this.#caches) caches[name] = cache.stats();
+    return { store: { kind: store.kind, isDown: outage.isDown, numbers }, caches };
+  }
+
+  /**
+   * Ends it: gets under way reject with `CACHE_CLOSED`, loaders' signals are aborted, connections are closed. Later calls reject with
+   * `CACHE_CLOSED`. Closing twice is once.
+   */
+  async close(): Promise<void> {
+    if (this.#closed === null) {
+      this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
+      for (const cache of this.#caches.values()) cache.close(this.#closed);
+    }
+    await this.#shared.store.close();
+  }
+
+  #void(keys: readonly string[], tags: readonly string[], namespaces: readonly string[]): void {
+    const { voids } = this.#shared;
+    for (const key of keys) {
+      const colon = key.indexOf(':');
+      // A key of no cache here is in no L1 and in no flight here.
+      this.#caches.get(key.slice(0, Math.max(0, colon)))?.forget(key.slice(colon + 1));
+    }
+    for (const tag of tags) voids.voidTag(tag);
+    for (const namespace of namespaces) voids.voidNamespace(namespace);
+  }
+}
+
+function checkList(list: unknown, name: string): readonly string[] {
+  if (list === undefined) return [];
+  if (!Array.isArray(list)) throw invalid(`${name} of invalidate`, 'an array of strings', list);
+  for (const one of list) {
+    if (typeof one !== 'string') throw invalid(`${name} of invalidate`, 'an array of strings', one);
+  }
+  return list as readonly string[];
+}
+
+function describe(keys: readonly string[], tags: readonly string[], namespaces: readonly string[]): string {
+  const parts: string[] = [];
+  if (keys.length > 0) parts.push(`${keys.length} key(s) (${show(keys[0])})`);
+  if (tags.length > 0) parts.push(`${tags.length} tag(s) (${show(tags[0])})`);
+  if (namespaces.length > 0) parts.push(`${namespaces.length} namespace(s) (${show(namespaces[0])})`);
+  return parts.join(', ');
+}

@@ -1,0 +1,316 @@
+/**
+ * A declared cache: the face that callers see, and the order in which the tiers are asked.
+ *
+ *     get -> L1 -> a seat in a flight of the key (flights.ts) -> L2 with a lease -> loader -> fill -> L1
+ *
+ * The L1 path is written for its cost: one lookup, and the promise that the entry already has. Whatever else there is to check
+ * (keys, options, closed) is checked behind a miss: an id that L1 has was checked when it came in.
+ */
+import { BreakwaterError } from '../base/errors.ts';
+import { type Duration, parseDurationMs } from '../base/units.ts';
+import { jitteredTtlMs } from '../freshness/jitter.ts';
+import type { CacheStore } from '../stores/store.ts';
+import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
+import { type Counters, newCounters } from './counters.ts';
+import { bytesOf, type Entry } from './entry.ts';
+import { type FlightPorts, Flights } from './flights.ts';
+import { checkTags, fullKey } from './key.ts';
+import { L1 } from './l1.ts';
+import { checkNames, duration, invalid, type Settings } from './options.ts';
+import type { Outage } from './outage.ts';
+import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions } from './types.ts';
+import { hashNamespace, hashTags, type Voids } from './voids.ts';
+import { waitAlone } from './waiting.ts';
+
+/** What all caches of one Breakwater share. */
+export interface Shared {
+  readonly store: CacheStore;
+  readonly outage: Outage;
+  readonly voids: Voids;
+  readonly ports: FlightPorts;
+  readonly readTimeoutMs: number;
+  readonly writeTimeoutMs: number;
+}
+
+const GET_OPTIONS = ['signal', 'timeout'] as const;
+const SET_OPTIONS = ['ttl'] as const;
+const NO_TAGS: readonly string[] = Object.freeze([]);
+
+/**
+ * A cache declared by `bw.cache(name, options)`.
+ *
+ * Answers are what JSON makes of a value ({@link Cached}), shared between callers: treat them as read-only. They are frozen
+ * unless `NODE_ENV` is `production`.
+ */
+export class Cache<K extends string, V> {
+  readonly name: string;
+  readonly #shared: Shared;
+  readonly #settings: Settings;
+  readonly #tagsOf: (value: Cached<V>, id: K) => readonly string[];
+  readonly #prefix: string;
+  readonly #namespace: number;
+  readonly #counters: Counters = newCounters();
+  readonly #l1: L1<Cached<V>> | null;
+  readonly #flights: Flights<K, V>;
+  #closed: BreakwaterError | null = null;
+
+  /** @internal Use `bw.cache`. */
+  constructor(name: string, options: CacheOptions<K, V>, settings: Settings, shared: Shared) {
+    const { load, tags } = options;
+    if (typeof load !== 'function') throw invalid(`load of cache "${name}"`, 'a function', load);
+    if (tags !== undefined && typeof tags !== 'function') throw invalid(`tags of cache "${name}"`, 'a function', tags);
+    this.name = name;
+    this.#shared = shared;
+    this.#settings = settings;
+    this.#prefix = `${name}:`;
+    this.#namespace = hashNamespace(name);
+    this.#tagsOf =
+      tags === undefined ? () => NO_TAGS : (value, id) => checkTags(tags(value, id), `of ${this.#prefix}${id}`);
+    this.#l1 = settings.l1 === null ? null : new L1(settings.l1, shared.voids, this.#namespace);
+    this.#flights = new Flights<K, V>({
+      name,
+      namespace: this.#namespace,
+      load,
+      tagsOf: this.#tagsOf,
+      settings: { ...settings, readTimeoutMs: shared.readTimeoutMs, fillTimeoutMs: shared.writeTimeoutMs },
+      store: shared.store,
+      outage: shared.outage,
+      voids: shared.voids,
+      counters: this.#counters,
+      ports: shared.ports,
+      keep: (id, entry, stamp, atMs) => this.#keep(id, entry, stamp, atMs),
+    });
+  }
+
+  /**
+   * The value of `id`, null when the source has none.
+   *
+   * Rejects with the loader's own error; `CACHE_LOAD_TIMEOUT`, `CACHE_LOADER_RESULT`, `CACHE_VALUE_UNSERIALISABLE` when the load
+   * went wrong otherwise; `CACHE_TIMEOUT` or the signal's reason for this caller alone; `CACHE_KEY_INVALID`, `CACHE_CLOSED`.
+   * Never because L2 cannot be reached.
+   */
+  get(id: K, options?: GetOptions): Promise<Cached<V> | null> {
+    if (options !== undefined) return this.#getWith(id, options, false);
+    const entry = this.#l1 === null ? null : this.#l1.find(id, this.#shared.ports.clock.now());
+    if (entry === null) return this.#fly(id);
+    const counters = this.#counters;
+    counters.l1Hits += 1;
+    if (entry.value === null) counters.negativeHits += 1;
+    entry.promise ??= Promise.resolve(entry.value);
+    return entry.promise;
+  }
+
+  /** As {@link get}, and where the answer came from. */
+  getDetailed(id: K, options?: GetOptions): Promise<Detailed<Cached<V>>> {
+    return this.#getWith(id, options ?? {}, true);
+  }
+
+  /**
+   * Several values, in the order of `ids` (duplicates once): one read of L2 and one call of the loader for all that L1 does not have
+   * (per `maxBatch`), each key with the guarantees of {@link get}. Rejects with the first error when any of them fails; the others are still cached.
+   */
+  getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, Cached<V> | null>> {
+    try {
+      const { signal, timeoutMs } = readGetOptions(options);
+      const answers = new Map<K, Cached<V> | null>();
+      const missing: K[] = [];
+      const flights: Promise<Cached<V> | null>[] = [];
+      for (const id of ids) {
+        if (answers.has(id)) continue;
+        const value = this.peek(id);
+        answers.set(id, value ?? null);
+        if (value !== undefined) continue;
+        missing.push(id);
+        flights.push(this.#flights.seat(id).value);
+      }
+      const all = Promise.all(flights).then((values) => {
+        for (let i = 0; i < values.length; i += 1) answers.set(missing[i]!, values[i]!);
+        return answers;
+      });
+      return this.#waitAlone(all, signal, timeoutMs, `${answers.size} ids of "${this.name}"`);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** What L1 has, at once: the value, null for known absent, undefined when L1 has nothing (or is off). Asks nobody. */
+  peek(id: K): Cached<V> | null | undefined {
+    const entry = this.#l1 === null ? null : this.#l1.find(id, this.#shared.ports.clock.now());
+    if (entry === null) return undefined;
+    const counters = this.#counters;
+    counters.l1Hits += 1;
+    if (entry.value === null) counters.negativeHits += 1;
+    return entry.value;
+  }
+
+  /**
+   * Stores a value in all tiers. Resolves when the store has it; loads of the key under way are voided.
+   *
+   * Rejects with `CACHE_WRITE_UNACKNOWLEDGED` when the store did not say so: it may or may not have taken effect. Then the key is in no L1 here.
+   */
+  async set(id: K, value: V, options: SetOptions = {}): Promise<void> {
+    const key = this.#keyOf(id);
+    checkNames(options, SET_OPTIONS, 'set');
+    const { store, voids, ports, writeTimeoutMs } = this.#shared;
+    const text = toJson(value, key);
+    if (text === 'null') throw absentValue(key);
+    const shared = JSON.parse(text) as Cached<V>;
+    if (FREEZE_VALUES) deepFreeze(shared);
+    const meanMs = options.ttl === undefined ? this.#settings.ttlMs : duration(options.ttl, 'ttl', 'set', 1);
+    const ttlMs = jitteredTtlMs(meanMs, this.#settings.jitter, ports.random.nextFloat());
+    const tags = this.#tagsOf(shared, id);
+    this.#counters.sets += 1;
+    this.forget(id);
+    const { stamp } = voids;
+    const nowMs = ports.clock.now();
+    try {
+      const bytes = bytesOf(text, ttlMs, tags, nowMs, 0);
+      await store.set(key, bytes, { ttlMs, tags }, { timeoutMs: writeTimeoutMs });
+    } catch (error) {
+      this.forget(id);
+      throw unacknowledged('CACHE_WRITE_UNACKNOWLEDGED', `set ${key}`, error);
+    }
+    // Before our own second void: whether another write or an invalidation came between.
+    const isCrossed = voids.crossed(stamp, key, this.#namespace, hashTags(tags));
+    this.forget(id);
+    if (!isCrossed) this.#keep(id, { value: shared, tags, ageMs: 0, ttlMs, version: null }, voids.stamp, nowMs);
+  }
+
+  /**
+   * Removes `id` from all tiers; whether the store had it. When it resolves, no later `get` through this Breakwater, nor through
+   * another without L1, gives what was there: loads under way are voided.
+   *
+   * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge: call it again.
+   */
+  async delete(id: K): Promise<boolean> {
+    const key = this.#keyOf(id);
+    const { store, writeTimeoutMs } = this.#shared;
+    this.#counters.deletes += 1;
+    // 1. Nobody who asks from now on joins a load that began earlier; what L1 has goes.
+    this.forget(id);
+    try {
+      // 2. The store drops the entry and voids the leases of loads under way, anywhere.
+      return (await store.delete([key], { timeoutMs: writeTimeoutMs })) > 0;
+    } catch (error) {
+      throw unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', `delete ${key}`, error);
+    } finally {
+      // 3. What was read from the store between 1 and 2 may be old: it is not kept, and nobody joins it.
+      this.forget(id);
+    }
+  }
+
+  /** What this cache has counted since it was declared. */
+  stats(): CacheStats {
+    const l1 = this.#l1;
+    return {
+      ...this.#counters,
+      l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions },
+      flights: this.#flights.count,
+    };
+  }
+
+  /** @internal `id` was written or invalidated by this process: out of L1, and whatever is on its way is not kept. */
+  forget(id: K): void {
+    this.#shared.voids.voidKey(this.#prefix + id);
+    this.#flights.forget(id);
+    this.#l1?.remove(id);
+  }
+
+  /** @internal */
+  close(reason: BreakwaterError): void {
+    this.#closed = reason;
+    this.#flights.close(reason);
+    this.#l1?.clear();
+  }
+
+  /** The way behind an L1 miss, for the most common call. */
+  #fly(id: K): Promise<Cached<V> | null> {
+    try {
+      return this.#flights.seat(id).value;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #getWith(id: K, options: GetOptions, detailed: true): Promise<Detailed<Cached<V>>>;
+  #getWith(id: K, options: GetOptions, detailed: false): Promise<Cached<V> | null>;
+  #getWith(id: K, options: GetOptions, detailed: boolean): Promise<Detailed<Cached<V>> | Cached<V> | null> {
+    try {
+      const { signal, timeoutMs } = readGetOptions(options);
+      const nowMs = this.#shared.ports.clock.now();
+      const entry = this.#l1 === null ? null : this.#l1.find(id, nowMs);
+      if (entry !== null) {
+        this.#counters.l1Hits += 1;
+        if (entry.value === null) this.#counters.negativeHits += 1;
+        if (!detailed) return Promise.resolve(entry.value);
+        const { value, version } = entry;
+        return Promise.resolve({ value, from: 'l1', ageMs: nowMs - entry.storedAtMs, version });
+      }
+      const seat = this.#flights.seat(id);
+      if (!detailed) return this.#waitAlone(seat.value, signal, timeoutMs, this.#prefix + id);
+      const answer = seat.got.then(({ value, from, ageMs, version }) => ({ value, from, ageMs, version }));
+      return this.#waitAlone(answer, signal, timeoutMs, this.#prefix + id);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #waitAlone<T>(
+    shared: Promise<T>,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | null,
+    what: string,
+  ): Promise<T> {
+    return waitAlone(shared, signal, timeoutMs, this.#shared.ports.scheduler, what, () => {
+      this.#counters.abandonedWaits += 1;
+    });
+  }
+
+  #keyOf(id: K): string {
+    if (this.#closed !== null) throw this.#closed;
+    return fullKey(this.#prefix, id);
+  }
+
+  #keep(id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number): void {
+    const { l1 } = this.#settings;
+    if (this.#l1 === null || l1 === null || this.#closed !== null) return;
+    const tags = hashTags(entry.tags);
+    const { voids } = this.#shared;
+    if (voids.crossed(stamp, this.#prefix + id, this.#namespace, tags)) return;
+    this.#l1.put(id, {
+      value: entry.value,
+      expiresAtMs: atMs + Math.min(entry.ttlMs, l1.ttlMs),
+      storedAtMs: atMs - entry.ageMs,
+      version: entry.version,
+      // It survived all voids so far, as was just checked.
+      stamp: voids.stamp,
+      tags,
+      bytes: heapBytes(entry.value) + 8 * tags.length,
+    });
+  }
+}
+
+/** @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `DURATION_INVALID`; the signal's reason when it is aborted already */
+function readGetOptions(options: GetOptions): { signal: AbortSignal | undefined; timeoutMs: number | null } {
+  checkNames(options, GET_OPTIONS, 'get');
+  const { signal, timeout } = options;
+  signal?.throwIfAborted();
+  return { signal, timeoutMs: timeout === undefined ? null : callTimeout(timeout) };
+}
+
+function callTimeout(timeout: Duration): number {
+  return parseDurationMs(timeout, 'timeout of get');
+}
+
+/** @internal The rejection of a write that may not have taken effect. */
+export function unacknowledged(code: string, what: string, cause: unknown): BreakwaterError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new BreakwaterError(code, `cannot ${what}: the store did not acknowledge it: ${why}`, { cause });
+}
+
+function absentValue(key: string): BreakwaterError {
+  return new BreakwaterError(
+    'CACHE_VALUE_UNSERIALISABLE',
+    `cannot cache ${key}: the value is null, which means "known absent"; delete the key and let the loader say so`,
+  );
+}

@@ -1,0 +1,48 @@
+/** What one cache counts: plain numbers, bumped in place. `CacheStats` in types.ts says what each means. */
+export interface Counters {
+  l1Hits: number;
+  l2Hits: number;
+  negativeHits: number;
+  misses: number;
+  joined: number;
+  loads: number;
+  loadedIds: number;
+  loadErrors: number;
+  loadTimeouts: number;
+  loaderExtras: number;
+  abandonedWaits: number;
+  fillsRefused: number;
+  fillErrors: number;
+  l2ReadErrors: number;
+  l2ReadsSkipped: number;
+  leasePolls: number;
+  leaseGiveUps: number;
+  unreadable: number;
+  sets: number;
+  deletes: number;
+}
+
+export function newCounters(): Counters {
+  return {
+    l1Hits: 0,
+    l2Hits: 0,
+    negativeHits: 0,
+    misses: 0,
+    joined: 0,
+    loads: 0,
+    loadedIds: 0,
+    loadErrors: 0,
+    loadTimeouts: 0,
+    loaderExtras: 0,
+    abandonedWaits: 0,
+    fillsRefused: 0,
+    fillErrors: 0,
+    l2ReadErrors: 0,
+    l2ReadsSkipped: 0,
+    leasePolls: 0,
+    leaseGiveUps: 0,
+    unreadable: 0,
+    sets: 0,
+    deletes: 0,
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * `createBreakwater`: options in, a working Breakwater out. The only place of `cache/` that knows which stores there are, and
+ * where the real clock, the real timers and real chance come in.
+ */
+import cluster from 'node:cluster';
+import { randomBytes } from 'node:crypto';
+import { isMainThread } from 'node:worker_threads';
+import { systemClock } from '../base/clock.ts';
+import { BreakwaterError } from '../base/errors.ts';
+import { SeededRandom } from '../base/random.ts';
+import { systemScheduler } from '../base/scheduler.ts';
+import { type Duration, parseSizeBytes } from '../base/units.ts';
+import { BreakwaterStore } from '../stores/breakwater.ts';
+import { EmbeddedStore } from '../stores/embedded.ts';
+import type { CacheStore } from '../stores/store.ts';
+import { Breakwater } from './breakwater.ts';
+import type { FlightPorts } from './flights.ts';
+import { show } from './key.ts';
+import { checkNames, duration, invalid } from './options.ts';
+import type { SharedCacheOptions } from './types.ts';
+
+export interface BreakwaterOptions {
+  /**
+   * Where L2 lives: `'embedded'` (default) inside this process, or a node, as in `'breakwater://127.0.0.1:7379'`
+   * (`breakwater://user:password@host:port`, `breakwaters://` for TLS).
+   */
+  readonly store?: 'embedded' | `breakwater://${string}` | `breakwaters://${string}`;
+  /** Options of all caches that they do not set themselves. */
+  readonly defaults?: SharedCacheOptions;
+  /** Embedded only: the bound of its memory, all structures counted. Default `"64mb"`. */
+  readonly memory?: number | string;
+  /** Embedded only: who goes when memory is full. Default `tinylfu`. */
+  readonly eviction?: 'tinylfu' | 'lru' | 'lfu' | 'noeviction';
+  /**
+   * Embedded only: allow it in a cluster worker or worker thread, where each worker has its own copy of the truth and an invalidation in one is
+   * not seen by the others. Default false: refused.
+   */
+  readonly allowInWorkers?: boolean;
+  /** Longest that a read of L2 may take before the loader is asked instead. Default `"250ms"`. */
+  readonly readTimeout?: Duration;
+  /** Longest that `set`, `delete`, `invalidate` and fills wait for the store. Default `"2s"`. */
+  readonly writeTimeout?: Duration;
+}
+
+const OPTIONS = ['store', 'defaults', 'memory', 'eviction', 'allowInWorkers', 'readTimeout', 'writeTimeout'] as const;
+const EMBEDDED_ONLY = ['memory', 'eviction', 'allowInWorkers'] as const;
+const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
+
+/**
+ * Opens a Breakwater. A networked store connects with its first use.
+ *
+ * @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `STORE_URL_INVALID`, `CACHE_EMBEDDED_IN_WORKER`
+ */
+export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
+  checkNames(options, OPTIONS, 'createBreakwater');
+  const ports: FlightPorts = {
+    clock: systemClock(),
+    scheduler: systemScheduler(),
+    random: new SeededRandom(randomBytes(4).readUInt32LE()),
+  };
+  const readTimeoutMs = duration(options.readTimeout ?? '250ms', 'readTimeout', 'createBreakwater', 1);
+  const writeTimeoutMs = duration(options.writeTimeout ?? '2s', 'writeTimeout', 'createBreakwater', 1);
+  return new Breakwater({
+    store: openStore(options, ports),
+    ports,
+    defaults: options.defaults ?? {},
+    readTimeoutMs,
+    writeTimeoutMs,
+  });
+}
+
+function openStore(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
+  const store: unknown = options.store ?? 'embedded';
+  if (store === 'embedded') return openEmbedded(options, ports);
+  if (typeof store !== 'string' || !store.includes('://')) {
+    throw invalid('store', `'embedded' or a URL as in 'breakwater://127.0.0.1:7379'`, store);
+  }
+  for (const name of EMBEDDED_ONLY) {
+    if (options[name] === undefined) continue;
+    throw new BreakwaterError(
+      'CACHE_OPTION_INVALID',
+      `cannot use option "${name}": it is for the embedded store, this one is ${schemeOf(store)}`,
+    );
+  }
+  return new BreakwaterStore({ url: store, ...ports });
+}
+
+function openEmbedded(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
+  const { eviction = 'tinylfu', allowInWorkers = false } = options;
+  if (!EVICTIONS.includes(eviction)) throw invalid('eviction', `one of ${EVICTIONS.join(', ')}`, eviction);
+  const where = cluster.isWorker ? 'a cluster worker' : isMainThread ? null : 'a worker thread';
+  if (where !== null && allowInWorkers !== true) {
+    throw new BreakwaterError(
+      'CACHE_EMBEDDED_IN_WORKER',
+      `cannot open the embedded store in ${where}: each worker would have its own copy, and an invalidation in one would not reach the others; use a node (store: 'breakwater://host:port'), or say allowInWorkers: true, received ${show(allowInWorkers)}`,
+    );
+  }
+  return new EmbeddedStore({ memoryBytes: parseSizeBytes(options.memory ?? '64mb', 'memory'), eviction, ...ports });
+}
+
+/** Only the scheme: the rest may hold a password. */
+function schemeOf(url: string): string {
+  return url.slice(0, url.indexOf('://') + 3);
+}

@@ -1,0 +1,22 @@
+/**
+ * The library's public face: what `import { ... } from 'breakwater'` gives. Nothing else of `src/` is promised to stay.
+ */
+export { BreakwaterError } from '../base/errors.ts';
+export type { Duration } from '../base/units.ts';
+export type { Breakwater, BreakwaterStats, Invalidation } from './breakwater.ts';
+export type { Cache } from './cache.ts';
+export { type BreakwaterOptions, createBreakwater } from './create.ts';
+export type {
+  Cached,
+  CacheOptions,
+  CacheStats,
+  Detailed,
+  GetOptions,
+  L1Options,
+  LoadContext,
+  Loader,
+  LoadResult,
+  SetOptions,
+  SharedCacheOptions,
+  Tier,
+} from './types.ts';

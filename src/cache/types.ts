@@ -1,0 +1,147 @@
+/**
+ * The words of the public face: what a declaration says, what a loader is, what comes back.
+ */
+import type { Duration } from '../base/units.ts';
+
+/**
+ * What JSON makes of a `V`: a `Date` comes back as text, methods and functions do not come back. The cache gives every caller the same
+ * thing wherever the value came from, loader included, so this is the type of all its answers. For a `V` that is plain
+ * data it is `V` itself.
+ */
+export type Cached<V> = V extends string | number | boolean | null | undefined
+  ? V
+  : V extends { toJSON(key?: string): infer Json }
+    ? Cached<Json>
+    : V extends bigint | symbol | ((...args: never[]) => unknown)
+      ? never
+      : V extends readonly unknown[]
+        ? { [K in keyof V]: Cached<V[K]> }
+        : V extends object
+          ? { [K in keyof V as V[K] extends symbol | ((...args: never[]) => unknown) ? never : K]: Cached<V[K]> }
+          : V;
+
+export interface LoadContext {
+  /** Aborted when the load's deadline has passed or the cache is closed. Hand it to the database driver. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What a loader brings: an array aligned with the ids, or a Map. `null`, `undefined` and what is missing from the Map mean
+ * *known absent*. An `Error` in the place of a value fails that id alone.
+ */
+export type LoadResult<K extends string, V> =
+  | ReadonlyMap<K, V | Error | null | undefined>
+  | readonly (V | Error | null | undefined)[];
+
+/** Asks the source for all of `ids` at once (no duplicates, at least one). */
+export type Loader<K extends string, V> = (
+  ids: readonly K[],
+  context: LoadContext,
+) => LoadResult<K, V> | Promise<LoadResult<K, V>>;
+
+/** Bounds of one cache's L1. */
+export interface L1Options {
+  /** Most entries. Default 10,000. */
+  readonly maxEntries?: number;
+  /** Most bytes, by an estimate of what the live objects take on the heap. Default 32 MiB. Number, or text such as `"64mb"`. */
+  readonly maxBytes?: number | string;
+  /**
+   * Longest that an entry is served from L1; never longer than its own TTL. On a networked store this is the bound on how
+   * long another process's invalidation can go unseen here, and it must be given there.
+   */
+  readonly ttl?: Duration;
+}
+
+/** What `createBreakwater({ defaults })` may set for all caches, and each cache for itself. */
+export interface SharedCacheOptions {
+  /** How long a loaded value is fresh. Default `"5m"`. */
+  readonly ttl?: Duration;
+  /** How long "there is no such row" is remembered; 0 = not at all. Default `"30s"`, never longer than `ttl`. */
+  readonly negativeTtl?: Duration;
+  /** Spreads every TTL by this fraction to both sides: 0.1 = uniform in 0.9 to 1.1 times. 0 up to below 1. Default 0.1. */
+  readonly jitter?: number;
+  /** Longest that one call of the loader may take; then its signal is aborted and callers get `CACHE_LOAD_TIMEOUT`. Default `"5s"`. */
+  readonly loadTimeout?: Duration;
+  /**
+   * How long other processes wait for one process's load of a key before the next of them may load it too. Default `"2s"`. A caller waits for
+   * others at most twice as long, then loads without filling L2.
+   */
+  readonly leaseWait?: Duration;
+  /** Most ids of one L2 read and one call of the loader. Default 1,000. */
+  readonly maxBatch?: number;
+  /**
+   * Live objects in this process. Default: on for the embedded store; off for networked ones, where `{ ttl }` switches it on and
+   * is then the bound on staleness.
+   */
+  readonly l1?: false | L1Options;
+}
+
+export interface CacheOptions<K extends string, V> extends SharedCacheOptions {
+  readonly load: Loader<K, V>;
+  /** Tags of a value, for `bw.invalidate({ tags })`. Called with what the cache stores (see {@link Cached}). */
+  readonly tags?: (value: Cached<V>, id: K) => readonly string[];
+}
+
+/** Of one call. */
+export interface GetOptions {
+  /** Ends this caller's waiting, nobody else's. */
+  readonly signal?: AbortSignal;
+  /** Longest that this caller waits (`CACHE_TIMEOUT`). Default: as long as the load may take. */
+  readonly timeout?: Duration;
+}
+
+export interface SetOptions {
+  /** Instead of the declared `ttl`. */
+  readonly ttl?: Duration;
+}
+
+/** Which tier answered. */
+export type Tier = 'l1' | 'l2' | 'loader';
+
+export interface Detailed<T> {
+  /** null = known absent. */
+  readonly value: T | null;
+  readonly from: Tier;
+  /** How long ago it was stored, milliseconds. */
+  readonly ageMs: number;
+  /** The store's number of the write that stored it; null when it is not known (just loaded). */
+  readonly version: number | null;
+}
+
+export interface CacheStats {
+  /** Answered from L1, from L2. Both include negative hits. */
+  readonly l1Hits: number;
+  readonly l2Hits: number;
+  /** Of those, answers that were "known absent". */
+  readonly negativeHits: number;
+  /** Keys that neither tier had. */
+  readonly misses: number;
+  /** Callers that joined a flight of their key instead of starting one. */
+  readonly joined: number;
+  /** Calls of the loader; ids that it was asked for. */
+  readonly loads: number;
+  readonly loadedIds: number;
+  /** Calls of the loader that failed, and of those the ones that ran out of time. */
+  readonly loadErrors: number;
+  readonly loadTimeouts: number;
+  /** Keys in loader results that nobody had asked for. */
+  readonly loaderExtras: number;
+  /** Callers whose own signal or `timeout` ended their waiting. */
+  readonly abandonedWaits: number;
+  /** Loaded values that L2 did not take because something was invalidated meanwhile (or they are too large). */
+  readonly fillsRefused: number;
+  /** Fills that failed, reads of L2 that failed or were skipped because L2 is down: these gets went to the loader. */
+  readonly fillErrors: number;
+  readonly l2ReadErrors: number;
+  readonly l2ReadsSkipped: number;
+  /** Polls for another process's load, and loads begun because waiting for it took too long. */
+  readonly leasePolls: number;
+  readonly leaseGiveUps: number;
+  /** L2 entries that could not be read (other format version, not JSON): misses. */
+  readonly unreadable: number;
+  readonly sets: number;
+  readonly deletes: number;
+  readonly l1: { readonly entries: number; readonly bytes: number; readonly evictions: number } | null;
+  /** Loads under way. */
+  readonly flights: number;
+}

@@ -1,0 +1,214 @@
+/**
+ * A Breakwater node as L2, over RESP and the `BW.*` commands of docs/protocol.md.
+ *
+ *   read        BW.MGET n key ... [LEASE ms]        one round trip for any number of keys
+ *   fill        BW.FILL n (key value px token ntags tag ...) ...
+ *   set         BW.SET key value [PX ms] [TAGS n tag ...]
+ *   delete, release, invalidate   BW.INVALIDATE ...
+ *
+ * What is sent again after a lost connection: only deletes and invalidations. Done twice they cost a miss. A read is not, because its
+ * first sending may have been granted leases that nobody would use; a set is not, because the second one could undo a newer write.
+ *
+ * The protocol has no word for giving a lease back. `release` invalidates the key instead: it has no entry, or its loader failed a moment ago.
+ */
+import type { Clock } from '../base/clock.ts';
+import { BreakwaterError } from '../base/errors.ts';
+import type { Random } from '../base/random.ts';
+import type { Scheduler } from '../base/scheduler.ts';
+import { type CommandOptions, RespClient } from '../client/client.ts';
+import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
+import type {
+  CacheStore,
+  FillEntry,
+  HeldLease,
+  InvalidateRequest,
+  ReadCall,
+  ReadResult,
+  StoreCall,
+  WriteEntry,
+} from './store.ts';
+
+export interface BreakwaterStoreOptions {
+  readonly url: string;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+}
+
+type Command = Parameters<RespClient['command']>[0];
+type Reply = Awaited<ReturnType<RespClient['command']>>;
+
+/** How long others are told to wait when the caller does not say. */
+const DEFAULT_LEASE_MS = 10_000;
+
+/** The client's words for what went wrong, in the port's. What is not here (a ReplyError) keeps its code. */
+const CODES: Readonly<Record<string, string>> = {
+  CLIENT_TIMEOUT: 'STORE_TIMEOUT',
+  CLIENT_QUEUE_FULL: 'STORE_OVERLOADED',
+  CLIENT_CONNECTION_LOST: 'STORE_UNAVAILABLE',
+  CLIENT_DISCONNECTED: 'STORE_UNAVAILABLE',
+  CLIENT_AUTH_FAILED: 'STORE_AUTH_FAILED',
+  CLIENT_CLOSED: 'STORE_CLOSED',
+};
+
+const decoder = new TextDecoder();
+
+export class BreakwaterStore implements CacheStore {
+  readonly kind = 'breakwater';
+  readonly inProcess = false;
+  readonly #client: RespClient;
+
+  /** Connects with the first command. @throws BreakwaterError `STORE_URL_INVALID` */
+  constructor(options: BreakwaterStoreOptions) {
+    const url = parseStoreUrl(options.url);
+    if (url.kind !== 'breakwater') {
+      throw new BreakwaterError(
+        'STORE_URL_INVALID',
+        `cannot use a ${url.kind}:// store: this version knows 'embedded' and breakwater://host:port`,
+      );
+    }
+    if (url.hosts.length > 1) {
+      throw new BreakwaterError(
+        'STORE_URL_INVALID',
+        `cannot use ${url.hosts.length} hosts: this version knows one node, as in breakwater://host:port`,
+      );
+    }
+    const { clock, scheduler, random } = options;
+    this.#client = new RespClient({
+      name: 'breakwater-library',
+      ...given(clientOptionsOf(url)),
+      clock,
+      scheduler,
+      random,
+    });
+  }
+
+  async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
+    if (keys.length === 0) return [];
+    const command: (string | number)[] = ['BW.MGET', keys.length, ...keys];
+    if (call.lease) command.push('LEASE', Math.max(1, Math.ceil(call.leaseMs ?? DEFAULT_LEASE_MS)));
+    const reply = await this.#send(command, call);
+    if (!Array.isArray(reply) || reply.length !== keys.length) throw unexpected('BW.MGET');
+    return reply.map(readResult);
+  }
+
+  async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+    if (entries.length === 0) return [];
+    const command: (string | number | Uint8Array)[] = ['BW.FILL', entries.length];
+    for (const { key, value, ttlMs, lease, tags } of entries) {
+      command.push(key, value, wholeMs(ttlMs) ?? 0, lease, tags.length, ...tags);
+    }
+    const reply = await this.#send(command, call);
+    if (!Array.isArray(reply) || reply.length !== entries.length) throw unexpected('BW.FILL');
+    return reply.map((stored) => stored === 1);
+  }
+
+  async release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
+    if (leases.length > 0) await this.#invalidate({ keys: leases.map(({ key }) => key) }, call);
+  }
+
+  async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {
+    const command: (string | number | Uint8Array)[] = ['BW.SET', key, value];
+    const px = wholeMs(entry.ttlMs);
+    if (px !== null) command.push('PX', px);
+    if (entry.tags.length > 0) command.push('TAGS', entry.tags.length, ...entry.tags);
+    const reply = await this.#send(command, call);
+    const word = textOf(reply);
+    if (word !== 'created' && word !== 'replaced') throw unexpected('BW.SET');
+  }
+
+  delete(keys: readonly string[], call: StoreCall): Promise<number> {
+    return keys.length === 0 ? Promise.resolve(0) : this.#invalidate({ keys }, call);
+  }
+
+  async invalidate(request: InvalidateRequest, call: StoreCall): Promise<void> {
+    await this.#invalidate(request, call);
+  }
+
+  async stats(call: StoreCall): Promise<Readonly<Record<string, number>>> {
+    const reply = await this.#send(['BW.STATS'], call);
+    const flat = Array.isArray(reply) ? reply : isMap(reply) ? reply.flat : [];
+    const numbers: Record<string, number> = {};
+    for (let i = 0; i + 1 < flat.length; i += 2) {
+      const name = textOf(flat[i]!);
+      // The same spelling as the embedded store's: usedBytes, not used-bytes.
+      if (name !== null)
+        numbers[name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())] = Number(flat[i + 1]);
+    }
+    return numbers;
+  }
+
+  close(): Promise<void> {
+    return this.#client.close({ drain: false });
+  }
+
+  async #invalidate(request: InvalidateRequest, call: StoreCall): Promise<number> {
+    const command: (string | number)[] = ['BW.INVALIDATE'];
+    const clause = (word: string, names: readonly string[] | undefined): void => {
+      if (names !== undefined && names.length > 0) command.push(word, names.length, ...names);
+    };
+    clause('KEYS', request.keys);
+    clause('TAGS', request.tags);
+    clause('NAMESPACES', request.namespaces);
+    if (command.length === 1) return 0;
+    const reply = await this.#send(command, call, true);
+    if (typeof reply !== 'number') throw unexpected('BW.INVALIDATE');
+    return reply;
+  }
+
+  async #send(command: Command, call: StoreCall, idempotent = false): Promise<Reply> {
+    const { timeoutMs, signal } = call;
+    const options: CommandOptions =
+      signal === undefined ? { timeoutMs, idempotent } : { timeoutMs, idempotent, signal };
+    try {
+      return await this.#client.command(command, options);
+    } catch (error) {
+      if (signal?.aborted === true) throw signal.reason;
+      const code = error instanceof BreakwaterError ? CODES[error.code] : undefined;
+      if (code === undefined) throw error;
+      throw new BreakwaterError(code, (error as BreakwaterError).message, { cause: error });
+    }
+  }
+}
+
+/** `[value, ttl, version]`, `[token | null, wait]` or null. */
+function readResult(reply: Reply): ReadResult {
+  if (reply === null) return { kind: 'miss', lease: null, waitMs: 0 };
+  if (Array.isArray(reply)) {
+    const [first, second, third] = reply;
+    if (reply.length === 3 && first instanceof Uint8Array && typeof second === 'number' && typeof third === 'number') {
+      return { kind: 'hit', value: first, ttlMs: second < 0 ? null : second, version: third };
+    }
+    if (reply.length === 2 && typeof second === 'number' && first !== undefined) {
+      const lease = first === null ? null : textOf(first);
+      return { kind: 'miss', lease, waitMs: lease === null ? second : 0 };
+    }
+  }
+  throw unexpected('BW.MGET');
+}
+
+function textOf(reply: Reply): string | null {
+  if (typeof reply === 'string') return reply;
+  return reply instanceof Uint8Array ? decoder.decode(reply) : null;
+}
+
+function isMap(reply: Reply): reply is Extract<Reply, { readonly flat: unknown }> {
+  return typeof reply === 'object' && reply !== null && 'flat' in reply;
+}
+
+/** The wire counts whole milliseconds, at least 1. */
+function wholeMs(ttlMs: number | null): number | null {
+  return ttlMs === null ? null : Math.max(1, Math.round(ttlMs));
+}
+
+/** Without the members that are undefined, which would hide a default. */
+function given<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+function unexpected(command: string): BreakwaterError {
+  return new BreakwaterError(
+    'STORE_REPLY_INVALID',
+    `cannot read the reply to ${command}: it has another shape than a Breakwater node's`,
+  );
+}
