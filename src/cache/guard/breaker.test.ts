@@ -141,7 +141,7 @@ test('whatever happens: open admits nobody before its time, half-open never more
     laterMs: fc.nat(60),
   });
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 150, size: 'max' }), (steps) => {
       const subject = breaker();
       const underWay: { permit: number; probe: boolean }[] = [];
       let nowMs = 0;
@@ -180,7 +180,11 @@ test('whatever happens: open admits nobody before its time, half-open never more
 test('a rolling window counts what happened within its parts', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.record({ laterMs: fc.nat(400), success: fc.boolean() }), { minLength: 1, maxLength: 100 }),
+      fc.array(fc.record({ laterMs: fc.nat(400), success: fc.boolean() }), {
+        minLength: 1,
+        maxLength: 100,
+        size: 'max',
+      }),
       (steps) => {
         const window = new RollingWindow(1000, 10);
         const seen: { part: number; success: boolean }[] = [];

@@ -24,7 +24,7 @@ const arrival = fc.record({
 });
 
 const weather = fc.record({
-  arrivals: fc.array(arrival, { minLength: 1, maxLength: 60 }),
+  arrivals: fc.array(arrival, { minLength: 1, maxLength: 60, size: 'max' }),
   concurrency: fc.integer({ min: 1, max: 4 }),
   maxQueue: fc.nat(10),
   maxAbandoned: fc.nat(2),
@@ -134,7 +134,7 @@ test('never more than the cap, nobody lost, everybody answered once and by the d
 test('first come, first served within a priority, foreground before background, while slots are free nobody waits', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.constantFrom('foreground' as const, 'background' as const), { maxLength: 40 }),
+      fc.array(fc.constantFrom('foreground' as const, 'background' as const), { maxLength: 40, size: 'max' }),
       fc.integer({ min: 1, max: 3 }),
       fc.integer({ min: 1, max: 5 }),
       async (priorities, concurrency, backgroundEvery) => {

@@ -166,6 +166,17 @@ describe('no, at once or in time', () => {
     assert.equal(bench.guard.stats().shed.GUARD_RATE_LIMITED, 3);
   });
 
+  test('a timer that is late gives nobody a place before those who came earlier', async () => {
+    const bench = new Bench({ ...QUIET, ratePerSecond: 10, burst: 1 });
+    for (const name of ['a', 'b', 'c']) bench.call(name);
+    // The clock moves on, the event loop is busy: the token is due and no timer has fired.
+    bench.scheduler.clock.advance(120);
+    bench.call('late');
+    assert.deepEqual(bench.began, ['a', 'b']);
+    await bench.run(1000);
+    assert.deepEqual(bench.began, ['a', 'b', 'c', 'late']);
+  });
+
   test('the caller may give up, before, waiting or running, and gets the reason given', async () => {
     const bench = new Bench({ ...QUIET, concurrency: 1 });
     const gone = new AbortController();
@@ -314,6 +325,17 @@ describe('the breaker', () => {
     await bench.fail('a');
     assert.deepEqual([bench.ended.get('w1'), bench.ended.get('w2')], ['GUARD_CIRCUIT_OPEN', 'GUARD_CIRCUIT_OPEN']);
     assert.equal(bench.scheduler.pending, 0);
+  });
+
+  test('also while cut-off calls still hold every slot', async () => {
+    const bench = new Bench({ ...BREAKING, concurrency: 1, hardTimeoutMs: 10, breaker: { consecutiveFailures: 1 } });
+    for (const name of ['a', 'w1', 'w2']) bench.call(name);
+    await bench.run(10);
+    assert.deepEqual(Object.fromEntries(bench.ended), {
+      a: 'GUARD_TIMEOUT',
+      w1: 'GUARD_CIRCUIT_OPEN',
+      w2: 'GUARD_CIRCUIT_OPEN',
+    });
   });
 
   test('timeouts are failures; errors that are declared harmless and callers who give up are not', async () => {

@@ -93,6 +93,7 @@ export class WaitQueue<W extends Waiter> {
     assert(waiter.queued, 'only who waits can leave');
     waiter.queued = false;
     this.#list(waiter.priority).unlink(waiter);
+    if (this.#background.length === 0) this.#passedOver = 0;
   }
 
   /**
@@ -110,7 +111,7 @@ export class WaitQueue<W extends Waiter> {
   take(backgroundMayGo: boolean): W | null {
     const waiter = this.peek(backgroundMayGo);
     if (waiter === null) return null;
-    if (waiter.priority === 'background' || this.#background.length === 0) this.#passedOver = 0;
+    if (waiter.priority === 'background') this.#passedOver = 0;
     else if (backgroundMayGo) this.#passedOver += 1;
     this.leave(waiter);
     return waiter;

@@ -23,3 +23,10 @@ test('the load when it is quick, the symbol when it is not, its error when it fa
   assert.equal(await endless, 'value');
   assert.equal(scheduler.pending, 0);
 });
+
+test('when the load is done first, the timer goes with it', async () => {
+  const scheduler = new ManualScheduler();
+  await withSoftTimeout(Promise.resolve(1), 1e6, scheduler);
+  await withSoftTimeout(Promise.reject(new Error('no')), 1e6, scheduler).catch(() => undefined);
+  assert.equal(scheduler.pending, 0);
+});
