@@ -259,7 +259,13 @@ export class FeedFollower {
         if (this.#attach(range, on, stream.ballot, stream.number, stream.replay)) listed.add(range);
       }
     }
-    for (const range of on.ranges) if (!listed.has(range)) this.#detach(range);
+    for (const range of on.ranges) {
+      if (listed.has(range)) continue;
+      // It moved away, and its last records lie before `seq`: we shall say that we applied everything up to there, so
+      // what we hold of it must not be served any more. (Found by the simulation: detached but trusted, it was.)
+      this.#suspect(range);
+      this.#detach(range);
+    }
     if (!wideReplayed) for (const range of on.ranges) this.#suspect(range);
     this.#ping(on, nowMs);
   }
@@ -414,7 +420,10 @@ export class FeedFollower {
         return false;
       case END: {
         const range = this.#range(at);
-        if (range.link === on && sameBallot(range.ballot, ballot)) this.#detach(range);
+        if (range.link !== on || !sameBallot(range.ballot, ballot)) return false;
+        // Nobody vouches for it until its next owner does, and what happens to everything (a flush) is no longer said to it here.
+        this.#suspect(range);
+        this.#detach(range);
         return false;
       }
       case BARRIER:
