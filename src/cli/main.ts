@@ -7,11 +7,13 @@
  */
 import { Command, CommanderError } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
+import { register as registerBench } from './bench.ts';
+import { register as registerDemo } from './demo.ts';
 import { EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
 import { register as registerServe } from './serve.ts';
 import { packageVersion } from './version.ts';
 
-const REGISTRARS: readonly ((program: Command) => void)[] = [registerServe];
+const REGISTRARS: readonly ((program: Command) => void)[] = [registerServe, registerDemo, registerBench];
 
 const EXAMPLES = `
 Examples:

@@ -6,50 +6,64 @@
  * (for Prometheus) and puts it into a ring of the last seconds (for the status page), so that nothing is recorded
  * twice.
  *
- * Unit of the records: tenths of a microsecond. Commands of a pipeline share the chunk they came in.
+ * Unit of the records: tenths of a microsecond. Commands of a pipeline share the chunk they came in, and it counts for the
+ * family of its last one.
  */
 import { Histogram } from '../base/histogram.ts';
 
 /** Records per millisecond of time: the unit above. */
 export const UNITS_PER_MS = 10_000;
 
+/** What the last command of a chunk does. */
+export const FAMILIES = ['read', 'write', 'other'] as const;
+export type Family = 0 | 1 | 2;
+export const READ: Family = 0;
+export const WRITE: Family = 1;
+export const OTHER: Family = 2;
+
+/** Three histograms of one second. */
+type Second = readonly Histogram[];
+const second = (): Second => FAMILIES.map(() => new Histogram());
+
 export class LatencyMeter {
-  readonly #ring: readonly Histogram[];
-  readonly #total = new Histogram();
+  readonly #ring: readonly Second[];
+  readonly #total = second();
   #at = 0;
-  #current: Histogram;
+  #current: Second;
 
   /** @param seconds how many past seconds a quantile may look back */
   constructor(seconds = 10) {
-    this.#ring = Array.from({ length: seconds + 1 }, () => new Histogram());
+    this.#ring = Array.from({ length: seconds + 1 }, second);
     this.#current = this.#ring[0]!;
   }
 
   /** One chunk took `elapsedMs`. */
-  record(elapsedMs: number): void {
-    this.#current.record(elapsedMs * UNITS_PER_MS);
+  record(family: Family, elapsedMs: number): void {
+    this.#current[family]!.record(elapsedMs * UNITS_PER_MS);
   }
 
   /** The second is over. */
   roll(): void {
-    this.#total.merge(this.#current);
+    this.#total.forEach((total, family) => {
+      total.merge(this.#current[family]!);
+    });
     this.#at = (this.#at + 1) % this.#ring.length;
     this.#current = this.#ring[this.#at]!;
-    this.#current.reset();
+    for (const part of this.#current) part.reset();
   }
 
   /** Milliseconds at or below which a fraction `q` of the chunks of the last seconds were served; 0 when there were none. */
   recentQuantilesMs(...qs: readonly number[]): number[] {
     const merged = new Histogram();
-    for (const part of this.#ring) merged.merge(part);
+    for (const part of this.#ring.flat()) merged.merge(part);
     return qs.map((q) => merged.quantile(q) / UNITS_PER_MS);
   }
 
-  /** Everything since the start, as a fresh histogram. */
-  total(): Histogram {
+  /** Everything of a family since the start, as a fresh histogram. */
+  total(family: Family): Histogram {
     const merged = new Histogram();
-    merged.merge(this.#total);
-    merged.merge(this.#current);
+    merged.merge(this.#total[family]!);
+    merged.merge(this.#current[family]!);
     return merged;
   }
 }

@@ -22,6 +22,7 @@ import type { Clock } from '../base/clock.ts';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { ReplyWriter } from '../resp/writer.ts';
 import { adoptSocket } from './adopt.ts';
+import { familyOf } from './families.ts';
 import type { LatencyMeter } from './latency.ts';
 
 /** One read takes at most this much: requests of a deep pipeline come in one piece, a large value in a few. */
@@ -46,12 +47,14 @@ export interface ListenedSession {
   closing: boolean;
   outputLimitBytes: number;
   /** Bytes of requests that have arrived in part. */
-  readonly bufferedBytes: number;
+  readonly inputBytes: number;
+  /** Row of the last command in the command table; -1 = none yet. */
+  readonly lastCommand: number;
 }
 
 /** What the listener needs of the node. */
 export interface ListenedNode<S extends ListenedSession> {
-  openSession(nowMs: number, info: { address: string; localAddress?: string; kind: 'resp' }): S;
+  openSession(nowMs: number, info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal' }): S;
   closeSession(session: S): void;
   onRequest(session: S, chunk: Uint8Array, start: number, end: number, nowMs: number, out: ReplyWriter): void;
 }
@@ -72,8 +75,6 @@ export interface ListenerCounters {
   closedStalled: number;
   closedForMemory: number;
   socketErrors: number;
-  bytesIn: number;
-  bytesOut: number;
 }
 
 /** One client. */
@@ -123,8 +124,6 @@ export class RespListener<S extends ListenedSession> {
     closedStalled: 0,
     closedForMemory: 0,
     socketErrors: 0,
-    bytesIn: 0,
-    bytesOut: 0,
   };
 
   constructor(node: ListenedNode<S>, clock: Clock, latency: LatencyMeter, options: RespListenerOptions) {
@@ -240,9 +239,8 @@ export class RespListener<S extends ListenedSession> {
     const startMs = this.#clock.now();
     const nowMs = Math.floor(startMs);
     connection.lastActiveMs = nowMs;
-    this.counters.bytesIn += length;
     this.#execute(connection, bytes, length, nowMs);
-    this.#latency.record(this.#clock.now() - startMs);
+    this.#latency.record(familyOf(connection.session.lastCommand), this.#clock.now() - startMs);
     return !connection.paused;
   }
 
@@ -272,7 +270,7 @@ export class RespListener<S extends ListenedSession> {
     connection.hasBacklog = false;
     const flushed = out.length === 0 || this.#flush(connection, nowMs);
     if (session.closing) this.#end(connection);
-    const held = session.bufferedBytes;
+    const held = session.inputBytes;
     if (flushed && (held !== 0 || connection.heldBytes !== 0)) this.#hold(connection, held);
   }
 
@@ -282,7 +280,6 @@ export class RespListener<S extends ListenedSession> {
     const out = this.#out;
     const { length } = out;
     if (socket.destroyed || !socket.writable) return true;
-    this.counters.bytesOut += length;
     socket.write(this.#view(out.bytes, length));
     if (socket.writableLength === 0) return true;
     // libuv keeps the buffer until the client reads: it is the socket's now.
@@ -290,7 +287,7 @@ export class RespListener<S extends ListenedSession> {
     this.#pause(connection);
     connection.stalledSinceMs = nowMs;
     socket.write(EMPTY, () => this.#onFlushed(connection)); // ordered behind the replies: called when they have left
-    this.#hold(connection, length + connection.session.bufferedBytes);
+    this.#hold(connection, length + connection.session.inputBytes);
     return false;
   }
 
@@ -310,7 +307,7 @@ export class RespListener<S extends ListenedSession> {
   #onFlushed(connection: Connection<S>): void {
     if (connection.socket.destroyed) return;
     connection.stalledSinceMs = 0;
-    this.#hold(connection, connection.session.bufferedBytes);
+    this.#hold(connection, connection.session.inputBytes);
     this.#continue(connection);
   }
 

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { encodeEnvelope } from '../base/envelope.ts';
+import { memberText, showValue } from './json-value.ts';
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const shown = (text: string): unknown => {
+  const value = showValue(bytes(text));
+  return value.kind === 'value' ? [value.json, value.base64] : value;
+};
+
+test('text that is JSON shows as it stands, to the last digit', () => {
+  assert.deepEqual(shown('12345678901234567890'), ['12345678901234567890', false]);
+  assert.deepEqual(shown('{"id":12345678901234567890,"x":1.0}'), ['{"id":12345678901234567890,"x":1.0}', false]);
+  assert.deepEqual(shown(' null\n'), ['null', false]);
+  assert.deepEqual(shown('"quoted"'), ['"quoted"', false]);
+});
+
+test('text that is not JSON shows as a JSON string, other bytes as base64', () => {
+  assert.deepEqual(shown('hello'), ['"hello"', false]);
+  assert.deepEqual(shown(''), ['""', false]);
+  assert.deepEqual(shown('{"a":'), ['"{\\"a\\":"', false]);
+  assert.deepEqual(shown('NaN'), ['"NaN"', false]);
+  assert.deepEqual(showValue(new Uint8Array([0xff, 0xfe])), { kind: 'value', json: '"//4="', base64: true });
+});
+
+test('an entry of the library shows its value, a remembered absence shows as absent', () => {
+  const header = {
+    codec: 'json',
+    absent: false,
+    storedAtMs: 1,
+    freshMs: null,
+    keptMs: null,
+    loadMicros: 0,
+    tags: ['t'],
+  } as const;
+  assert.deepEqual(showValue(encodeEnvelope(header, '{"a":1}')), { kind: 'value', json: '{"a":1}', base64: false });
+  assert.deepEqual(showValue(encodeEnvelope({ ...header, absent: true, codec: 'none' }, '')), { kind: 'absent' });
+  assert.equal(showValue(new Uint8Array([0xc1, 99, 0])).kind, 'unreadable');
+});
+
+test('memberText finds a member as it was written', () => {
+  assert.equal(memberText('{"value":12345678901234567890}', 'value'), '12345678901234567890');
+  assert.equal(
+    memberText(' { "a" : [1,{"value":2}] , "value" : {"x": "}\\"]"} , "z":true } ', 'value'),
+    '{"x": "}\\"]"}',
+  );
+  assert.equal(memberText('{"v\\u0061lue":1.50}', 'value'), '1.50');
+  assert.equal(memberText('{"value":1,"value":2}', 'value'), '2');
+  assert.equal(memberText('{}', 'value'), null);
+  const deep = '['.repeat(200_000) + ']'.repeat(200_000);
+  assert.equal(memberText(`{"value":${deep}}`, 'value'), deep);
+});
+
+test('memberText agrees with JSON.parse on any object', () => {
+  const blanks = fc.constantFrom('', ' ', '\n\t');
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue()), blanks, fc.jsonValue(), (others, blank, value) => {
+      const members = Object.entries({ ...others, value }).map(
+        ([key, each]) => `${blank}${JSON.stringify(key)}${blank}:${blank}${JSON.stringify(each, null, blank)}${blank}`,
+      );
+      const text = memberText(`${blank}{${members.join(',')}}${blank}`, 'value');
+      assert.equal(text, JSON.stringify(value, null, blank));
+    }),
+    { numRuns: 300 },
+  );
+});

@@ -1,0 +1,118 @@
+/**
+ * Values over HTTP: what bytes of the cache look like as JSON, and the other way round, without ever changing a digit.
+ *
+ * The trap: `JSON.parse` turns 12345678901234567890 into 12345678901234567000. A cache that shows, or worse stores, a rounded
+ * id has answered wrongly. So values pass through as *text*: PUT stores exactly the characters that stood behind `"value":`, and GET
+ * splices the stored text into its answer. `JSON.parse` only judges whether a text is JSON; its result is thrown away.
+ *
+ * How bytes are shown
+ *   written by the library (envelope)  the value inside; a remembered "no such row" shows as absent
+ *   UTF-8 and JSON                     as that JSON
+ *   other UTF-8                        as a JSON string
+ *   anything else                      base64, marked `"encoding":"base64"`
+ */
+import { decodeEnvelope } from '../base/envelope.ts';
+
+/** A value ready to be spliced into a JSON text. */
+export interface ShownValue {
+  readonly kind: 'value';
+  /** A complete JSON text. */
+  readonly json: string;
+  /** True when `json` is a string of base64. */
+  readonly base64: boolean;
+}
+
+/** What stored bytes say: a value, or that the library stored no value (`absent`) or one that this version cannot read. */
+export type Shown = ShownValue | { readonly kind: 'absent' } | { readonly kind: 'unreadable'; readonly reason: string };
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** What the bytes of an entry mean to a reader over HTTP. O(bytes). */
+export function showValue(bytes: Uint8Array): Shown {
+  const decoded = decodeEnvelope(bytes);
+  if (decoded.kind === 'unreadable') return decoded;
+  if (decoded.kind === 'envelope') return decoded.absent ? { kind: 'absent' } : showPlain(decoded.payload);
+  return showPlain(bytes);
+}
+
+function showPlain(bytes: Uint8Array): ShownValue {
+  const text = decodeText(bytes);
+  if (text === null) {
+    const base64 = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+    return { kind: 'value', json: `"${base64}"`, base64: true };
+  }
+  return { kind: 'value', json: isJson(text) ? text.trim() : JSON.stringify(text), base64: false };
+}
+
+/** UTF-8 text of the bytes, or null when they are none. */
+export function decodeText(bytes: Uint8Array): string | null {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The text of member `name` of the object `json`, exactly as written; null when it has none. Of several with that name the
+ * last counts, as in JSON.parse.
+ * @param json a text that JSON.parse accepts and makes an object of: nothing is checked here
+ */
+export function memberText(json: string, name: string): string | null {
+  let found: string | null = null;
+  let at = skipBlanks(json, 0) + 1; // behind the {
+  for (;;) {
+    at = skipBlanks(json, at);
+    if (at >= json.length || json[at] === '}') return found;
+    const keyEnd = skipValue(json, at);
+    const key: unknown = JSON.parse(json.slice(at, keyEnd));
+    const start = skipBlanks(json, skipBlanks(json, keyEnd) + 1); // behind the :
+    const end = skipValue(json, start);
+    if (key === name) found = json.slice(start, end);
+    at = skipBlanks(json, end);
+    if (json[at] === ',') at += 1;
+  }
+}
+
+function skipBlanks(json: string, from: number): number {
+  let at = from;
+  while (at < json.length && json.charCodeAt(at) <= 32) at += 1;
+  return at;
+}
+
+/** Index behind the value that begins at `from`. Depth is a counter: a text nested a million deep needs no stack. */
+function skipValue(json: string, from: number): number {
+  let depth = 0;
+  let at = from;
+  while (at < json.length) {
+    const unit = json[at];
+    if (unit === '"') {
+      at = skipString(json, at);
+      if (depth === 0) return at;
+      continue;
+    }
+    if (unit === '{' || unit === '[') depth += 1;
+    else if (unit === '}' || unit === ']') {
+      if (depth === 0) return at; // the end of what encloses a bare number, true, false or null
+      depth -= 1;
+      if (depth === 0) return at + 1;
+    } else if (depth === 0 && (unit === ',' || unit === ':' || json.charCodeAt(at) <= 32)) return at;
+    at += 1;
+  }
+  return at;
+}
+
+function skipString(json: string, from: number): number {
+  let at = from + 1;
+  while (json[at] !== '"') at += json[at] === '\\' ? 2 : 1;
+  return at + 1;
+}

@@ -1,0 +1,42 @@
+/**
+ * The node's log: few lines, for operators. On a terminal they are plain text; elsewhere JSON (pino), one object a line, with the same
+ * message and fields. Nothing is logged per request.
+ */
+import { pino } from 'pino';
+import type { LogFormat } from './settings.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export interface Log {
+  info(message: string, fields?: Fields): void;
+  warn(message: string, fields?: Fields): void;
+  error(message: string, fields?: Fields): void;
+}
+
+/** Says nothing: for tests and for servers inside another process. */
+export const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
+
+/** A log on stderr, so that stdout stays for what was asked for. `auto`: text when stderr is a terminal. */
+export function createLog(format: LogFormat): Log {
+  const asText = format === 'text' || (format === 'auto' && process.stderr.isTTY === true);
+  if (asText) {
+    const line =
+      (level: string) =>
+      (message: string, fields: Fields = {}) => {
+        const extra = Object.entries(fields).map(
+          ([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+        );
+        process.stderr.write(`${level}: ${message}${extra.join('')}\n`);
+      };
+    return { info: line('info'), warn: line('warning'), error: line('error') };
+  }
+  const logger = pino(
+    { base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
+  return {
+    info: (message, fields = {}) => logger.info(fields, message),
+    warn: (message, fields = {}) => logger.warn(fields, message),
+    error: (message, fields = {}) => logger.error(fields, message),
+  };
+}
