@@ -24,6 +24,7 @@ import { type Random, SeededRandom } from '../base/random.ts';
 import { type Scheduler, systemScheduler, type Timer } from '../base/scheduler.ts';
 import type { Reply } from '../resp/reply.ts';
 import { type Command, commandBytes } from '../resp/request-writer.ts';
+import { AbortListeners } from './abort.ts';
 import { type BackOff, backOffMs, DEFAULT_BACK_OFF } from './back-off.ts';
 import { Connection } from './connection.ts';
 import { Deadlines } from './deadlines.ts';
@@ -89,6 +90,8 @@ export class RespClient {
   readonly #scheduler: Scheduler;
   readonly #random: Random;
   readonly #deadlines: Deadlines;
+
+  readonly #aborts = new AbortListeners<Pending>((pending, signal) => this.#abort(pending, signal));
 
   #state: ClientState = { kind: 'idle' };
   /** The connection being made or used. */
@@ -216,7 +219,11 @@ export class RespClient {
       resolve,
       reject,
     );
-    if (options.signal !== undefined) this.#listen(pending, options.signal);
+    const signal = options.signal;
+    if (signal !== undefined) {
+      this.#aborts.add(signal, pending);
+      pending.whenSettled(() => this.#aborts.remove(signal, pending));
+    }
     this.#deadlines.note(pending.deadlineMs, nowMs);
     if (this.#state.kind === 'ready') this.#connection!.send(pending, nowMs);
     else this.#wait(pending);
@@ -250,13 +257,11 @@ export class RespClient {
     return null;
   }
 
-  #listen(pending: Pending, signal: AbortSignal): void {
-    pending.listen(signal, () => {
-      this.stats.aborts += 1;
-      pending.fail(abortedError(signal));
-      if (pending.waiting) this.#forgetWaiting(pending);
-      this.#endIfDrained();
-    });
+  #abort(pending: Pending, signal: AbortSignal): void {
+    this.stats.aborts += 1;
+    pending.fail(abortedError(signal));
+    if (pending.waiting) this.#forgetWaiting(pending);
+    this.#endIfDrained();
   }
 
   #wait(pending: Pending): void {

@@ -42,8 +42,7 @@ export class Pending {
   readonly #replies: Reply[] | null;
   readonly #resolve: (value: never) => void;
   readonly #reject: (error: Error) => void;
-  #signal: AbortSignal | null = null;
-  #onAbort: (() => void) | null = null;
+  #onSettled: (() => void) | null = null;
 
   constructor(options: PendingOptions, resolve: (value: never) => void, reject: (error: Error) => void) {
     this.commands = options.commands;
@@ -58,11 +57,9 @@ export class Pending {
     this.#reject = reject;
   }
 
-  /** Calls `onAbort` when `signal` fires before the command is settled. */
-  listen(signal: AbortSignal, onAbort: () => void): void {
-    this.#signal = signal;
-    this.#onAbort = onAbort;
-    signal.addEventListener('abort', onAbort, { once: true });
+  /** Calls `onSettled` when the caller has its answer, whichever. */
+  whenSettled(onSettled: () => void): void {
+    this.#onSettled = onSettled;
   }
 
   /** The next reply of this place came: true when it was the last one. */
@@ -95,10 +92,6 @@ export class Pending {
   #settle(): void {
     this.settled = true;
     this.commands = null;
-    if (this.#signal !== null && this.#onAbort !== null) {
-      this.#signal.removeEventListener('abort', this.#onAbort);
-      this.#signal = null;
-      this.#onAbort = null;
-    }
+    this.#onSettled?.();
   }
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { findExecutable, requires } from '../../test/support/requirements.ts';
+import { RedisServer } from '../../test/support/redis-server.ts';
+import { requires } from '../../test/support/requirements.ts';
 import { type Args, NEED_MORE, REQUEST, type RequestLimits, RequestParser } from './parser.ts';
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
@@ -276,21 +276,12 @@ const MALFORMED = [
 ];
 
 describe('against redis-server', requires('redis-server'), () => {
-  let redis: ChildProcess;
-  let port = 0;
+  let redis: RedisServer | undefined;
 
   before(async () => {
-    port = await freePort();
-    redis = spawn(findExecutable('redis-server')!, ['--port', String(port), '--save', '', '--appendonly', 'no'], {
-      stdio: 'pipe',
-    });
-    await new Promise<void>((resolve, reject) => {
-      redis.once('error', reject);
-      redis.once('exit', () => reject(new Error('redis-server ended')));
-      redis.stdout!.on('data', (text: Buffer) => String(text).includes('Ready to accept') && resolve());
-    });
+    redis = await RedisServer.start();
   });
-  after(() => redis?.kill('SIGKILL'));
+  after(() => redis?.close());
 
   test('the same frames are refused with the same words', async () => {
     for (const frame of MALFORMED) {
@@ -299,7 +290,7 @@ describe('against redis-server', requires('redis-server'), () => {
       const ours = Array.isArray(last)
         ? '+PONG\r\n'.repeat(outcome.length)
         : `-ERR ${last.error!.replaceAll('\r', ' ')}\r\n`;
-      assert.equal(await ask(port, frame, ours.length), ours, JSON.stringify(frame.slice(0, 60)));
+      assert.equal(await ask(redis!.port, frame, ours.length), ours, JSON.stringify(frame.slice(0, 60)));
     }
   });
 });
@@ -321,15 +312,5 @@ function ask(port: number, frame: string, length: number): Promise<string> {
     });
     socket.on('end', done);
     socket.on('error', reject);
-  });
-}
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net');
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
   });
 }
