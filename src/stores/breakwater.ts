@@ -15,6 +15,7 @@ import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler } from '../base/scheduler.ts';
+import { parseSizeBytes } from '../base/units.ts';
 import { type CommandOptions, RespClient } from '../client/client.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import type {
@@ -34,6 +35,12 @@ export interface BreakwaterStoreOptions {
   readonly scheduler: Scheduler;
   readonly random: Random;
 }
+
+/**
+ * Largest value that is sent: a node's own limit unless it was configured higher (then say `?maxValue=32mb`). A larger one would be a
+ * protocol error, which costs the connection and with it everything else in flight.
+ */
+const MAX_VALUE_BYTES = 8 * 1024 ** 2;
 
 type Command = Parameters<RespClient['command']>[0];
 type Reply = Awaited<ReturnType<RespClient['command']>>;
@@ -57,6 +64,7 @@ export class BreakwaterStore implements CacheStore {
   readonly kind = 'breakwater';
   readonly inProcess = false;
   readonly #client: RespClient;
+  readonly #maxValueBytes: number;
 
   /** Connects with the first command. @throws BreakwaterError `STORE_URL_INVALID` */
   constructor(options: BreakwaterStoreOptions) {
@@ -74,9 +82,12 @@ export class BreakwaterStore implements CacheStore {
       );
     }
     const { clock, scheduler, random } = options;
+    const { maxValue } = url.options;
+    this.#maxValueBytes =
+      maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
     this.#client = new RespClient({
       name: 'breakwater-library',
-      ...given(clientOptionsOf(url)),
+      ...given(clientOptionsOf(url, 0, ['maxValue'])),
       clock,
       scheduler,
       random,
@@ -93,14 +104,16 @@ export class BreakwaterStore implements CacheStore {
   }
 
   async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
-    if (entries.length === 0) return [];
-    const command: (string | number | Uint8Array)[] = ['BW.FILL', entries.length];
-    for (const { key, value, ttlMs, lease, tags } of entries) {
+    const fitting = entries.filter(({ value }) => value.length <= this.#maxValueBytes);
+    if (fitting.length === 0) return entries.map(() => false);
+    const command: (string | number | Uint8Array)[] = ['BW.FILL', fitting.length];
+    for (const { key, value, ttlMs, lease, tags } of fitting) {
       command.push(key, value, wholeMs(ttlMs) ?? 0, lease, tags.length, ...tags);
     }
     const reply = await this.#send(command, call);
-    if (!Array.isArray(reply) || reply.length !== entries.length) throw unexpected('BW.FILL');
-    return reply.map((stored) => stored === 1);
+    if (!Array.isArray(reply) || reply.length !== fitting.length) throw unexpected('BW.FILL');
+    let next = 0;
+    return entries.map(({ value }) => value.length <= this.#maxValueBytes && reply[next++] === 1);
   }
 
   async release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
@@ -112,9 +125,17 @@ export class BreakwaterStore implements CacheStore {
     const px = wholeMs(entry.ttlMs);
     if (px !== null) command.push('PX', px);
     if (entry.tags.length > 0) command.push('TAGS', entry.tags.length, ...entry.tags);
-    const reply = await this.#send(command, call);
-    const word = textOf(reply);
-    if (word !== 'created' && word !== 'replaced') throw unexpected('BW.SET');
+    try {
+      if (value.length > this.#maxValueBytes) throw tooLarge(key, value.length, this.#maxValueBytes);
+      const word = textOf(await this.#send(command, call));
+      if (word !== 'created' && word !== 'replaced') throw unexpected('BW.SET');
+    } catch (error) {
+      // Refused, so what the key had is still there, and the caller has said that it is replaced: it must not be served on. When nothing
+      // is known (a timeout, a lost connection) the caller is told so and decides.
+      const isUnknown = error instanceof BreakwaterError && Object.values(CODES).includes(error.code);
+      if (!isUnknown && call.signal?.aborted !== true) await this.delete([key], call);
+      throw error;
+    }
   }
 
   delete(keys: readonly string[], call: StoreCall): Promise<number> {
@@ -204,6 +225,13 @@ function wholeMs(ttlMs: number | null): number | null {
 /** Without the members that are undefined, which would hide a default. */
 function given<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+function tooLarge(key: string, bytes: number, most: number): BreakwaterError {
+  return new BreakwaterError(
+    'STORE_TOO_LARGE',
+    `cannot set ${JSON.stringify(key)}: the value has ${bytes} bytes, the store takes ${most} (a node configured for more: ?maxValue=32mb in the URL)`,
+  );
 }
 
 function unexpected(command: string): BreakwaterError {
