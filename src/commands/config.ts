@@ -8,6 +8,7 @@ import type { Context } from './context.ts';
 import { globMatches } from './glob.ts';
 import { POLICY_NAMES, totals } from './info.ts';
 import type { Session } from './session.ts';
+import { latinOf } from './words.ts';
 
 const encoder = new TextEncoder();
 
@@ -33,16 +34,25 @@ function parameters(context: Context): Record<string, string> {
   };
 }
 
-/** CONFIG GET pattern [pattern ...] */
+/** CONFIG GET pattern [pattern ...]. A name asked for without glob characters is answered as it was written, as Redis does. */
 export function configGet(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
-  const found = Object.entries(parameters(context)).filter(([name]) => {
-    const bytes = encoder.encode(name);
-    for (let i = 2; i < args.count; i += 1) {
-      if (globMatches(args.bytes, args.start[i]!, args.length[i]!, bytes, 0, bytes.length, true)) return true;
+  const all = parameters(context);
+  const found = new Map<string, string>();
+  for (let i = 2; i < args.count; i += 1) {
+    const asked = latinOf(args, i);
+    const exact = /[*?[]/.test(asked) ? undefined : all[asked.toLowerCase()];
+    if (exact !== undefined) found.set(asked, exact);
+    for (const [name, value] of Object.entries(all)) {
+      const bytes = encoder.encode(name);
+      if (
+        exact === undefined &&
+        globMatches(args.bytes, args.start[i]!, args.length[i]!, bytes, 0, bytes.length, true)
+      ) {
+        found.set(name, value);
+      }
     }
-    return false;
-  });
-  out.map(found.length);
+  }
+  out.map(found.size);
   for (const [name, value] of found) {
     out.bulkText(name);
     out.bulkText(value);

@@ -5,6 +5,7 @@ import type { Args } from '../resp/parser.ts';
 import { REPLY_OK, REPLY_PONG, type ReplyWriter } from '../resp/writer.ts';
 import { REDIS_VERSION } from './compatibility.ts';
 import type { Context } from './context.ts';
+import { errorShowing } from './echo.ts';
 import { NOT_INTEGER, SYNTAX, wrongArity } from './errors.ts';
 import { integerAt } from './numbers.ts';
 import type { Session } from './session.ts';
@@ -17,6 +18,7 @@ const ON = word('on');
 const OFF = word('off');
 
 const WRONG_PASSWORD = 'WRONGPASS invalid username-password pair or user is disabled.';
+const NOT_INT32 = 'ERR value is out of range, value must between -2147483648 and 2147483647';
 const BAD_NAME = 'ERR Client names cannot contain spaces, newlines or special characters.';
 
 /** PING [message] */
@@ -50,7 +52,8 @@ export function reset(_context: Context, session: Session, _args: Args, out: Rep
 /** SELECT index: there is one keyspace. */
 export function select(_context: Context, _session: Session, args: Args, out: ReplyWriter): void {
   const index = integerAt(args.bytes, args.start[1]!, args.length[1]!);
-  if (Number.isNaN(index) || Math.abs(index) > 0x7fff_ffff) out.error(NOT_INTEGER);
+  if (Number.isNaN(index)) out.error(NOT_INTEGER);
+  else if (index > 0x7fff_ffff || index < -0x8000_0000) out.error(NOT_INT32);
   else if (index !== 0) out.error('ERR DB index is out of range');
   else out.raw(REPLY_OK);
 }
@@ -85,12 +88,14 @@ export function hello(_context: Context, session: Session, args: Args, out: Repl
     }
     protocol = version;
   }
-  let user = 0;
-  let name: string | null = null;
+  // As in Redis, what stands before a wrong option has taken effect.
   for (let i = 2; i < args.count; i += 1) {
     const more = args.count - 1 - i;
     if (argIs(args, i, AUTH) && more >= 2) {
-      user = i + 1;
+      if (!isDefaultUser(args, i + 1)) {
+        out.error(WRONG_PASSWORD);
+        return;
+      }
       i += 2;
     } else if (argIs(args, i, SETNAME) && more >= 1) {
       i += 1;
@@ -98,17 +103,12 @@ export function hello(_context: Context, session: Session, args: Args, out: Repl
         out.error(BAD_NAME);
         return;
       }
-      name = latinOf(args, i);
+      session.name = latinOf(args, i);
     } else {
-      out.error(`ERR Syntax error in HELLO option '${textOf(args, i)}'`);
+      errorShowing("ERR Syntax error in HELLO option '", args, i, "'", out);
       return;
     }
   }
-  if (user !== 0 && !isDefaultUser(args, user)) {
-    out.error(WRONG_PASSWORD);
-    return;
-  }
-  if (name !== null) session.name = name;
   if (protocol === 2 || protocol === 3) {
     session.protocol = protocol;
     out.protocol = protocol;
@@ -173,7 +173,7 @@ const LIB_VER = word('lib-ver');
 export function clientSetinfo(_context: Context, session: Session, args: Args, out: ReplyWriter): void {
   const isName = argIs(args, 2, LIB_NAME);
   if (!isName && !argIs(args, 2, LIB_VER)) {
-    out.error(`ERR Unrecognized option '${textOf(args, 2)}'`);
+    errorShowing("ERR Unrecognized option '", args, 2, "'", out);
     return;
   }
   if (!isPrintable(args, 3)) {
@@ -237,7 +237,7 @@ export function clientList(context: Context, args: Args, out: ReplyWriter, nameO
   if (args.count === 4 && argIs(args, 2, TYPE)) {
     const name = textOf(args, 3);
     if (!CLIENT_TYPES.includes(name.toLowerCase())) {
-      out.error(`ERR Unknown client type '${name}'`);
+      errorShowing("ERR Unknown client type '", args, 3, "'", out);
       return;
     }
     if (name.toLowerCase() !== 'normal') wanted = [];
@@ -245,7 +245,7 @@ export function clientList(context: Context, args: Args, out: ReplyWriter, nameO
     const found: (Session | undefined)[] = [];
     for (let i = 3; i < args.count; i += 1) {
       const id = integerAt(args.bytes, args.start[i]!, args.length[i]!);
-      if (!(id > 0)) {
+      if (Number.isNaN(id)) {
         out.error('ERR Invalid client ID');
         return;
       }

@@ -3,6 +3,7 @@
  */
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import { errorShowing } from './echo.ts';
 import { wrongArity } from './errors.ts';
 import { globMatches } from './glob.ts';
 import type { CommandRow } from './row.ts';
@@ -23,7 +24,7 @@ export function commandInfo(rows: readonly CommandRow[], rowOf: RowOf, args: Arg
   out.array(args.count - 2);
   for (let i = 2; i < args.count; i += 1) {
     const row = rowOf(latinOf(args, i));
-    if (row === undefined) out.nullArray();
+    if (row === undefined) out.nullBulk();
     else writeInfo(row, out);
   }
 }
@@ -159,5 +160,5 @@ export function help(parent: CommandRow, out: ReplyWriter): void {
 /** The error for `PARENT nosuch`. */
 export function unknownSubcommand(parent: string, args: Args, out: ReplyWriter): void {
   if (args.count < 2) out.error(wrongArity(parent));
-  else out.error(`ERR unknown subcommand '${latinOf(args, 1).slice(0, 128)}'. Try ${parent.toUpperCase()} HELP.`);
+  else errorShowing("ERR unknown subcommand '", args, 1, `'. Try ${parent.toUpperCase()} HELP.`, out);
 }

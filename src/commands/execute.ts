@@ -5,6 +5,7 @@
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import type { CommandFunction, Context } from './context.ts';
+import { beginError, endError, putText, SHOWN_BYTES, show } from './echo.ts';
 import { wrongArity } from './errors.ts';
 import { NameIndex } from './name-index.ts';
 import type { Session } from './session.ts';
@@ -48,43 +49,16 @@ export function execute(context: Context, session: Session, args: Args, out: Rep
   }
 }
 
-/** How much of the name and of the arguments an error shows. */
-const SHOWN_BYTES = 128;
-const encoder = new TextEncoder();
-const BEFORE_NAME = encoder.encode("-ERR unknown command '");
-const AFTER_NAME = encoder.encode("', with args beginning with: ");
-
-/** Redis's text, byte for byte, whatever the bytes of name and arguments: each shown up to its first NUL, line ends as blanks. */
+/** Redis's text, byte for byte, whatever the bytes of name and arguments. */
 function unknownCommand(args: Args, out: ReplyWriter): void {
-  out.raw(BEFORE_NAME);
+  beginError("ERR unknown command '", out);
   show(args, 0, SHOWN_BYTES, out);
-  out.raw(AFTER_NAME);
+  putText("', with args beginning with: ", out);
   let shown = 0;
   for (let i = 1; i < args.count && shown < SHOWN_BYTES; i += 1) {
-    putByte(out, 39);
-    const size = show(args, i, SHOWN_BYTES - shown, out);
-    putByte(out, 39);
-    putByte(out, 32);
-    shown += size + 3;
+    putText("'", out);
+    shown += show(args, i, SHOWN_BYTES - shown, out) + 3;
+    putText("' ", out);
   }
-  putByte(out, 13);
-  putByte(out, 10);
-}
-
-function show(args: Args, index: number, most: number, out: ReplyWriter): number {
-  const start = args.start[index]!;
-  const size = Math.min(args.length[index]!, most);
-  let i = 0;
-  for (; i < size; i += 1) {
-    const byte = args.bytes[start + i]!;
-    if (byte === 0) break;
-    putByte(out, byte === 13 || byte === 10 ? 32 : byte);
-  }
-  return i;
-}
-
-function putByte(out: ReplyWriter, byte: number): void {
-  out.reserve(1);
-  out.bytes[out.length] = byte;
-  out.length += 1;
+  endError(out);
 }

@@ -4,12 +4,13 @@
 import type { Args } from '../resp/parser.ts';
 import { REPLY_EMPTY_ARRAY, REPLY_OK, REPLY_ONE, REPLY_ZERO, type ReplyWriter } from '../resp/writer.ts';
 import type { Context } from './context.ts';
+import { errorShowing } from './echo.ts';
 import { invalidExpire, NOT_INTEGER, OUT_OF_MEMORY, SYNTAX } from './errors.ts';
 import { momentAt } from './expiry.ts';
 import { globMatches } from './glob.ts';
 import { integerAt } from './numbers.ts';
 import type { Session } from './session.ts';
-import { argIs, latinOf, textOf, word } from './words.ts';
+import { argIs, latinOf, word } from './words.ts';
 import { remove } from './write.ts';
 
 /** DEL key [key ...], UNLINK: how many were there. */
@@ -87,7 +88,7 @@ function expireAt(
     else if (argIs(args, i, GT)) gt = true;
     else if (argIs(args, i, LT)) lt = true;
     else {
-      out.error(`ERR Unsupported option ${textOf(args, i)}`);
+      errorShowing('ERR Unsupported option ', args, i, '', out);
       return;
     }
   }
@@ -219,9 +220,10 @@ export function scan(context: Context, _session: Session, args: Args, out: Reply
   }
   const budget = Math.min(ALL_BUCKETS, Math.max(1, Math.ceil(count / ENTRIES_PER_BUCKET)));
   const refs: number[] = [];
-  const next = context.store.scan(cursor, budget, context.nowMs, (ref) => {
+  const visit = (ref: number): void => {
     if (strings && (pattern === 0 || keyMatches(context, ref, args, pattern))) refs.push(ref);
-  });
+  };
+  const next = context.store.size === 0 ? 0 : context.store.scan(cursor, budget, context.nowMs, visit);
   out.array(2);
   out.bulkText(String(next));
   writeKeys(context, refs, out);

@@ -228,7 +228,7 @@ const command = container(
     ),
     row(
       'command|getkeys',
-      -3,
+      -4,
       'loading stale',
       NONE,
       'server',

@@ -232,6 +232,20 @@ test('a tag known only after the load: the fill that carries it is refused', () 
   assert.equal(freshness.mayFill(key, 0, key.length, 3, token, tags, 0), false);
 });
 
+test('nobody waits for a lease whose namespace was invalidated', () => {
+  const store = new TinyStore();
+  const freshness = new Freshness(store, { epoch: 3, seed: 9, capacity: 64 });
+  const key = bytesOf('user:42');
+  const first = freshness.grant(key, 0, key.length, 0);
+  assert.equal(freshness.grant(key, 0, key.length, 1), HELD);
+  freshness.invalidateNamespace(bytesOf('user'), 0, 4);
+  const second = freshness.grant(key, 0, key.length, 2);
+  assert.ok(second > first);
+  assert.equal(freshness.grant(key, 0, key.length, 3), HELD);
+  assert.equal(freshness.mayFill(key, 0, key.length, 3, first, new Float64Array(0), 0), false);
+  assert.equal(freshness.mayFill(key, 0, key.length, 3, second, new Float64Array(0), 0), true);
+});
+
 test('entries die with their tag or namespace, later ones live', () => {
   const store = new TinyStore();
   const freshness = new Freshness(store, { epoch: 3, seed: 9, capacity: 64 });

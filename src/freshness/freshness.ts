@@ -72,8 +72,16 @@ export class Freshness {
 
   /** A miss asks to load: the token's counter, or HELD. The token's epoch is `leases.epoch`. */
   grant(key: Uint8Array, start: number, length: number, nowMs: number, durationMs = DEFAULT_LEASE_MS): number {
+    const { leases, generations } = this;
+    // The holder of a lease whose namespace was invalidated since loads in vain: nobody should wait for it.
+    if (leases.live !== 0 && generations.newest !== 0) {
+      const version = leases.newestVersionOf(key, start, length);
+      if (version >= 0 && generations.invalidatedAfter(namespaceOfKey(key, start, length), version)) {
+        leases.voidKey(key, start, length);
+      }
+    }
     // A number of its own, so that "invalidated after the grant" is a strict comparison.
-    return this.leases.grant(key, start, length, this.#store.nextVersion(), nowMs, durationMs);
+    return leases.grant(key, start, length, this.#store.nextVersion(), nowMs, durationMs);
   }
 
   /**

@@ -154,6 +154,12 @@ export class Leases {
     return row === NONE ? 0 : Math.max(0, Math.ceil(this.#untilMs[row]! - nowMs));
   }
 
+  /** The version number at the newest grant of `key`, or -1 when it has no live token. */
+  newestVersionOf(key: Uint8Array, start: number, length: number): number {
+    const row = this.#newest(hashBytes(key, start, start + length, this.#seed), key, start, length);
+    return row === NONE ? -1 : this.#version[row]!;
+  }
+
   /**
    * The version number at the grant of this token, or -1 when it may not fill `key`: voided, forgotten, of another
    * epoch or of another key. Changes nothing; a fill that stores must then `voidKey`, one that is refused `refuse`.
