@@ -9,8 +9,7 @@ import { parseSizeBytes } from '../base/units.ts';
 import type { Operation } from './bench/codec.ts';
 import { environment, environmentLine } from './bench/environment.ts';
 import { type Fullness, findTargets, parseTargets, TARGET_NAMES } from './bench/targets.ts';
-import { runWire, type WirePlan } from './bench/wire.ts';
-import { wireMarkdown, wirePreamble, wireTable, wireWarnings } from './bench/wire-report.ts';
+import type { WirePlan } from './bench/wire.ts';
 import { withChildren } from './children/children.ts';
 import { say, sayError, sayJson } from './output.ts';
 
@@ -82,6 +81,8 @@ async function wire(options: WireOptions): Promise<number> {
   for (const line of missing) sayError(line);
   if (plan.targets.length === 0)
     throw new BreakwaterError('BENCH_FAILED', 'none of the servers to compare is installed');
+  const { runWire } = await import('./bench/wire.ts');
+  const { wireMarkdown, wirePreamble, wireTable, wireWarnings } = await import('./bench/wire-report.ts');
   return await withChildren(async (children) => {
     const rows = await runWire(plan, children, (line) => sayError(line));
     const where = environment();
@@ -100,6 +101,31 @@ async function wire(options: WireOptions): Promise<number> {
     for (const line of wirePreamble(plan)) say(line);
     say(wireTable(rows));
     for (const line of wireWarnings(rows)) say(`note: ${line}`);
+    return 0;
+  });
+}
+
+interface LibraryOptions {
+  readonly quick?: boolean;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+async function library(options: LibraryOptions): Promise<number> {
+  const { runLibraryBench } = await import('./bench/library-bench.ts');
+  const { libraryMarkdown, libraryTable } = await import('./bench/library-report.ts');
+  const plan = options.quick
+    ? { rounds: 1, l1Operations: 200_000, l2Operations: 500, keys: 10_000 }
+    : { rounds: 7, l1Operations: 2_000_000, l2Operations: 10_000, keys: 10_000 };
+  return await withChildren(async (children) => {
+    const rows = await runLibraryBench(plan, children);
+    const where = environment();
+    if (options.output) writeFileSync(options.output, libraryMarkdown(rows, where));
+    if (options.json) sayJson({ environment: where, settings: plan, rows });
+    else {
+      say(environmentLine(where));
+      say(libraryTable(rows));
+    }
     return 0;
   });
 }
@@ -135,5 +161,14 @@ export function register(program: Command): void {
     .addHelpText('after', WIRE_HELP)
     .action(async (options: WireOptions) => {
       process.exitCode = await wire(options);
+    });
+  bench
+    .command('library')
+    .description('what a call of the library costs: L1 hits in nanoseconds, L2 hits in microseconds')
+    .option('--quick', 'one short round: shape, not figures to quote')
+    .option('--json', 'print JSON')
+    .option('--output <file>', 'write the table as markdown')
+    .action(async (options: LibraryOptions) => {
+      process.exitCode = await library(options);
     });
 }

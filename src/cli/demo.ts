@@ -9,8 +9,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { environment, environmentLine } from './bench/environment.ts';
 import { withChildren } from './children/children.ts';
 import { progressOn } from './demo/progress.ts';
-import { demoMarkdown, demoTable, queryReduction } from './demo/report.ts';
-import { type DemoPlan, runDemo } from './demo/run.ts';
+import type { DemoPlan, DemoResult } from './demo/run.ts';
 import { readTrace, traceStream, zipfStream } from './demo/stream.ts';
 import { EXIT_OK, say, sayJson } from './output.ts';
 
@@ -82,9 +81,11 @@ export function demoPlan(options: DemoOptions): DemoPlan {
 async function demo(options: DemoOptions): Promise<number> {
   const plan = demoPlan(options);
   const progress = progressOn(process.stderr);
+  const { runDemo } = await import('./demo/run.ts');
+  const { demoMarkdown, demoTable, queryReduction } = await import('./demo/report.ts');
   return await withChildren(async (children, signal) => {
     signal.addEventListener('abort', () => progress.done('stopping, cleaning up'), { once: true });
-    let result: Awaited<ReturnType<typeof runDemo>>;
+    let result: DemoResult;
     try {
       result = await runDemo(plan, children, signal, progress);
     } finally {

@@ -82,7 +82,7 @@ export async function runDemo(
   await bare.child.stop();
 
   const node = await startBreakwater(children, ['--memory', plan.memory]);
-  const store = `breakwater://127.0.0.1:${node.port}`;
+  const store = `breakwater://127.0.0.1:${node.port}` as const;
   const service = await startService(children, { database, poolSize, store });
   const stream = plan.stream();
   const warm = plan.warmRequests > 0 ? await warmUp(plan, service.port, postgres, signal, progress, stream) : null;

@@ -15,7 +15,7 @@ export interface ServiceOptions {
   readonly database: Connection;
   readonly poolSize: number;
   /** `breakwater://host:port`, or null to run without a cache. */
-  readonly store: string | null;
+  readonly store: `breakwater://${string}` | null;
 }
 
 export type ServiceMessage =
@@ -47,10 +47,15 @@ function uncached(pool: Pool): Products {
 }
 
 /** The same through the library: the query moves into `load`, and the library decides when it is asked. */
-function cached(pool: Pool, store: string): Products {
+function cached(pool: Pool, store: `breakwater://${string}`): Products {
   const database = uncached(pool);
   const bw = createBreakwater({ store });
-  const products = bw.cache<Product>('product', { load: (ids) => database.many(ids), ttl: '10m' });
+  const products = bw.cache('product', {
+    load: (ids) => database.many(ids),
+    ttl: '10m',
+    // Live objects in this process, 10,000 of them; another process's invalidation may go unseen here for so long.
+    l1: { ttl: '1s' },
+  });
   return {
     async one(id) {
       const { value, from } = await products.getDetailed(id);
