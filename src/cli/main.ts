@@ -8,12 +8,26 @@
 import { Command, CommanderError } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
 import { register as registerBench } from './bench.ts';
+import { register as registerDel } from './del.ts';
 import { register as registerDemo } from './demo.ts';
+import { register as registerGet } from './get.ts';
+import { register as registerInvalidate } from './invalidate.ts';
 import { EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
 import { register as registerServe } from './serve.ts';
+import { register as registerSet } from './set.ts';
+import { register as registerStats } from './stats.ts';
 import { packageVersion } from './version.ts';
 
-const REGISTRARS: readonly ((program: Command) => void)[] = [registerServe, registerDemo, registerBench];
+const REGISTRARS: readonly ((program: Command) => void)[] = [
+  registerServe,
+  registerGet,
+  registerSet,
+  registerDel,
+  registerInvalidate,
+  registerStats,
+  registerDemo,
+  registerBench,
+];
 
 const EXAMPLES = `
 Examples:

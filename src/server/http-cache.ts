@@ -254,7 +254,10 @@ async function readJson<T extends z.ZodType>(
   if (!result.success) {
     const issue = result.error.issues[0];
     const at = issue === undefined || issue.path.length === 0 ? '' : `${issue.path.join('.')}: `;
-    throw new HttpFailure('BODY_INVALID', `${at}${issue?.message ?? 'not the expected shape'}`);
+    throw new HttpFailure(
+      'BODY_INVALID',
+      `the body has not the expected shape: ${at}${/received undefined$/.test(issue?.message ?? '') ? 'is missing' : issue?.message}`,
+    );
   }
   return { text, parsed: result.data };
 }

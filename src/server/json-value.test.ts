@@ -22,7 +22,8 @@ test('text that is not JSON shows as a JSON string, other bytes as base64', () =
   assert.deepEqual(shown(''), ['""', false]);
   assert.deepEqual(shown('{"a":'), ['"{\\"a\\":"', false]);
   assert.deepEqual(shown('NaN'), ['"NaN"', false]);
-  assert.deepEqual(showValue(new Uint8Array([0xff, 0xfe])), { kind: 'value', json: '"//4="', base64: true });
+  const plain = new Uint8Array([0xff, 0xfe]);
+  assert.deepEqual(showValue(plain), { kind: 'value', json: '"//4="', base64: true, plain });
 });
 
 test('an entry of the library shows its value, a remembered absence shows as absent', () => {
@@ -35,7 +36,12 @@ test('an entry of the library shows its value, a remembered absence shows as abs
     loadMicros: 0,
     tags: ['t'],
   } as const;
-  assert.deepEqual(showValue(encodeEnvelope(header, '{"a":1}')), { kind: 'value', json: '{"a":1}', base64: false });
+  assert.deepEqual(showValue(encodeEnvelope(header, '{"a":1}')), {
+    kind: 'value',
+    json: '{"a":1}',
+    base64: false,
+    plain: bytes('{"a":1}'),
+  });
   assert.deepEqual(showValue(encodeEnvelope({ ...header, absent: true, codec: 'none' }, '')), { kind: 'absent' });
   assert.equal(showValue(new Uint8Array([0xc1, 99, 0])).kind, 'unreadable');
 });

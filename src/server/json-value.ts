@@ -20,6 +20,8 @@ export interface ShownValue {
   readonly json: string;
   /** True when `json` is a string of base64. */
   readonly base64: boolean;
+  /** The value's own bytes, without the library's envelope. */
+  readonly plain: Uint8Array;
 }
 
 /** What stored bytes say: a value, or that the library stored no value (`absent`) or one that this version cannot read. */
@@ -39,9 +41,9 @@ function showPlain(bytes: Uint8Array): ShownValue {
   const text = decodeText(bytes);
   if (text === null) {
     const base64 = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
-    return { kind: 'value', json: `"${base64}"`, base64: true };
+    return { kind: 'value', json: `"${base64}"`, base64: true, plain: bytes };
   }
-  return { kind: 'value', json: isJson(text) ? text.trim() : JSON.stringify(text), base64: false };
+  return { kind: 'value', json: isJson(text) ? text.trim() : JSON.stringify(text), base64: false, plain: bytes };
 }
 
 /** UTF-8 text of the bytes, or null when they are none. */
