@@ -16,6 +16,7 @@
  *   loading             a second load is not cheap. The caller joins, but waits for the *verdict*: what L2 says to the
  *                       fill. The lease is good from the miss to the fill, so "stored" proves that nothing was invalidated before
  *                       the fill, and the caller came earlier than that. "Refused": the caller asks again, and all like him with him.
+ *   filling             the fill may have been judged before the caller came. The caller starts a flight of its own, and finds the value in L2.
  *
  *   1. A's flight misses `user:42` with a lease and loads the old row.
  *   2. Another process updates the row and deletes `user:42`; acknowledged. The lease is void.
@@ -144,7 +145,7 @@ export class Flights<K extends string, V> {
   readonly #prefix: string;
   /** Flights that may be joined without more ado: gathered, or waiting between polls. */
   readonly #open = new Map<K, Flight<K, Cached<V>>>();
-  /** Loads under way whose verdict is still out. */
+  /** Loads under way, their fills not yet sent. */
   readonly #loading = new Map<K, Flight<K, Cached<V>>>();
   readonly #all = new Set<Flight<K, Cached<V>>>();
   readonly #calls = new Set<LoadCall<V>>();
@@ -463,6 +464,8 @@ export class Flights<K extends string, V> {
 
   #fill(fills: readonly Fill<K, Cached<V>>[], nowMs: number): void {
     const { store, settings, counters } = this.#options;
+    // From here on nobody joins: the fill may have been judged before such a caller came. Its read follows the fill to the store.
+    for (const { flight } of fills) this.#leave(flight);
     store
       .fill(
         fills.map(({ fill }) => fill),
@@ -495,9 +498,13 @@ export class Flights<K extends string, V> {
 
   /** The verdict is out: late callers take the answer, or ask again. */
   #judged(flight: Flight<K, Cached<V>>, isGood: boolean): void {
-    if (this.#loading.get(flight.id) === flight) this.#loading.delete(flight.id);
+    this.#leave(flight);
     assert(flight.verdict !== null, 'only a load is judged');
     flight.verdict.resolve(isGood);
+  }
+
+  #leave(flight: Flight<K, Cached<V>>): void {
+    if (this.#loading.get(flight.id) === flight) this.#loading.delete(flight.id);
   }
 
   /** Gives the leases of loads that will not fill back, so that other processes need not wait for them. */

@@ -1,0 +1,208 @@
+/**
+ * Random schedules of the production library: gets, deletes, sets and invalidations by key, tag and namespace, over a store whose calls
+ * arrive and are answered in any order, and a loader that reads a row at once and answers whenever. One seed is one schedule.
+ *
+ * What is checked is the promise itself: a get that *began* after an invalidation was *acknowledged* never gives what was there
+ * before it. Rows are numbered; a write makes the number one higher and then tells the cache; when that is acknowledged, the number is
+ * the least that any later get of the row may show.
+ *
+ * Writers of one row take turns, as transactions on it do: a `set` of an old row after another's newer one is a race of the writers,
+ * which only versions can decide (issue 3).
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SeededRandom } from '../../src/base/random.ts';
+import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import type { Breakwater } from '../../src/cache/breakwater.ts';
+import type { Cache } from '../../src/cache/cache.ts';
+import { embeddedTruth, openLibrary, type Row, SlowStore, Source } from './support.ts';
+
+const IDS = ['1', '2', '3'] as const;
+const STEPS = 90;
+const RUNS = Number(process.env['BREAKWATER_SCHEDULES'] ?? 150);
+const FIRST_SEED = Number(process.env['BREAKWATER_SEED'] ?? 1);
+
+interface Instance {
+  readonly bw: Breakwater;
+  readonly cache: Cache<string, Row>;
+  readonly store: SlowStore;
+}
+
+interface Setup {
+  readonly instances: number;
+  /** L1 on: the store says that nobody else writes to it. */
+  readonly l1: boolean;
+}
+
+class Schedule {
+  readonly random: SeededRandom;
+  readonly scheduler = new ManualScheduler();
+  readonly source = new Source();
+  readonly instances: Instance[] = [];
+  /** The least number that a get beginning now may show. */
+  readonly least = new Map<string, number>();
+  readonly writing = new Set<string>();
+  readonly log: string[] = [];
+  readonly pending = new Set<Promise<void>>();
+  gets = 0;
+
+  constructor(seed: number, setup: Setup) {
+    this.random = new SeededRandom(seed);
+    this.source.automatic = false;
+    const truth = embeddedTruth(this.scheduler, seed);
+    for (let i = 0; i < setup.instances; i += 1) {
+      const store = new SlowStore(truth, setup.l1);
+      const { bw } = openLibrary({
+        scheduler: this.scheduler,
+        store,
+        seed: seed + i,
+        defaults: { leaseWait: '40ms', loadTimeout: '1m' },
+      });
+      // Half the rows of one tag, all in one namespace.
+      const cache = bw.cache<Row>('row', { load: this.source.load, tags: (row) => [row.id === '1' ? 'odd' : 'even'] });
+      this.instances.push({ bw, cache, store });
+    }
+    for (const id of IDS) this.source.rows.set(id, 0);
+  }
+
+  async step(): Promise<void> {
+    const dice = this.random.nextFloat();
+    if (dice < 0.3) this.get();
+    else if (dice < 0.42) this.write();
+    else if (dice < 0.75) this.moveStore();
+    else if (dice < 0.95) this.finishLoad();
+    else await this.scheduler.run(this.pick([1, 10, 50]));
+    await drainPromises();
+  }
+
+  get(): void {
+    const instance = this.pick(this.instances);
+    const ids: readonly string[] = this.random.nextFloat() < 0.2 ? IDS : [this.pick(IDS)];
+    const least = new Map(ids.map((id) => [id, this.least.get(id) ?? 0]));
+    this.log.push(`get ${ids}`);
+    this.gets += 1;
+    const [only] = ids;
+    const answer =
+      ids.length === 1 && only !== undefined
+        ? instance.cache.get(only).then((row) => new Map([[only, row]]))
+        : instance.cache.getMany(ids);
+    this.track(
+      answer.then((rows) => {
+        for (const [id, row] of rows) {
+          const shown = row?.n ?? 0;
+          assert.ok(
+            shown >= least.get(id)!,
+            `row ${id} shows ${shown}, but ${least.get(id)} was acknowledged before the get began`,
+          );
+        }
+      }),
+    );
+  }
+
+  write(): void {
+    const free: string[] = IDS.filter((one) => !this.writing.has(one));
+    if (free.length === 0) return;
+    const id = this.pick(free);
+    const instance = this.pick(this.instances);
+    const n = this.source.rows.get(id)! + 1;
+    this.source.rows.set(id, n);
+    this.writing.add(id);
+    const how = this.pick(['delete', 'set', 'key', 'tag', 'namespace'] as const);
+    this.log.push(`${how} ${id} = ${n}`);
+    const tell: Record<typeof how, () => Promise<unknown>> = {
+      delete: () => instance.cache.delete(id),
+      set: () => instance.cache.set(id, { id, n }),
+      key: () => instance.bw.invalidate({ keys: [`row:${id}`] }),
+      tag: () => instance.bw.invalidate({ tags: [id === '1' ? 'odd' : 'even'] }),
+      namespace: () => instance.bw.invalidate({ namespaces: ['row'] }),
+    };
+    this.track(
+      tell[how]().then(() => {
+        this.log.push(`acknowledged ${how} ${id} = ${n}`);
+        this.least.set(id, n);
+        this.writing.delete(id);
+      }),
+    );
+  }
+
+  moveStore(): void {
+    const busy = this.instances.filter(({ store }) => store.steps.length > 0);
+    if (busy.length === 0) return;
+    const { steps } = this.pick(busy).store;
+    const [step] = steps.splice(Math.floor(this.random.nextFloat() * steps.length), 1);
+    this.log.push(`store moves ${step!.what}`);
+    step!.go();
+  }
+
+  finishLoad(): void {
+    const { calls } = this.source;
+    if (calls.length === 0) return;
+    const [call] = calls.splice(Math.floor(this.random.nextFloat() * calls.length), 1);
+    this.log.push(`load of ${call!.ids} ends`);
+    call!.finish();
+  }
+
+  /** Everything on its way arrives; then every row must be shown as it is. */
+  async end(): Promise<void> {
+    for (let round = 0; this.pending.size > 0 || this.source.calls.length > 0; round += 1) {
+      assert.ok(round < 2_000, 'everything ends');
+      this.source.calls.shift()?.finish();
+      for (const { store } of this.instances) store.steps.shift()?.go();
+      await this.scheduler.run(5);
+    }
+    this.source.automatic = true;
+    for (const { cache, store } of this.instances) {
+      store.direct = true;
+      await store.settle();
+      for (const id of IDS) {
+        let shown = -1;
+        const got = cache.get(id).then((row) => {
+          shown = row?.n ?? 0;
+        });
+        for (let round = 0; shown < 0; round += 1) {
+          assert.ok(round < 1_000, 'a get ends');
+          await this.scheduler.run(5); // it may wait for a lease that nobody will use any more
+        }
+        await got;
+        assert.ok(shown >= (this.least.get(id) ?? 0), `row ${id} is stale for ever: ${shown}`);
+      }
+    }
+  }
+
+  track(promise: Promise<void>): void {
+    const tracked = promise.catch((error: unknown) => {
+      this.failure ??= error;
+    });
+    this.pending.add(tracked);
+    tracked.finally(() => this.pending.delete(tracked));
+  }
+  failure: unknown = null;
+
+  pick<T>(from: readonly T[]): T {
+    return from[Math.floor(this.random.nextFloat() * from.length)]!;
+  }
+}
+
+async function runAll(setup: Setup): Promise<void> {
+  let gets = 0;
+  for (let seed = FIRST_SEED; seed < FIRST_SEED + RUNS; seed += 1) {
+    const schedule = new Schedule(seed, setup);
+    try {
+      for (let i = 0; i < STEPS; i += 1) await schedule.step();
+      await schedule.end();
+      if (schedule.failure !== null) throw schedule.failure;
+    } catch (error) {
+      throw new Error(
+        `seed ${seed} (BREAKWATER_SEED=${seed} BREAKWATER_SCHEDULES=1): ${error}\n${schedule.log.join('\n')}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    gets += schedule.gets;
+  }
+  assert.ok(gets > RUNS * 10);
+}
+
+test('one process with L1: no wrong hit in random schedules', () => runAll({ instances: 1, l1: true }));
+test('two processes on one store, no L1: no wrong hit in random schedules', () => runAll({ instances: 2, l1: false }));
