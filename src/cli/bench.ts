@@ -130,6 +130,31 @@ async function library(options: LibraryOptions): Promise<number> {
   });
 }
 
+interface PlacementCliOptions {
+  readonly servers: string;
+  readonly keys: string;
+  readonly fleets: string;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+async function placement(options: PlacementCliOptions): Promise<number> {
+  const { runPlacementBench } = await import('./bench/placement.ts');
+  const { placementMarkdown, placementPreamble, placementTable } = await import('./bench/placement-report.ts');
+  const report = runPlacementBench({
+    servers: number('--servers', options.servers, 2, 1000),
+    keys: number('--keys', options.keys, 1, 10_000_000),
+    fleets: number('--fleets', options.fleets, 1, 200),
+  });
+  if (options.output) writeFileSync(options.output, placementMarkdown(report));
+  if (options.json) sayJson(report);
+  else {
+    for (const line of placementPreamble(report)) say(line);
+    say(placementTable(report));
+  }
+  return 0;
+}
+
 const WIRE_HELP = `
 What it does: starts each server fresh on a free loopback port, fills it, and puts the same load on each in turn.
 Look at "CPU to redis" first: processor time an operation over redis's, which does not depend on how many cores the load
@@ -141,7 +166,7 @@ Examples:
   breakwater bench wire --ops get --sizes 100 --pipeline 1 --states half --rounds 9`;
 
 export function register(program: Command): void {
-  const bench = program.command('bench').description('measure: over the wire, the engine, the library');
+  const bench = program.command('bench').description('measure: over the wire, the engine, the library, placement');
   bench
     .command('wire')
     .description('this node beside redis-server and memcached: throughput, latency and server CPU an operation')
@@ -170,5 +195,16 @@ export function register(program: Command): void {
     .option('--output <file>', 'write the table as markdown')
     .action(async (options: LibraryOptions) => {
       process.exitCode = await library(options);
+    });
+  bench
+    .command('placement')
+    .description('keys moved when a server joins or leaves: modulo, ketama rings, rendezvous, slots')
+    .option('--servers <n>', 'servers before the change', '10')
+    .option('--keys <n>', 'keys to place', '100000')
+    .option('--fleets <n>', 'fleets (other names) whose figures are averaged', '5')
+    .option('--json', 'print JSON')
+    .option('--output <file>', 'write the table as markdown')
+    .action(async (options: PlacementCliOptions) => {
+      process.exitCode = await placement(options);
     });
 }
