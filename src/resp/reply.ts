@@ -3,7 +3,7 @@
  *
  *   RESP                                 value
  *   + simple string                      string
- *   $ bulk, = verbatim (prefix removed)  Uint8Array of its own memory (or string, when the command asked for text)
+ *   $ bulk, = verbatim (prefix removed)  Uint8Array, never of the read buffer (or string, when the command asked for text)
  *   : integer                            number; bigint outside the safe integers
  *   ( big number                         bigint
  *   , double                             number
