@@ -5,7 +5,7 @@
  *
  * A line without quotes is split in place; one with quotes is unescaped into a fresh array (never longer than the line).
  */
-import type { Args } from './parser.ts';
+import { type Args, growArgs } from './args.ts';
 
 /** Result of `splitInline`: `args` is filled (possibly with no argument). */
 export const SPLIT = 0;
@@ -84,14 +84,7 @@ function splitQuoted(bytes: Uint8Array, start: number, end: number, args: Args):
 
 function push(args: Args, start: number, length: number): void {
   const count = args.count;
-  if (count === args.start.length) {
-    const grownStart = new Int32Array(count * 2);
-    const grownLength = new Int32Array(count * 2);
-    grownStart.set(args.start);
-    grownLength.set(args.length);
-    args.start = grownStart;
-    args.length = grownLength;
-  }
+  if (count === args.start.length) growArgs(args);
   args.start[count] = start;
   args.length[count] = length;
   args.count = count + 1;

@@ -27,6 +27,7 @@
  * in a line is a byte like any other (Redis waits for ever).
  */
 import { assert } from '../base/assert.ts';
+import { type Args, growArgs } from './args.ts';
 import { splitInline, UNBALANCED_QUOTES } from './inline.ts';
 
 /** `next()`: `args` holds a request. */
@@ -36,13 +37,7 @@ export const NEED_MORE = 0;
 /** `next()`: the stream is broken for good; `error` says why. Reply with it, then close the connection. */
 export const PROTOCOL_ERROR = -1;
 
-/** A request: argument i is `bytes[start[i] .. start[i] + length[i])`. The arrays may be replaced between requests: never keep them. */
-export interface Args {
-  bytes: Uint8Array;
-  count: number;
-  start: Int32Array;
-  length: Int32Array;
-}
+export type { Args } from './args.ts';
 
 export interface RequestLimits {
   /** Longest argument in bytes. Default 8 MiB + 1 KiB: the largest value and its key's reply fit, more is refused before it arrives. */
@@ -342,7 +337,7 @@ export class RequestParser {
       const after = p + bulkLength + 2;
       if (after > end) return this.#suspend(p, missing, found, bulkLength);
       if (found === starts.length) {
-        this.#growArgs(found);
+        growArgs(args);
         starts = args.start;
         lengths = args.length;
       }
@@ -372,15 +367,6 @@ export class RequestParser {
     this.#found = found;
     this.#bulkLength = bulkLength;
     return NEED_MORE;
-  }
-
-  #growArgs(found: number): void {
-    const start = new Int32Array(found * 2);
-    const length = new Int32Array(found * 2);
-    start.set(this.args.start);
-    length.set(this.args.length);
-    this.args.start = start;
-    this.args.length = length;
   }
 
   /**
