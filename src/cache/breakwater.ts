@@ -26,6 +26,8 @@ export interface BreakwaterStats {
     readonly kind: string;
     /** True while reads of L2 are skipped because they kept failing. */
     readonly isDown: boolean;
+    /** What a read or fill last failed with: those are not told to callers, who get the loader's answer. */
+    readonly lastError: string | null;
     /** The store's own numbers; null when it did not answer in time. */
     readonly numbers: Readonly<Record<string, number>> | null;
   };
@@ -125,7 +127,7 @@ export class Breakwater {
     const numbers = await store.stats({ timeoutMs: readTimeoutMs }).catch(() => null);
     const caches: Record<string, CacheStats> = {};
     for (const [name, cache] of this.#caches) caches[name] = cache.stats();
-    return { store: { kind: store.kind, isDown: outage.isDown, numbers }, caches };
+    return { store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers }, caches };
   }
 
   /**

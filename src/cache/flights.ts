@@ -253,9 +253,9 @@ export class Flights<K extends string, V> {
         outage.succeeded();
         this.#onRead(flights, results);
       },
-      () => {
+      (error: unknown) => {
         if (this.#closed !== null) return;
-        outage.failed(ports.clock.now());
+        outage.failed(ports.clock.now(), error);
         counters.l2ReadErrors += flights.length;
         this.#loadWithoutLease(flights);
       },
@@ -414,9 +414,10 @@ export class Flights<K extends string, V> {
       try {
         if (one.kind === 'error') throw one.error;
         const { entry, text } = this.#entryOf(flight, one);
-        flight.answer({ ...entry, from: 'loader' });
-        this.#all.delete(flight);
-        if (entry.ttlMs > 0 && flight.lease !== null) {
+        const isFilled = entry.ttlMs > 0 && flight.lease !== null;
+        // A fill over the network is not waited for. One in this process is done at once, and then `peek` has what `get` gave.
+        if (!isFilled || !this.#options.store.inProcess) this.#answerLoaded(flight, entry);
+        if (isFilled && flight.lease !== null) {
           const value = bytesOf(text, entry.ttlMs, entry.tags, nowMs, loadMs);
           const { key, lease } = flight;
           fills.push({ flight, entry, fill: { key, value, lease, ttlMs: entry.ttlMs, tags: entry.tags } });
@@ -477,14 +478,24 @@ export class Flights<K extends string, V> {
             const isGood = stored[index] === true && !this.#isCrossed(flight, entry);
             if (stored[index] !== true) counters.fillsRefused += 1;
             if (isGood) this.#keep(flight, entry, nowMs);
+            if (!flight.isOver) this.#answerLoaded(flight, entry);
             this.#judged(flight, isGood);
           });
         },
-        () => {
+        (error: unknown) => {
+          if (this.#closed === null) this.#options.outage.note(error);
           counters.fillErrors += fills.length;
-          for (const { flight } of fills) this.#judged(flight, false);
+          for (const { flight, entry } of fills) {
+            if (!flight.isOver) this.#answerLoaded(flight, entry);
+            this.#judged(flight, false);
+          }
         },
       );
+  }
+
+  #answerLoaded(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): void {
+    this.#all.delete(flight);
+    flight.answer({ ...entry, from: 'loader' });
   }
 
   #keep(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, nowMs: number): void {

@@ -41,11 +41,11 @@ export interface EmbeddedStoreOptions {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
-  /** Lease tokens remembered, a power of two. Default 8,192: one process does not load more at a time. */
+  /** Lease tokens remembered, a power of two. Default 32,768: one process does not load more at a time. */
   readonly leaseCapacity?: number;
 }
 
-const LEASE_CAPACITY = 8_192;
+const LEASE_CAPACITY = 32_768;
 const GENERATION_CAPACITY = 16_384;
 const TICK_BUDGET = 1_000;
 const LONGEST_TICK_MS = 1_000;

@@ -19,7 +19,7 @@ import { embeddedTruth, openLibrary, type Row, SlowStore, Source } from './suppo
 
 const IDS = ['1', '2', '3'] as const;
 const STEPS = 90;
-const RUNS = Number(process.env['BREAKWATER_SCHEDULES'] ?? 150);
+const RUNS = Number(process.env['BREAKWATER_SCHEDULES'] ?? 250);
 const FIRST_SEED = Number(process.env['BREAKWATER_SEED'] ?? 1);
 
 interface Instance {

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { SeededRandom } from '../base/random.ts';
+import { Zipf } from '../base/zipf.ts';
+import { L1, type L1Facts } from './l1.ts';
+import { hashNamespace, hashTags, Voids } from './voids.ts';
+
+const SPACE = hashNamespace('x');
+
+function facts(value: number, bytes = 10, extra: Partial<L1Facts<number>> = {}): L1Facts<number> {
+  return { value, bytes, expiresAtMs: 1e15, storedAtMs: 0, version: null, stamp: 0, tags: [], ...extra };
+}
+
+test('property: bounds and queues hold whatever comes, and what is found is what was put last', () => {
+  const id = fc.integer({ min: 0, max: 40 }).map(String);
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('put' as const), id, bytes: fc.nat(900) }),
+    fc.record({ do: fc.constant('find' as const), id }),
+    fc.record({ do: fc.constant('remove' as const), id }),
+    fc.record({ do: fc.constant('clear' as const) }),
+  );
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 25 }),
+      fc.integer({ min: 400, max: 6_000 }),
+      fc.array(step, { maxLength: 150 }),
+      (maxEntries, maxBytes, steps) => {
+        const l1 = new L1<number>({ maxEntries, maxBytes }, new Voids(), SPACE);
+        const model = new Map<string, number>();
+        steps.forEach((s, i) => {
+          if (s.do === 'put') {
+            l1.put(s.id, facts(i, s.bytes));
+            model.set(s.id, i);
+          } else if (s.do === 'remove') {
+            l1.remove(s.id);
+            model.delete(s.id);
+          } else if (s.do === 'clear') {
+            l1.clear();
+            model.clear();
+          } else {
+            const found = l1.find(s.id, 0);
+            if (found !== null) assert.equal(found.value, model.get(s.id));
+          }
+          l1.invariants();
+        });
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+test('an entry goes when its time comes, when a name of it is voided, and not when another is', () => {
+  const voids = new Voids();
+  const l1 = new L1<number>({ maxEntries: 10, maxBytes: 1e6 }, voids, SPACE);
+  l1.put('a', facts(1, 10, { expiresAtMs: 100 }));
+  assert.equal(l1.find('a', 99)?.value, 1);
+  assert.equal(l1.find('a', 100), null);
+  assert.equal(l1.size, 0);
+
+  const put = (id: string, ...tags: string[]): void =>
+    l1.put(id, facts(1, 10, { stamp: voids.stamp, tags: hashTags(tags) }));
+  put('red', 'red');
+  put('both', 'blue', 'red');
+  put('blue', 'blue');
+  voids.voidTag('red');
+  voids.voidNamespace('y');
+  assert.deepEqual(
+    ['red', 'both', 'blue'].map((id) => l1.find(id, 0) !== null),
+    [false, false, true],
+  );
+  put('red', 'red');
+  assert.notEqual(l1.find('red', 0), null, 'what comes in after the void lives');
+  voids.voidNamespace('x');
+  assert.equal(l1.find('red', 0), null);
+  assert.equal(l1.find('blue', 0), null);
+  l1.invariants();
+});
+
+test('voids that were forgotten count as crossed', () => {
+  const voids = new Voids();
+  const { stamp } = voids;
+  for (let i = 0; i < 5_000; i += 1) voids.voidKey(`k${i}`);
+  assert.equal(voids.crossed(stamp, 'never voided', SPACE, []), true);
+  assert.equal(voids.crossed(voids.stamp, 'k1', SPACE, []), false);
+});
+
+test('a scan of keys that are asked for once does not wash out the hot ones', () => {
+  const l1 = new L1<number>({ maxEntries: 1_000, maxBytes: 1e9 }, new Voids(), SPACE);
+  const hot = Array.from({ length: 500 }, (_, i) => `hot${i}`);
+  const ask = (id: string): boolean => {
+    if (l1.find(id, 0) !== null) return true;
+    l1.put(id, facts(1));
+    return false;
+  };
+  for (let round = 0; round < 4; round += 1) for (const id of hot) ask(id);
+  for (let i = 0; i < 20_000; i += 1) {
+    ask(`cold${i}`);
+    if (i % 10 === 0) ask(hot[(i / 10) % 500]!);
+  }
+  const left = hot.filter((id) => l1.find(id, 0) !== null).length;
+  assert.ok(left > 450, `${left} of 500 hot keys are left (an LRU keeps none: 5,000 cold keys come between two uses)`);
+});
+
+test('hit ratio on a Zipf stream is above an LRU’s', () => {
+  const random = new SeededRandom(3);
+  const zipf = new Zipf(20_000, 0.9, random);
+  const size = 1_000;
+  const l1 = new L1<number>({ maxEntries: size, maxBytes: 1e9 }, new Voids(), SPACE);
+  const lru = new Map<string, true>();
+  let hits = 0;
+  let lruHits = 0;
+  const requests = 100_000;
+  for (let i = 0; i < requests; i += 1) {
+    const id = String(zipf.next());
+    if (l1.find(id, 0) !== null) hits += 1;
+    else l1.put(id, facts(1));
+    if (lru.delete(id)) lruHits += 1;
+    lru.set(id, true);
+    if (lru.size > size) lru.delete(lru.keys().next().value!);
+  }
+  assert.ok(hits / requests > lruHits / requests + 0.03, `${hits / requests} against ${lruHits / requests}`);
+  l1.invariants();
+});
