@@ -32,6 +32,11 @@ export interface NodeOptions {
   readonly eviction: EvictionPolicy;
   /** Source of all chance: hash seeds, the epoch of lease tokens, RANDOMKEY. */
   readonly random: Random;
+  /**
+   * Secret 32-bit seed of the hashes of keys, so that nobody can choose keys that collide. Default: drawn from `random`, which is fine
+   * where nobody attacks; a server takes it from the operating system, because `random` also draws what clients see (ids, epochs).
+   */
+  readonly hashSeed?: number;
   /** The moment of the start, milliseconds since the epoch. */
   readonly startMs: number;
   /** Breakwater's version, for INFO. */
@@ -76,17 +81,18 @@ export class Node {
     const maxValueBytes = options.maxValueBytes ?? 8 * 1024 * 1024;
     this.id = options.nodeId ?? hexadecimal(random, 40);
     this.#limits = { maxBulkBytes: maxValueBytes + BULK_SLACK_BYTES, ...options.requestLimits };
+    const hashSeed = options.hashSeed ?? random.nextUint32();
     const storeOptions: StoreOptions = {
       memoryBytes: options.memoryBytes,
       eviction: options.eviction,
-      seed: random.nextUint32(),
+      seed: hashSeed,
       maxKeyBytes,
       maxValueBytes,
     };
     const store = options.makeStore?.(storeOptions) ?? new Store(storeOptions);
     const freshness = new Freshness(store, {
       epoch: random.nextUint32(),
-      seed: random.nextUint32(),
+      seed: Math.imul(hashSeed, 0x9e37_79b1),
       ...(options.leaseCapacity === undefined ? {} : { capacity: options.leaseCapacity }),
       ...(options.generationCapacity === undefined ? {} : { generationCapacity: options.generationCapacity }),
     });

@@ -121,6 +121,7 @@ function makeNode(config: ServerConfig, version: string, startMs: number): Node 
       memoryBytes: config.memoryBytes,
       eviction: config.eviction,
       random: new SeededRandom(randomInt(2 ** 32)),
+      hashSeed: randomInt(2 ** 32),
       startMs,
       version,
       maxValueBytes: config.maxValueBytes,
