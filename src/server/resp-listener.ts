@@ -5,8 +5,8 @@
  * Life of a chunk
  *   1. The kernel's bytes land in `#input`, one buffer shared by all connections (adopt.ts). Nothing is allocated.
  *   2. `node.onRequest` parses and executes every complete request and appends the replies to `#out`, shared as well.
- *   3. `socket.write` hands `#out` to libuv, which writes it at once if the kernel has room. Then `writableLength` is 0 and the
- *      same buffer serves the next connection. If not, the buffer now belongs to the socket and a fresh one is made.
+ *   3. libuv gets `#out` (direct-write.ts) and writes it at once if the kernel has room; then the same buffer serves the next
+ *      connection. If not, the buffer now belongs to the socket and a fresh one is made.
  *
  * A client that does not read costs bounded memory
  *   - The node stops executing once a reply buffer passes `OUTPUT_LIMIT_BYTES` and keeps the unexecuted input (at most one
@@ -22,6 +22,7 @@ import type { Clock } from '../base/clock.ts';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { ReplyWriter } from '../resp/writer.ts';
 import { adoptSocket } from './adopt.ts';
+import { BROKEN, DirectWriter, PENDING, SENT, UNAVAILABLE, type WriteHandle, writeHandleOf } from './direct-write.ts';
 import { familyOf } from './families.ts';
 import type { LatencyMeter } from './latency.ts';
 
@@ -81,6 +82,10 @@ export interface ListenerCounters {
 class Connection<S> {
   readonly socket: net.Socket;
   readonly session: S;
+  /** Beneath the socket, for direct-write.ts; null where that is not possible. */
+  readonly handle: WriteHandle | null;
+  /** Called when replies that had to wait have left. */
+  readonly onSent: () => void;
   /** When bytes last came or went. */
   lastActiveMs: number;
   /** Since when replies wait for the client to read; 0 = they do not. */
@@ -96,9 +101,11 @@ class Connection<S> {
   /** The read side is stopped. */
   paused = false;
 
-  constructor(socket: net.Socket, session: S, nowMs: number) {
+  constructor(socket: net.Socket, session: S, nowMs: number, onSent: (connection: Connection<S>) => void) {
     this.socket = socket;
     this.session = session;
+    this.handle = writeHandleOf(socket);
+    this.onSent = () => onSent(this);
     this.lastActiveMs = nowMs;
   }
 }
@@ -112,6 +119,7 @@ export class RespListener<S extends ListenedSession> {
   readonly #connections = new Set<Connection<S>>();
   readonly #input = Buffer.allocUnsafeSlow(INPUT_BYTES);
   readonly #out = new ReplyWriter(REPLY_BYTES);
+  readonly #writer = new DirectWriter();
   /** Views of `#out`'s buffer by length, and the buffer they look at. */
   #views: (Buffer | undefined)[] = new Array(KEPT_VIEWS);
   #viewed: Uint8Array = NOTHING;
@@ -216,7 +224,7 @@ export class RespListener<S extends ListenedSession> {
     });
     session.outputLimitBytes = OUTPUT_LIMIT_BYTES;
     const socket = adoptSocket(accepted, this.#input, (bytes, length) => this.#onBytes(connection, bytes, length));
-    const connection = new Connection(socket, session, nowMs);
+    const connection = new Connection(socket, session, nowMs, (each) => this.#onFlushed(each));
     this.#connections.add(connection);
     this.counters.accepted += 1;
     socket.on('end', () => this.#end(connection));
@@ -278,16 +286,22 @@ export class RespListener<S extends ListenedSession> {
   #flush(connection: Connection<S>, nowMs: number): boolean {
     const { socket } = connection;
     const out = this.#out;
-    const { length } = out;
-    if (socket.destroyed || !socket.writable) return true;
-    socket.write(this.#view(out.bytes, length));
-    if (socket.writableLength === 0) return true;
+    if (connection.ending) return true;
+    const view = this.#view(out.bytes, out.length);
+    let result = this.#writer.write(socket, connection.handle, view, connection.onSent);
+    if (result === SENT) return true;
+    if (result === UNAVAILABLE) result = writeStream(socket, view, connection.onSent);
+    if (result === SENT) return true;
+    if (result === BROKEN) {
+      this.counters.socketErrors += 1;
+      socket.destroy();
+      return true;
+    }
     // libuv keeps the buffer until the client reads: it is the socket's now.
-    out.take();
+    const held = out.take().length;
     this.#pause(connection);
     connection.stalledSinceMs = nowMs;
-    socket.write(EMPTY, () => this.#onFlushed(connection)); // ordered behind the replies: called when they have left
-    this.#hold(connection, length + connection.session.inputBytes);
+    this.#hold(connection, held + connection.session.inputBytes);
     return false;
   }
 
@@ -350,6 +364,15 @@ export class RespListener<S extends ListenedSession> {
       this.#forget(greediest);
     }
   }
+}
+
+/** `socket.write` in the words of {@link DirectWriter}. */
+function writeStream(socket: net.Socket, bytes: Buffer, onSent: () => void): number {
+  if (socket.destroyed || !socket.writable) return BROKEN;
+  socket.write(bytes);
+  if (socket.writableLength === 0) return SENT;
+  socket.write(EMPTY, onSent); // ordered behind the replies: called when they have left
+  return PENDING;
 }
 
 /** Bytes that libuv has not handed to the kernel yet; shrinks while the client reads, also within one large write. */
