@@ -1,0 +1,110 @@
+/** The command line of `breakwater bench correctness`. */
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { BreakwaterError } from '../../../base/errors.ts';
+import { withChildren } from '../../children/children.ts';
+import { say, sayError, sayJson } from '../../output.ts';
+import { environment, environmentLine } from '../environment.ts';
+import { correctnessMarkdown, correctnessNotes, correctnessTable } from './report.ts';
+import { findSubjects, SUBJECT_NAMES } from './roster.ts';
+import { ALL_SCENARIOS, runCorrectness } from './run.ts';
+
+interface Options {
+  readonly quick?: boolean;
+  readonly subjects: string;
+  readonly scenarios: string;
+  readonly keys?: string;
+  readonly operations?: string;
+  readonly seed: string;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+const HELP = `
+A wrong hit: a read that began after an invalidation was acknowledged, and was answered with the value from before it.
+A stuck key: it stays old until its TTL ends. Every library runs over a real redis-server (Breakwater over its own node),
+as two instances that share the server, with gates in the loader and on the wire, so that each interleaving is made to happen.
+
+Examples:
+  breakwater bench correctness --quick
+  breakwater bench correctness --subjects breakwater,bentocache,cache-aside --scenarios load-delete,load-tag
+  breakwater bench correctness --output bench/results/correctness.md`;
+
+export function registerCorrectness(bench: Command): void {
+  bench
+    .command('correctness')
+    .description('wrong hits: this library and published ones in the interleavings that make caches lie')
+    .option('--quick', 'few keys and operations: which holes are there, not how often')
+    .option('--subjects <names>', `some of ${SUBJECT_NAMES.join(', ')}`, 'all')
+    .option('--scenarios <names>', `some of ${ALL_SCENARIOS.map(({ name }) => name).join(', ')}`, 'all')
+    .option('--keys <n>', 'keys a scenario (20; quick: 3)')
+    .option('--operations <n>', 'operations of the random mix (20,000; quick: 1,000)')
+    .option('--seed <n>', 'seed of the random mix', '1')
+    .option('--json', 'print JSON')
+    .option('--output <file>', 'write the tables as markdown')
+    .addHelpText('after', HELP)
+    .action(async (options: Options) => {
+      process.exitCode = await correctness(options);
+    });
+}
+
+async function correctness(options: Options): Promise<number> {
+  const { subjects, missing } = await findSubjects(names(options.subjects, SUBJECT_NAMES));
+  const scenarios = names(
+    options.scenarios,
+    ALL_SCENARIOS.map(({ name }) => name),
+  ).map((name) => {
+    const found = ALL_SCENARIOS.find((scenario) => scenario.name === name);
+    if (found === undefined)
+      throw invalid('--scenarios', `some of ${ALL_SCENARIOS.map((s) => s.name).join(', ')}`, name);
+    return found;
+  });
+  const quick = options.quick === true;
+  const size = {
+    keys: count('--keys', options.keys ?? (quick ? '3' : '20'), 100),
+    callers: quick ? 50 : 200,
+    operations: count('--operations', options.operations ?? (quick ? '1000' : '20000'), 10_000_000),
+    seed: count('--seed', options.seed, 0xffff_ffff),
+  };
+  for (const line of missing) sayError(line);
+  return await withChildren(async (children) => {
+    const cells = await runCorrectness({ subjects, scenarios, size }, children, sayError);
+    const where = environment();
+    const preamble = [
+      environmentLine(where),
+      '',
+      `${size.keys} keys a scenario, ${size.operations} operations in the mix.`,
+    ];
+    if (options.output) writeFileSync(options.output, correctnessMarkdown(cells, subjects, scenarios, preamble));
+    if (options.json) {
+      const settings = subjects.map(({ name, version, configuration }) => ({ name, version, configuration }));
+      sayJson({ environment: where, size, subjects: settings, missing, cells: cells.map(plain) });
+      return 0;
+    }
+    say(environmentLine(where));
+    say(correctnessTable(cells, subjects, scenarios));
+    for (const line of correctnessNotes(cells, subjects)) say(line);
+    return 0;
+  });
+}
+
+/** JSON has no Infinity: "until its TTL" is null there. */
+function plain(cell: Awaited<ReturnType<typeof runCorrectness>>[number]): unknown {
+  if (cell.tally === null) return cell;
+  const { worstStaleMs } = cell.tally;
+  return { ...cell, tally: { ...cell.tally, worstStaleMs: Number.isFinite(worstStaleMs) ? worstStaleMs : null } };
+}
+
+function names(text: string, all: readonly string[]): string[] {
+  return text === 'all' ? [...all] : text.split(',').map((word) => word.trim());
+}
+
+function count(flag: string, text: string, max: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw invalid(flag, `a whole number from 1 to ${max}`, text);
+}
+
+function invalid(flag: string, expected: string, received: string): BreakwaterError {
+  return new BreakwaterError('USAGE_INVALID', `cannot read ${flag}: expected ${expected}, received "${received}"`);
+}

@@ -1,0 +1,253 @@
+/**
+ * One run of one scenario on one subject: two instances with their links, the source, and the journal that judges every
+ * answer.
+ *
+ * A *wrong hit* is an answer to a read that began after an invalidation was acknowledged to its caller, with the value from before it. How old
+ * the answer was is counted from that acknowledgement. After the scenario each key is read until it is right; what is not
+ * right within `settleMs` is *left stale*: nothing but its TTL will end it.
+ */
+import { connect } from 'node:net';
+import { Link } from './link.ts';
+import { Source } from './source.ts';
+import type { Instance, Row, Subject } from './subject.ts';
+import { tagOf } from './subject.ts';
+
+/** How an invalidation is said. */
+export type Kind = 'key' | 'tag' | 'namespace';
+
+export interface Tally {
+  wrongHits: number;
+  reads: number;
+  /** Keys that only their TTL will set right. */
+  leftStale: number;
+  worstStaleMs: number;
+  loads: number;
+  /** Reads that failed or took longer than their deadline. */
+  failedReads: number;
+  /** Invalidations that were not acknowledged: they judge nothing. */
+  unacknowledged: number;
+  /** What the table should say beside the numbers. */
+  note: string;
+}
+
+export interface WorldSettings {
+  readonly ttlMs: number;
+  readonly loadTimeoutMs: number;
+  readonly settleMs: number;
+  /** Longest that one read may take before it counts as failed. */
+  readonly readDeadlineMs: number;
+}
+
+export const SETTINGS: WorldSettings = { ttlMs: 120_000, loadTimeoutMs: 500, settleMs: 1000, readDeadlineMs: 3000 };
+
+export class World {
+  readonly source = new Source();
+  readonly tally: Tally = {
+    wrongHits: 0,
+    reads: 0,
+    leftStale: 0,
+    worstStaleMs: 0,
+    loads: 0,
+    failedReads: 0,
+    unacknowledged: 0,
+    note: '',
+  };
+  readonly settings: WorldSettings;
+  readonly subject: Subject;
+  readonly #serverPort: number;
+  readonly #links: { l2: Link; bus: Link }[] = [];
+  readonly #instances: Instance[] = [];
+  /** Per id: when each version was acknowledged as the one that readers must see. */
+  readonly #acknowledged = new Map<string, { version: number; atMs: number }[]>();
+
+  private constructor(subject: Subject, serverPort: number, settings: WorldSettings) {
+    this.subject = subject;
+    this.#serverPort = serverPort;
+    this.settings = settings;
+  }
+
+  /** @param serverPort of a server that this world may flush; 0 when the subject needs none. */
+  static async open(subject: Subject, serverPort: number, settings: WorldSettings): Promise<World> {
+    const world = new World(subject, serverPort, settings);
+    if (serverPort !== 0) await world.command('FLUSHALL');
+    try {
+      for (let index = 0; index < 2; index += 1) {
+        const l2 = await Link.to(serverPort);
+        const bus = await Link.to(serverPort);
+        world.#links.push({ l2, bus });
+        const { ttlMs, loadTimeoutMs } = settings;
+        const load = (id: string): Promise<Row> => world.source.load(id);
+        world.#instances.push(await subject.open({ l2Port: l2.port, busPort: bus.port, ttlMs, loadTimeoutMs, load }));
+      }
+    } catch (error) {
+      await world.close();
+      throw error;
+    }
+    return world;
+  }
+
+  get a(): Instance {
+    return this.#instances[0]!;
+  }
+
+  get b(): Instance {
+    return this.#instances[1]!;
+  }
+
+  get linksOfA(): { readonly l2: Link; readonly bus: Link } {
+    return this.#links[0]!;
+  }
+
+  /** The link of A that brings news of invalidations; null when there is none to cut. */
+  get newsOfA(): Link | null {
+    const { news } = this.subject;
+    return news === 'none' ? null : this.linksOfA[news];
+  }
+
+  /** Can it say this at all? */
+  can(kind: Kind): boolean {
+    if (kind === 'key') return true;
+    return kind === 'tag' ? this.b.invalidateTag !== undefined : this.b.invalidateNamespace !== undefined;
+  }
+
+  /** Updates the rows in the source, then invalidates as `kind` says. The first id names the key or the tag. */
+  async write(by: Instance, ids: readonly string[], kind: Kind = 'key'): Promise<void> {
+    const versions = ids.map((id) => this.source.update(id));
+    try {
+      await within(this.settings.readDeadlineMs, invalidation(by, ids[0]!, kind));
+    } catch {
+      this.tally.unacknowledged += 1;
+      return;
+    }
+    const atMs = performance.now();
+    ids.forEach((id, index) => {
+      const known = this.#acknowledged.get(id) ?? [];
+      known.push({ version: versions[index]!, atMs });
+      this.#acknowledged.set(id, known);
+    });
+  }
+
+  /** Reads and judges; undefined when the read failed. */
+  async read(by: Instance, id: string): Promise<Row | null | undefined> {
+    const known = [...(this.#acknowledged.get(id) ?? [])];
+    this.tally.reads += 1;
+    let row: Row | null | undefined;
+    try {
+      row = await within(this.settings.readDeadlineMs, by.get(id));
+    } catch {
+      this.tally.failedReads += 1;
+      return undefined;
+    }
+    const missed = known.filter(({ version }) => version > (row?.version ?? 0));
+    if (missed.length === 0) return row;
+    this.tally.wrongHits += 1;
+    this.#stale(Math.min(...missed.map(({ atMs }) => atMs)));
+    return row;
+  }
+
+  /** Reads each key with both instances until it is right; what is still old after `settleMs` is left stale. */
+  async settle(ids: readonly string[]): Promise<void> {
+    await Promise.all(ids.map((id) => this.#settleOne(id)));
+  }
+
+  /** One inline command to the server, past all links; its first reply line. */
+  async command(line: string): Promise<string> {
+    return await new Promise((resolve, reject) => {
+      const socket = connect({ host: '127.0.0.1', port: this.#serverPort });
+      socket.once('error', reject);
+      socket.once('connect', () => socket.write(`${line}\r\n`));
+      socket.once('data', (chunk) => {
+        resolve(chunk.toString('latin1').trim());
+        socket.destroy();
+      });
+    });
+  }
+
+  /**
+   * What a server under memory pressure may do: it evicts the library's bookkeeping (tag markers, sets of members) and keeps
+   * the entries. A key that does not end with one of the ids counts as bookkeeping.
+   */
+  async evictBookkeeping(ids: readonly string[]): Promise<number> {
+    const reply = await this.#scanAll();
+    const keep = new RegExp(`(?:^|\\D)(?:${ids.join('|')})$`);
+    const victims = reply.filter((key) => !keep.test(key) || /tag/i.test(key));
+    for (const key of victims) await this.command(`UNLINK "${key}"`);
+    return victims.length;
+  }
+
+  async close(): Promise<void> {
+    this.source.mood = 'answer';
+    this.tally.loads = this.source.loads;
+    // Some libraries wait for a connection in order to close it.
+    for (const { l2, bus } of this.#links) {
+      for (const link of [l2, bus]) {
+        link.restore();
+        link.release();
+      }
+    }
+    await Promise.all(this.#instances.map((instance) => within(2000, instance.close()).catch(() => {})));
+    await Promise.all(this.#links.flatMap(({ l2, bus }) => [l2.close(), bus.close()]));
+  }
+
+  async #settleOne(id: string): Promise<void> {
+    const known = this.#acknowledged.get(id) ?? [];
+    const wanted = Math.max(0, ...known.map(({ version }) => version));
+    const endMs = performance.now() + this.settings.settleMs;
+    let stale = this.#instances;
+    for (;;) {
+      const rows = await Promise.all(stale.map((instance) => this.#quietRead(instance, id)));
+      const oldest = Math.min(...rows.map((row) => row?.version ?? Number.POSITIVE_INFINITY));
+      stale = stale.filter((_, index) => (rows[index]?.version ?? 0) < wanted);
+      if (stale.length === 0) return;
+      const missed = known.find(({ version }) => version > oldest);
+      if (missed !== undefined) this.#stale(missed.atMs);
+      if (performance.now() > endMs) break;
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    this.tally.leftStale += 1;
+    this.tally.worstStaleMs = Number.POSITIVE_INFINITY;
+  }
+
+  async #quietRead(instance: Instance, id: string): Promise<Row | null | undefined> {
+    return await within(this.settings.readDeadlineMs, instance.get(id)).catch(() => undefined);
+  }
+
+  async #scanAll(): Promise<string[]> {
+    // A world holds a few dozen keys: KEYS is one reply and the server is ours.
+    const reply = await this.command('KEYS *');
+    return reply.split('\r\n').filter((line) => line !== '' && !/^[*$]/.test(line));
+  }
+
+  #stale(sinceMs: number): void {
+    this.tally.worstStaleMs = Math.max(this.tally.worstStaleMs, performance.now() - sinceMs);
+  }
+}
+
+function invalidation(by: Instance, id: string, kind: Kind): Promise<unknown> {
+  if (kind === 'key') return by.invalidateKey(id);
+  const done = kind === 'tag' ? by.invalidateTag?.(tagOf(id)) : by.invalidateNamespace?.();
+  return done ?? Promise.reject(new Error(`it has no word for ${kind}`));
+}
+
+/** The promise, or a failure when it takes longer. The loser is left alone. */
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`longer than ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Resolves when `holds` does, or after `atMostMs`. */
+export async function until(holds: () => boolean, atMostMs: number): Promise<boolean> {
+  const endMs = performance.now() + atMostMs;
+  while (!holds()) {
+    if (performance.now() > endMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  return true;
+}
