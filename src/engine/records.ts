@@ -19,6 +19,9 @@ import type { Table } from './table.ts';
 /** Up to this many words a loop copies faster than a call of `copyWithin` or `set`. */
 const LOOP_WORDS = 64;
 
+/** Free segments that only an append of a new entry may take: one for the log, one for overflow, one in hand. */
+export const SPARE_SEGMENTS = 3;
+
 /** Indexes of the counters. */
 export const EVICTIONS = 0;
 export const EXPIRATIONS = 1;
@@ -104,6 +107,11 @@ export class Records {
     if ((shape & HAS_TTL) !== 0 && expiryOf(words, at) !== 0) this.wheel.unlink(ref);
     if ((shape & IS_JUMBO) !== 0) this.#releaseJumbos(ref);
     this.log.kill(ref);
+  }
+
+  /** False when the arena is so short of segments that an entry must rather go than move. */
+  canMove(): boolean {
+    return this.arena.freeCount > SPARE_SEGMENTS;
   }
 
   /** Copies a live entry to the newest end of `queue` and returns its new address. The caller has made room. */

@@ -12,7 +12,7 @@
  */
 import { JUMBO } from './arena.ts';
 import type { Policy } from './policies/policy.ts';
-import type { Records } from './records.ts';
+import { type Records, SPARE_SEGMENTS } from './records.ts';
 
 /** Steps after which an append that is within the soft margin goes ahead. */
 const STEPS = 48;
@@ -58,8 +58,9 @@ export class Room {
 
   /** True when an append of `words` and `jumbos` segments fits as things are. */
   fits(words: number, jumbos: number, entries: number): boolean {
-    const { log, table } = this.#records;
+    const { log, table, arena } = this.#records;
     if (this.#entryLimit > 0 && table.count + entries > this.#entryLimit) return false;
+    if (arena.freeCount < jumbos + SPARE_SEGMENTS) return false;
     return log.total + words <= this.limitWords(jumbos);
   }
 
@@ -83,13 +84,14 @@ export class Room {
     while (!this.fits(words, jumbos, entries)) {
       steps += 1;
       if (steps > STEPS && jumbos === 0 && this.#entryLimit === 0) {
-        if (log.total + words <= this.limitWords(0) + SOFT_SEGMENTS * arena.segmentWords) return true;
+        const limit = this.limitWords(0) + SOFT_SEGMENTS * arena.segmentWords;
+        if (log.total + words <= limit && arena.freeCount >= SPARE_SEGMENTS) return true;
       }
-      if (log.compacting >= 0) {
+      if (log.compacting >= 0 && records.canMove()) {
         this.#compactStep();
         continue;
       }
-      if (compactions < COMPACTIONS && this.#chooseCompaction()) {
+      if (compactions < COMPACTIONS && log.compacting < 0 && records.canMove() && this.#chooseCompaction()) {
         compactions += 1;
         continue;
       }

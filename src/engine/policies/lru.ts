@@ -51,7 +51,7 @@ export class Lru implements Policy {
       if (records.reapIfGone(ref)) return true;
       const words = records.arena.words[ref >>> CHUNK_SHIFT]!;
       const age = (this.#epoch - (words[ref & CHUNK_MASK]! >>> RECENCY_SHIFT)) & 0xff;
-      if ((age < queue && this.#moves > 0) || ref === records.pinned) {
+      if ((age < queue && this.#moves > 0 && records.canMove()) || ref === records.pinned) {
         this.#moves -= 1;
         records.move(ref, Math.min(age, queue));
       } else {
