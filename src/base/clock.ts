@@ -12,8 +12,9 @@ export interface Clock {
 
 /** The real clock: the wall clock at the first call, advanced by the monotonic one. */
 export function systemClock(): Clock {
-  const anchorMs = Date.now() - performance.now();
-  return { now: () => anchorMs + performance.now() };
+  const monotonic = performance; // read once: the global is a getter, and this is asked twice per chunk of requests
+  const anchorMs = Date.now() - monotonic.now();
+  return { now: () => anchorMs + monotonic.now() };
 }
 
 /** A clock that moves only when told to. */
