@@ -7,6 +7,7 @@ import { type Command, Option } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
 import { parseSizeBytes } from '../base/units.ts';
 import type { Operation } from './bench/codec.ts';
+import { registerCorrectness } from './bench/correctness/command.ts';
 import { environment, environmentLine } from './bench/environment.ts';
 import { type Fullness, findTargets, parseTargets, TARGET_NAMES } from './bench/targets.ts';
 import type { WirePlan } from './bench/wire.ts';
@@ -207,4 +208,5 @@ export function register(program: Command): void {
     .action(async (options: PlacementCliOptions) => {
       process.exitCode = await placement(options);
     });
+  registerCorrectness(bench);
 }
