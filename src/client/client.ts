@@ -97,6 +97,8 @@ export class RespClient {
   /** The connection being made or used. */
   #connection: Connection | null = null;
   #retryTimer: Timer | null = null;
+  /** Why there is no connection; null while there is one, and before the first attempt. */
+  #lastError: Error | null = null;
   /** Commands for the next connection, oldest first, and what they amount to (settled ones still in it excluded). */
   #waiting = new Ring<Pending>();
   #waitingCommands = 0;
@@ -330,6 +332,7 @@ export class RespClient {
     if (this.#closing !== null) return;
     const nowMs = this.#clock.now();
     this.stats.connects += 1;
+    this.#lastError = null;
     this.#change({ kind: 'opened', protocol, nowMs });
     for (const pending of this.#takeWaiting()) if (!pending.settled) connection.send(pending, nowMs);
   }
@@ -343,8 +346,8 @@ export class RespClient {
       return;
     }
     const nowMs = this.#clock.now();
-    const wasReady = this.#state.kind === 'ready';
-    if (wasReady) this.stats.connectionsLost += 1;
+    this.#lastError = error;
+    if (this.#state.kind === 'ready') this.stats.connectionsLost += 1;
     else this.stats.connectFailures += 1;
 
     const attempt = nextAttempt(this.#state, nowMs);
@@ -402,11 +405,10 @@ export class RespClient {
 
   #timeout(pending: Pending): BreakwaterError {
     this.stats.timeouts += pending.expected;
-    const state = this.#state;
     const why =
-      state.kind === 'backing-off'
-        ? `not connected: ${state.error.message}`
-        : state.kind === 'connecting'
+      this.#lastError !== null
+        ? `not connected: ${this.#lastError.message}`
+        : this.#state.kind === 'connecting'
           ? 'still connecting'
           : 'no reply';
     return new BreakwaterError(

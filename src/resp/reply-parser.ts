@@ -60,8 +60,6 @@ const SLAB_BYTES = 8192;
 const ON_HEAP_BYTES = 64;
 
 const NOTHING = new Uint8Array(0);
-/** Copies, also from a Buffer, whose own `slice` does not. */
-const copyOf = Uint8Array.prototype.slice;
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** What follows the header of the bulk being filled. */
@@ -320,7 +318,7 @@ export class ReplyParser {
   /** The bytes in memory that is not the chunk's. */
   #copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
     const size = end - start;
-    if (size <= ON_HEAP_BYTES || size > SLAB_BYTES / 4) return copyOf.call(bytes, start, end);
+    if (size <= ON_HEAP_BYTES || size > SLAB_BYTES / 4) return new Uint8Array(bytes.subarray(start, end));
     if (this.#slabUsed + size > this.#slab.length) {
       // No larger than what is left of this chunk: a lone value shares its memory with nothing.
       this.#slab = new Uint8Array(Math.min(SLAB_BYTES, size + this.#end - this.#position));

@@ -290,3 +290,14 @@ test('text mode, integers at the edges, and reading maps of both protocols', () 
   assert.equal(replyText(7), null);
   assert.equal(new ReplyError('MOVED 1 h:2').code, 'MOVED');
 });
+
+test('pushes hold bytes whatever the reply around them is asked for as', () => {
+  const pushes: Reply[][] = [];
+  const parser = new ReplyParser((_kind, items) => pushes.push(items));
+  const input = Buffer.from('>2\r\n+m\r\n$1\r\na\r\n$1\r\nb\r\n');
+  parser.text = true;
+  parser.begin(input, 0, input.length);
+  assert.equal(parser.next(), REPLY);
+  assert.equal(parser.value, 'b');
+  assert.deepEqual(pushes, [[new Uint8Array([97])]]);
+});

@@ -164,10 +164,15 @@ export class FaultProxy {
       const budget = link.budget[direction];
       const passed = piece.length < budget ? piece : piece.subarray(0, budget);
       link.budget[direction] = budget - passed.length;
-      this.#later(link, direction, passed.length, () => {
-        if (!to.destroyed && passed.length > 0) to.write(passed);
-        if (link.budget[direction] <= 0) this.#end(link, link.ending);
-      });
+      // A throttled link trickles: slices of 5 ms each, not one burst at the end.
+      const sliceBytes = Math.max(1, Math.min(passed.length, Math.ceil(this.#bytesPerSecond / 200)));
+      for (let at = 0; at < passed.length; at += sliceBytes) {
+        const slice = passed.subarray(at, at + sliceBytes);
+        this.#later(link, direction, slice.length, () => {
+          if (!to.destroyed) to.write(slice);
+        });
+      }
+      if (link.budget[direction] <= 0) this.#later(link, direction, 0, () => this.#end(link, link.ending));
       if (this.#bytesPerSecond !== Number.POSITIVE_INFINITY) {
         from.pause();
         this.#later(link, direction, 0, () => from.resume());
