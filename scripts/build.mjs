@@ -1,7 +1,17 @@
 // Builds dist/ from src/: one tsc run and a copy of the files that are not TypeScript. Skips the work when nothing in
 // src/ is newer than the last build, so that `npm start` answers at once the second time.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -18,19 +28,30 @@ const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
 
 if (!process.argv.includes('--force') && existsSync(stamp) && statSync(stamp).mtimeMs >= newest) process.exit(0);
 
-rmSync(dist, { recursive: true, force: true });
-const tsc = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'], {
-  cwd: root,
-  stdio: 'inherit',
-});
-if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+// Built beside dist/ and swapped in whole: a node that is running from dist/, or a second build at the same time, never
+// meets a half-written tree.
+const fresh = `${dist}.new-${process.pid}`;
+const old = `${dist}.old-${process.pid}`;
+// The stamp first: a file saved while tsc runs is newer than it, and the next build does it again.
+mkdirSync(fresh, { recursive: true });
+writeFileSync(join(fresh, '.built'), '');
+const tsc = spawnSync(
+  process.execPath,
+  [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh],
+  { cwd: root, stdio: 'inherit' },
+);
+if (tsc.status !== 0) {
+  rmSync(fresh, { recursive: true, force: true });
+  process.exit(tsc.status ?? 1);
+}
 
 for (const file of files) {
   if (/\.(ts|md)$/.test(file)) continue;
-  const target = join(dist, relative(src, file));
+  const target = join(fresh, relative(src, file));
   mkdirSync(dirname(target), { recursive: true });
   cpSync(file, target);
 }
-const cli = join(dist, 'cli/main.js');
-if (existsSync(cli)) chmodSync(cli, 0o755);
-writeFileSync(stamp, '');
+chmodSync(join(fresh, 'cli/main.js'), 0o755);
+if (existsSync(dist)) renameSync(dist, old);
+renameSync(fresh, dist);
+rmSync(old, { recursive: true, force: true });
