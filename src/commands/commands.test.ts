@@ -72,7 +72,7 @@ class Harness {
     const value = plain(replies.value);
     assert.notEqual(replies.next(), REPLY, 'and no second one');
     this.context.store.invariants();
-    this.context.freshness.leases.invariants();
+    this.context.freshness.invariants();
     return value;
   }
 }

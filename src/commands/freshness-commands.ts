@@ -352,7 +352,7 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
 /** BW.STATS */
 export function bwStats(context: Context, _session: Session, _args: Args, out: ReplyWriter): void {
   const { stats } = context.store;
-  const { leases, generations } = context.freshness;
+  const { leases, tags, namespaces } = context.freshness;
   const rows: readonly (readonly [string, number])[] = [
     ['hits', stats.hits],
     ['misses', stats.misses],
@@ -371,10 +371,11 @@ export function bwStats(context: Context, _session: Session, _args: Args, out: R
     ['leases-refused', leases.stats.refused],
     ['leases-voided', leases.stats.voided],
     ['leases-forgotten', leases.stats.forgotten],
-    ['generations', generations.size],
-    ['generations-forgotten', generations.forgotten],
-    ['generations-floor', generations.floor],
-    ['invalidation-number', generations.newest],
+    ['generations', tags.size + namespaces.size],
+    ['generations-forgotten', tags.forgotten + namespaces.forgotten],
+    ['tags-floor', tags.floor],
+    ['namespaces-floor', namespaces.floor],
+    ['invalidation-number', Math.max(tags.newest, namespaces.newest)],
     ['commands', context.commandsProcessed],
     ['sessions', context.sessions.size],
   ];

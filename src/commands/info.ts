@@ -56,7 +56,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
       ['used_memory_dataset', stats.liveBytes],
       ['used_memory_overhead', Math.max(0, stats.usedBytes - stats.liveBytes)],
       ['used_memory_heap', context.host.heapUsedBytes],
-      ['used_memory_freshness', context.freshness.leases.sizeBytes + context.freshness.generations.sizeBytes],
+      ['used_memory_freshness', context.freshness.sizeBytes],
       ['total_system_memory', context.host.totalMemoryBytes],
       ['total_system_memory_human', human(context.host.totalMemoryBytes)],
       ['maxmemory', stats.memoryBytes],
@@ -73,7 +73,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
     ['aof_enabled', 0],
   ],
   Stats: (context) => {
-    const { leases, generations } = context.freshness;
+    const { leases, tags, namespaces } = context.freshness;
     const now = totals(context);
     const since = (name: keyof Totals): number => now[name] - (context.statsBase?.[name] ?? 0);
     return [
@@ -96,8 +96,8 @@ const SECTIONS: Readonly<Record<string, Section>> = {
       ['leases_refused', leases.stats.refused],
       ['leases_voided', leases.stats.voided],
       ['leases_forgotten', leases.stats.forgotten],
-      ['generations', generations.size],
-      ['generations_forgotten', generations.forgotten],
+      ['generations', tags.size + namespaces.size],
+      ['generations_forgotten', tags.forgotten + namespaces.forgotten],
     ];
   },
   Replication: () => [

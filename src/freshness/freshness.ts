@@ -9,6 +9,11 @@
  * Everything is compared by the member's own version numbers. No clock takes part: time only says for how long a caller waits
  * for another one's load.
  *
+ * Tags and namespaces have a table each, because the question is asked of every entry older than the last invalidation: an entry
+ * without tags then costs one comparison however many tags were invalidated, and the hash of a key's namespace is computed only
+ * where a namespace was invalidated after the entry was stored. It also keeps a flood of tags from raising the floor of the
+ * entries that have none.
+ *
  * Who calls what:
  *   a write or delete of a key      `voidKey` (one comparison while no lease is out)
  *   a miss that wants to load       `grant`
@@ -33,16 +38,23 @@ export interface VersionedStore {
 }
 
 export interface FreshnessOptions extends LeaseOptions {
-  /** Names whose last invalidation is remembered. Default 65,536. */
+  /** Tags whose last invalidation is remembered, a power of two. Default 65,536. */
   readonly generationCapacity?: number;
+  /** Namespaces whose last invalidation is remembered, a power of two. Default 4,096, or as many as tags where they are fewer. */
+  readonly namespaceCapacity?: number;
 }
+
+const TAG_CAPACITY = 65_536;
+/** Namespaces are declared in code: there are dozens, not thousands. */
+const NAMESPACE_CAPACITY = 4096;
 
 /** Longest key that the engine accepts. */
 const MAX_KEY_BYTES = 65_535;
 
 export class Freshness {
   readonly leases: Leases;
-  readonly generations: Generations;
+  readonly tags: Generations;
+  readonly namespaces: Generations;
   readonly #store: VersionedStore;
   /** Where a key is copied to find its namespace; grows to the longest key met. */
   #key = new Uint8Array(512);
@@ -51,32 +63,36 @@ export class Freshness {
   constructor(store: VersionedStore, options: FreshnessOptions) {
     this.#store = store;
     this.leases = new Leases(options);
-    this.generations = new Generations(options.generationCapacity);
+    this.tags = new Generations(options.generationCapacity ?? TAG_CAPACITY);
+    this.namespaces = new Generations(
+      options.namespaceCapacity ?? Math.min(NAMESPACE_CAPACITY, options.generationCapacity ?? TAG_CAPACITY),
+    );
     store.setLiveness((ref) => this.isDead(ref));
   }
 
   /** Was the entry stored before its namespace or one of its tags was invalidated? O(tags). */
   isDead(ref: number): boolean {
     const store = this.#store;
-    const generations = this.generations;
+    const { tags, namespaces } = this;
     const version = store.version(ref);
-    if (version >= generations.newest) return false;
-    if (version < generations.floor) return true;
-    const tags = store.tagCount(ref);
-    for (let i = 0; i < tags; i += 1) if (generations.invalidatedAfter(store.tagHash(ref, i), version)) return true;
+    if (version < tags.newest) {
+      const count = store.tagCount(ref);
+      for (let i = 0; i < count; i += 1) if (tags.invalidatedAfter(store.tagHash(ref, i), version)) return true;
+    }
+    if (version >= namespaces.newest) return false;
     const length = store.keyLength(ref);
     if (length > this.#key.length) this.#key = new Uint8Array(MAX_KEY_BYTES);
     store.copyKey(ref, this.#key, 0);
-    return generations.invalidatedAfter(namespaceOfKey(this.#key, 0, length), version);
+    return namespaces.invalidatedAfter(namespaceOfKey(this.#key, 0, length), version);
   }
 
   /** A miss asks to load: the token's counter, or HELD. The token's epoch is `leases.epoch`. */
   grant(key: Uint8Array, start: number, length: number, nowMs: number, durationMs = DEFAULT_LEASE_MS): number {
-    const { leases, generations } = this;
+    const { leases, namespaces } = this;
     // The holder of a lease whose namespace was invalidated since loads in vain: nobody should wait for it.
-    if (leases.live !== 0 && generations.newest !== 0) {
+    if (leases.live !== 0 && namespaces.newest !== 0) {
       const version = leases.newestVersionOf(key, start, length);
-      if (version >= 0 && generations.invalidatedAfter(namespaceOfKey(key, start, length), version)) {
+      if (version >= 0 && namespaces.invalidatedAfter(namespaceOfKey(key, start, length), version)) {
         leases.voidKey(key, start, length);
       }
     }
@@ -100,11 +116,11 @@ export class Freshness {
   ): boolean {
     const version = this.leases.versionOf(key, start, length, epoch, counter);
     let allowed = version >= 0;
-    if (allowed && version < this.generations.newest) {
-      allowed = !this.generations.invalidatedAfter(namespaceOfKey(key, start, length), version);
-      for (let i = 0; allowed && i < tagCount; i += 1) {
-        allowed = !this.generations.invalidatedAfter(tags[i]!, version);
-      }
+    if (allowed && version < this.namespaces.newest) {
+      allowed = !this.namespaces.invalidatedAfter(namespaceOfKey(key, start, length), version);
+    }
+    if (version < this.tags.newest) {
+      for (let i = 0; allowed && i < tagCount; i += 1) allowed = !this.tags.invalidatedAfter(tags[i]!, version);
     }
     if (!allowed) this.leases.refused();
     return allowed;
@@ -127,18 +143,31 @@ export class Freshness {
 
   /** Every entry stored under this tag so far is dead, and every load under way may not be stored under it. O(1). */
   invalidateTag(name: Uint8Array, start: number, length: number): void {
-    this.#invalidate(tagHash(name, start, length));
+    this.#invalidate(this.tags, tagHash(name, start, length));
   }
 
   /** As `invalidateTag`, for all keys that begin with `name` and `:` (the empty name: keys without `:`). O(1). */
   invalidateNamespace(name: Uint8Array, start: number, length: number): void {
-    this.#invalidate(namespaceHash(name, start, length));
+    this.#invalidate(this.namespaces, namespaceHash(name, start, length));
   }
 
-  #invalidate(hash: number): void {
-    this.generations.invalidate(hash, this.#store.nextVersion());
+  /** Checks both tables and the leases. */
+  invariants(): void {
+    this.leases.invariants();
+    this.tags.invariants();
+    this.namespaces.invariants();
+  }
+
+  /** Bytes of all tables. */
+  get sizeBytes(): number {
+    return this.leases.sizeBytes + this.tags.sizeBytes + this.namespaces.sizeBytes;
+  }
+
+  #invalidate(generations: Generations, hash: number): void {
+    const number = this.#store.nextVersion();
+    generations.invalidate(hash, number);
     // Only now: the check must already know what the floor makes the engine ask.
-    this.#store.invalidationFloor = this.generations.newest;
+    this.#store.invalidationFloor = number;
   }
 }
 

@@ -5,6 +5,7 @@
 import type { Context } from '../commands/context.ts';
 import { COMMANDS } from '../commands/table.ts';
 import type { StoreStats } from '../engine/face.ts';
+import type { Generations } from '../freshness/generations.ts';
 import type { LeaseStats } from '../freshness/leases.ts';
 
 export interface CommandStats {
@@ -16,6 +17,21 @@ export interface CommandStats {
   readonly rejections: number;
 }
 
+/** Invalidations of tags or of namespaces. */
+export interface GenerationStats {
+  /** Names remembered. */
+  readonly size: number;
+  /** Invalidations so far. */
+  readonly bumps: number;
+  /** Names forgotten because the table was full. */
+  readonly forgotten: number;
+  /** Version below which everything is dead. */
+  readonly floor: number;
+  /** Version of the last invalidation. */
+  readonly newest: number;
+  readonly sizeBytes: number;
+}
+
 export interface NodeStats {
   readonly id: string;
   readonly version: string;
@@ -23,14 +39,8 @@ export interface NodeStats {
   readonly nowMs: number;
   readonly store: StoreStats;
   readonly leases: LeaseStats & { readonly live: number; readonly sizeBytes: number };
-  readonly generations: {
-    readonly size: number;
-    readonly bumps: number;
-    readonly forgotten: number;
-    readonly floor: number;
-    readonly newest: number;
-    readonly sizeBytes: number;
-  };
+  readonly tags: GenerationStats;
+  readonly namespaces: GenerationStats;
   readonly sessions: { readonly open: number; readonly opened: number };
   readonly commands: {
     readonly processed: number;
@@ -45,7 +55,7 @@ export interface NodeStats {
 }
 
 export function statsOf(id: string, context: Context, framesRefused: number): NodeStats {
-  const { leases, generations } = context.freshness;
+  const { leases, tags, namespaces } = context.freshness;
   const byName: Record<string, CommandStats> = {};
   COMMANDS.forEach(({ name }, row) => {
     const calls = context.calls[row]!;
@@ -59,14 +69,8 @@ export function statsOf(id: string, context: Context, framesRefused: number): No
     nowMs: context.nowMs,
     store: context.store.stats,
     leases: { ...leases.stats, live: leases.live, sizeBytes: leases.sizeBytes },
-    generations: {
-      size: generations.size,
-      bumps: generations.bumps,
-      forgotten: generations.forgotten,
-      floor: generations.floor,
-      newest: generations.newest,
-      sizeBytes: generations.sizeBytes,
-    },
+    tags: generationStats(tags),
+    namespaces: generationStats(namespaces),
     sessions: { open: context.sessions.size, opened: context.sessionsOpened },
     commands: {
       processed: context.commandsProcessed,
@@ -78,4 +82,8 @@ export function statsOf(id: string, context: Context, framesRefused: number): No
     network: { inputBytes: context.inputBytes, outputBytes: context.outputBytes },
     frames: { refused: framesRefused },
   };
+}
+
+function generationStats({ size, bumps, forgotten, floor, newest, sizeBytes }: Generations): GenerationStats {
+  return { size, bumps, forgotten, floor, newest, sizeBytes };
 }

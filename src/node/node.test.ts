@@ -223,8 +223,7 @@ test('fuzz: whatever bytes come, nothing throws and what is kept stays bounded',
       }
       node.closeSession(client.session);
       node.store.invariants();
-      node.context.freshness.leases.invariants();
-      node.context.freshness.generations.invariants();
+      node.context.freshness.invariants();
     }),
     { numRuns: 400 },
   );
