@@ -40,7 +40,7 @@ export const PROTOCOL_ERROR = -1;
 export type { Args } from './args.ts';
 
 export interface RequestLimits {
-  /** Longest argument in bytes. Default 8 MiB + 1 KiB: the largest value and its key's reply fit, more is refused before it arrives. */
+  /** Longest argument in bytes. Default 8 MiB + 1 KiB: a value of the largest size passes, anything longer is refused before it arrives. */
   readonly maxBulkBytes?: number;
   /** Most arguments of one request. Default 1,048,576. */
   readonly maxArgs?: number;
