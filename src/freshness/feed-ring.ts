@@ -7,15 +7,15 @@
  *
  * Bounded twice, by records and by bytes of names. Whatever is oldest goes first.
  *
- *   record   range i32 | kind u8 | number f64 | ballot (reference) | start f64 | length i32      at  seq mod capacity
- *   bytes    the names, each contiguous; `start` is an offset that only grows, its remainder is the place
+ *   record   range i32 | kind u8 | number f64 | ballot (reference) | start i32 | length i32 | taken i32      at  seq & mask
+ *   bytes    the names, each contiguous from `start`; one that would not fit before the end begins at 0, and `taken` counts what it left unused
  *
  *        tail                                head
  *         |  oldest record still held          |  newest
  *   ......[=====|=======|==|==========|========]
  *
- * Costs: about 33 bytes a record beside its name; append copies the name and allocates nothing.
- * Invariants: head - tail + 1 <= capacity; the names of all held records lie within the last `maxBytes` of offsets.
+ * Costs: about 37 bytes a record beside its name; append copies the name, allocates nothing and divides nothing.
+ * Invariants: head - tail + 1 <= capacity; usedBytes is the sum of `taken` of the held records and at most `maxBytes`.
  */
 import { assert } from '../base/assert.ts';
 import type { Ballot } from './ballot.ts';
@@ -40,29 +40,40 @@ export class FeedRing {
   /** Sequence number of the oldest record held; head + 1 when none is. */
   tail = 1;
 
+  /** Bytes that the names held take, what was left unused before the wrap included. */
+  usedBytes = 0;
+
   readonly #capacity: number;
+  readonly #mask: number;
   readonly #maxBytes: number;
   readonly #range: Int32Array;
   readonly #kind: Uint8Array;
   readonly #number: Float64Array;
-  readonly #start: Float64Array;
+  readonly #start: Int32Array;
   readonly #length: Int32Array;
+  readonly #taken: Int32Array;
   readonly #ballot: (Ballot | undefined)[];
   readonly #bytes: Uint8Array;
-  #writeAt = 0;
+  /** Where the next name begins. */
+  #place = 0;
 
-  /** @param maxBytes of names; no name may be longer. */
+  /**
+   * @param capacity records; rounded up to a power of two
+   * @param maxBytes of names; no name may be longer
+   */
   constructor(capacity: number, maxBytes: number) {
-    assert(Number.isInteger(capacity) && capacity >= 1, 'a feed ring holds at least one record');
-    assert(Number.isInteger(maxBytes) && maxBytes >= 1, 'a feed ring needs room for a name');
-    this.#capacity = capacity;
+    assert(Number.isInteger(capacity) && capacity >= 1 && capacity <= 2 ** 30, 'a feed ring holds at least one record');
+    assert(Number.isInteger(maxBytes) && maxBytes >= 1 && maxBytes < 2 ** 31, 'a feed ring needs room for a name');
+    this.#capacity = 2 ** Math.ceil(Math.log2(capacity));
+    this.#mask = this.#capacity - 1;
     this.#maxBytes = maxBytes;
-    this.#range = new Int32Array(capacity);
-    this.#kind = new Uint8Array(capacity);
-    this.#number = new Float64Array(capacity);
-    this.#start = new Float64Array(capacity);
-    this.#length = new Int32Array(capacity);
-    this.#ballot = new Array<Ballot | undefined>(capacity).fill(undefined);
+    this.#range = new Int32Array(this.#capacity);
+    this.#kind = new Uint8Array(this.#capacity);
+    this.#number = new Float64Array(this.#capacity);
+    this.#start = new Int32Array(this.#capacity);
+    this.#length = new Int32Array(this.#capacity);
+    this.#taken = new Int32Array(this.#capacity);
+    this.#ballot = new Array<Ballot | undefined>(this.#capacity).fill(undefined);
     this.#bytes = new Uint8Array(maxBytes);
   }
 
@@ -70,18 +81,9 @@ export class FeedRing {
     return this.head - this.tail + 1;
   }
 
-  /** Longest name that fits. */
-  get maxNameBytes(): number {
-    return this.#maxBytes;
-  }
-
-  /** Bytes of names held, padding before the wrap included. */
-  get usedBytes(): number {
-    return this.records === 0 ? 0 : this.#writeAt - this.#start[this.tail % this.#capacity]!;
-  }
-
-  /** Counts a record that nobody can ask for. */
+  /** Counts a record that nobody can ask for; only while none is held. */
   skip(): number {
+    assert(this.records === 0, 'a record passed over among held ones');
     this.head += 1;
     this.tail = this.head + 1;
     return this.head;
@@ -98,24 +100,31 @@ export class FeedRing {
     length: number,
   ): number {
     assert(length <= this.#maxBytes, 'a name longer than the whole feed ring');
-    let at = this.#writeAt;
-    const place = at % this.#maxBytes;
-    if (place + length > this.#maxBytes) at += this.#maxBytes - place; // a name is never split
-    while (this.records >= this.#capacity) this.#forgetOldest();
-    while (this.records > 0 && at + length - this.#start[this.tail % this.#capacity]! > this.#maxBytes) {
-      this.#forgetOldest();
+    let place = this.#place;
+    let taken = length;
+    if (place + length > this.#maxBytes) {
+      taken += this.#maxBytes - place; // a name is never split
+      place = 0;
     }
-    const target = at % this.#maxBytes;
-    for (let i = 0; i < length; i += 1) this.#bytes[target + i] = bytes[start + i]!;
+    if (this.records >= this.#capacity) this.#forgetOldest();
+    while (this.records > 0 && this.usedBytes + taken > this.#maxBytes) this.#forgetOldest();
+    if (this.records === 0) {
+      place = 0;
+      taken = length;
+    }
+    const target = this.#bytes;
+    for (let i = 0; i < length; i += 1) target[place + i] = bytes[start + i]!;
     this.head += 1;
-    const row = this.head % this.#capacity;
+    const row = this.head & this.#mask;
     this.#range[row] = range;
     this.#kind[row] = kind;
     this.#number[row] = number;
     this.#ballot[row] = ballot;
-    this.#start[row] = at;
+    this.#start[row] = place;
     this.#length[row] = length;
-    this.#writeAt = at + length;
+    this.#taken[row] = taken;
+    this.#place = place + length;
+    this.usedBytes += taken;
     return this.head;
   }
 
@@ -127,27 +136,27 @@ export class FeedRing {
   /** Fills `into` with record `seq`, which must be held. */
   read(seq: number, into: FeedRecord): void {
     assert(this.holds(seq), 'a feed record that is not held');
-    const row = seq % this.#capacity;
+    const row = seq & this.#mask;
     into.seq = seq;
     into.range = this.#range[row]!;
     into.ballot = this.#ballot[row]!;
     into.number = this.#number[row]!;
     into.kind = this.#kind[row]!;
     into.bytes = this.#bytes;
-    into.start = this.#start[row]! % this.#maxBytes;
+    into.start = this.#start[row]!;
     into.length = this.#length[row]!;
   }
 
   rangeAt(seq: number): number {
-    return this.#range[seq % this.#capacity]!;
+    return this.#range[seq & this.#mask]!;
   }
 
   numberAt(seq: number): number {
-    return this.#number[seq % this.#capacity]!;
+    return this.#number[seq & this.#mask]!;
   }
 
   ballotAt(seq: number): Ballot {
-    return this.#ballot[seq % this.#capacity]!;
+    return this.#ballot[seq & this.#mask]!;
   }
 
   /** Throws unless the structure is whole. */
@@ -155,18 +164,22 @@ export class FeedRing {
     assert(this.tail >= 1 && this.head >= this.tail - 1, 'ring: tail beyond head');
     assert(this.records <= this.#capacity, 'ring: more records than rows');
     assert(this.usedBytes <= this.#maxBytes, 'ring: more bytes than it has');
-    let end = 0;
+    let used = 0;
     for (let seq = this.tail; seq <= this.head; seq += 1) {
-      const row = seq % this.#capacity;
-      assert(this.#start[row]! >= end, 'ring: names overlap');
-      assert((this.#start[row]! % this.#maxBytes) + this.#length[row]! <= this.#maxBytes, 'ring: a name is split');
+      const row = seq & this.#mask;
+      const end = this.#start[row]! + this.#length[row]!;
+      used += this.#taken[row]!;
+      assert(end <= this.#maxBytes, 'ring: a name is split');
+      assert(seq !== this.head || end === this.#place, 'ring: the next name would not follow the last');
       assert(this.#ballot[row] !== undefined, 'ring: a record without a ballot');
-      end = this.#start[row]! + this.#length[row]!;
     }
+    assert(used === this.usedBytes, 'ring: bytes counted wrongly');
   }
 
   #forgetOldest(): void {
-    this.#ballot[this.tail % this.#capacity] = undefined;
+    const row = this.tail & this.#mask;
+    this.#ballot[row] = undefined;
+    this.usedBytes -= this.#taken[row]!;
     this.tail += 1;
   }
 }
