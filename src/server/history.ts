@@ -6,7 +6,7 @@ const SECONDS = 300;
 
 /** One second of the node. */
 export interface Sample {
-  /** Commands executed in it. */
+  /** Commands executed, per second. */
   readonly operations: number;
   /** Hits divided by lookups, NaN when there were none. */
   readonly hitRatio: number;

@@ -39,7 +39,7 @@ export class Observer {
   readonly #lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
   #lagP99Ms = 0;
   #lagMaxMs = 0;
-  #last = { operations: 0, hits: 0, misses: 0 };
+  #last = { atMs: performance.now(), operations: 0, hits: 0, misses: 0 };
 
   constructor(node: Node, listener: RespListener<NodeSession>, latency: LatencyMeter, config: ServerConfig) {
     this.#node = node;
@@ -55,16 +55,18 @@ export class Observer {
     const [p50Ms, p99Ms] = this.latency.recentQuantilesMs(0.5, 0.99);
     const { store, commands } = this.#node.stats();
     const { hits, misses, usedBytes, entries } = store;
+    const atMs = performance.now();
+    const seconds = (atMs - this.#last.atMs) / 1000; // a busy loop fires late
     const lookups = hits + misses - this.#last.hits - this.#last.misses;
     this.#history.push({
-      operations: commands.processed - this.#last.operations,
+      operations: Math.round((commands.processed - this.#last.operations) / seconds),
       hitRatio: lookups <= 0 ? Number.NaN : (hits - this.#last.hits) / lookups,
       usedBytes,
       entries,
       p50Ms: p50Ms!,
       p99Ms: p99Ms!,
     });
-    this.#last = { operations: commands.processed, hits, misses };
+    this.#last = { atMs, operations: commands.processed, hits, misses };
     this.#lagP99Ms = Math.max(0, this.#lag.percentile(99) / NS_PER_MS - LAG_RESOLUTION_MS);
     this.#lagMaxMs = Math.max(0, this.#lag.max / NS_PER_MS - LAG_RESOLUTION_MS);
     this.#lag.reset();
