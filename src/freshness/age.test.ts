@@ -3,15 +3,18 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { ageReceived, ageToSend } from './age.ts';
 
+/** Times with a fraction. (`fc.double` would give mostly numbers next to 0.) */
+const eighths = fc.nat(8_000_000).map((n) => n / 8);
+
 test('an age that travelled never makes a value younger or its life longer, whatever the clocks and the network', () => {
   fc.assert(
     fc.property(
       fc.record({
         skewMs: fc.integer({ min: -7_200_000, max: 7_200_000 }),
-        ageMs: fc.double({ min: 0, max: 1e6, noNaN: true }),
-        ttlMs: fc.oneof(fc.double({ min: 0, max: 1e6, noNaN: true }), fc.constant(Number.POSITIVE_INFINITY)),
+        ageMs: eighths,
+        ttlMs: fc.oneof(eighths, fc.constant(Number.POSITIVE_INFINITY)),
         thereMs: fc.oneof(fc.constant(0), fc.nat(5000)),
-        backMs: fc.nat(5000),
+        backMs: fc.oneof(fc.constant(0), fc.nat(5000)),
       }),
       ({ skewMs, ageMs, ttlMs, thereMs, backMs }) => {
         const sentAtMs = 50_000_000;
