@@ -31,6 +31,8 @@ export class ExpiryWheel {
   readonly #words: Int32Array[];
   /** The tick that everything before was handled for. */
   #tick = 0;
+  /** No slot with entries begins before this tick: spares the search for the next one. */
+  #notBefore = Infinity;
   count = 0;
 
   /** `arena`'s segment 0 is held for the heads. */
@@ -45,6 +47,7 @@ export class ExpiryWheel {
       this.#set(head, WHEEL_PREVIOUS, head);
     }
     this.count = 0;
+    this.#notBefore = Infinity;
   }
 
   /** Puts a record with an expiry into the wheel. */
@@ -83,6 +86,10 @@ export class ExpiryWheel {
   advance(nowMs: number, budget: number, expire: (ref: number) => void): number {
     const target = Math.floor(nowMs / TICK_MS);
     let touched = 0;
+    if (this.#notBefore > target) {
+      if (target > this.#tick) this.#tick = target;
+      return 0;
+    }
     while (touched < budget) {
       // The first slot due, higher wheels before lower ones of the same moment.
       const event = this.nextEvent();
@@ -121,8 +128,9 @@ export class ExpiryWheel {
 
   /** The tick at which the first slot with entries begins, Infinity when there is none. O(slots). */
   nextEvent(): number {
-    if (this.count === 0) return Infinity;
     let first = Infinity;
+    this.#notBefore = first;
+    if (this.count === 0) return first;
     for (let level = 0; level < LEVELS; level += 1) {
       const span = SPAN[level]!;
       const base = Math.floor(this.#tick / span);
@@ -136,6 +144,7 @@ export class ExpiryWheel {
         }
       }
     }
+    this.#notBefore = first;
     return first;
   }
 
@@ -173,11 +182,15 @@ export class ExpiryWheel {
     for (let level = 0; level < LEVELS; level += 1) {
       const span = SPAN[level]!;
       // Spans are powers of two: the quotients are exact.
-      if (Math.floor(dueTick / span) - Math.floor(this.#tick / span) < SLOTS) {
+      const slot = Math.floor(dueTick / span);
+      if (slot - Math.floor(this.#tick / span) < SLOTS) {
+        if (slot * span < this.#notBefore) this.#notBefore = slot * span;
         return this.#headOf(level, dueTick);
       }
     }
-    return this.#headOf(LEVELS - 1, this.#tick + SPAN[LEVELS - 1]! * (SLOTS - 1));
+    const last = this.#tick + SPAN[LEVELS - 1]! * (SLOTS - 1);
+    if (this.#tick < this.#notBefore) this.#notBefore = this.#tick;
+    return this.#headOf(LEVELS - 1, last);
   }
 
   /** The head of the slot of `level` that holds `tick`, by its bits: `tick` is below 2^44. */
