@@ -259,6 +259,8 @@ for (const [name, make] of MAKERS) {
     assert.equal(h.call('SET', 'a', huge, 'GET'), '-ERR value is too large: 8388609 bytes, at most 8388608');
     assert.equal(h.call('GETSET', 'a', huge), '-ERR value is too large: 8388609 bytes, at most 8388608');
     assert.equal(h.call('GET', 'a'), 'old');
+    assert.equal(h.call('BW.SET', 'a', huge), '-ERR value is too large: 8388609 bytes, at most 8388608');
+    assert.equal(h.call('GET', 'a'), null, 'BW.SET leaves no value that it was told is old');
     assert.equal(h.call('GET', longKey), null);
   });
 }

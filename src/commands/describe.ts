@@ -5,8 +5,9 @@ import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { errorShowing } from './echo.ts';
 import { wrongArity } from './errors.ts';
+import { FRESHNESS_ARGUMENTS } from './freshness-arguments.ts';
 import { globMatches } from './glob.ts';
-import type { CommandRow } from './row.ts';
+import type { ArgumentSpec, CommandRow } from './row.ts';
 import { argIs, latinOf, word } from './words.ts';
 
 const encoder = new TextEncoder();
@@ -76,8 +77,9 @@ export function commandDocs(rows: readonly CommandRow[], rowOf: RowOf, args: Arg
 
 function writeDocs(row: CommandRow, out: ReplyWriter): void {
   const subcommands = row.subcommands ?? [];
+  const specs = FRESHNESS_ARGUMENTS[row.name] ?? [];
   out.bulkText(row.name);
-  out.map(subcommands.length === 0 ? 4 : 5);
+  out.map(4 + (subcommands.length > 0 ? 1 : 0) + (specs.length > 0 ? 1 : 0));
   out.bulkText('summary');
   out.bulkText(row.summary);
   out.bulkText('since');
@@ -86,10 +88,34 @@ function writeDocs(row: CommandRow, out: ReplyWriter): void {
   out.bulkText(row.group);
   out.bulkText('complexity');
   out.bulkText(row.complexity);
+  if (specs.length > 0) writeArguments(specs, out);
   if (subcommands.length === 0) return;
   out.bulkText('subcommands');
   out.map(subcommands.length);
   for (const subcommand of subcommands) writeDocs(subcommand, out);
+}
+
+function writeArguments(specs: readonly ArgumentSpec[], out: ReplyWriter): void {
+  out.bulkText('arguments');
+  out.array(specs.length);
+  for (const spec of specs) {
+    const flags = [...(spec.optional ? ['optional'] : []), ...(spec.multiple ? ['multiple'] : [])];
+    out.map(2 + (spec.token ? 1 : 0) + (flags.length > 0 ? 1 : 0) + (spec.parts ? 1 : 0));
+    out.bulkText('name');
+    out.bulkText(spec.name);
+    out.bulkText('type');
+    out.bulkText(spec.type);
+    if (spec.token) {
+      out.bulkText('token');
+      out.bulkText(spec.token);
+    }
+    if (flags.length > 0) {
+      out.bulkText('flags');
+      out.set(flags.length);
+      for (const flag of flags) out.simple(flag);
+    }
+    if (spec.parts) writeArguments(spec.parts, out);
+  }
 }
 
 const FILTERBY = word('filterby');

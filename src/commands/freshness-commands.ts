@@ -293,11 +293,15 @@ function fillOne(context: Context, args: Args, at: number, expiresAtMs: number):
   return 1;
 }
 
-/** Stores argument `keyIndex + 1` under argument `keyIndex` with `context.tags`: STORED, NO_ROOM or TOO_LARGE. */
+/**
+ * Stores argument `keyIndex + 1` under argument `keyIndex` with `context.tags`: STORED, NO_ROOM or TOO_LARGE. What could not
+ * be stored takes the old value with it: the caller said that the truth has changed, and a miss is always safe. (SET leaves the
+ * old value, as Redis does.)
+ */
 function write(context: Context, args: Args, keyIndex: number, expiresAtMs: number): number {
   const { bytes, start, length } = args;
   const tags = context.tags.count === 0 ? null : context.tags;
-  return context.store.set(
+  const result = context.store.set(
     bytes,
     start[keyIndex]!,
     length[keyIndex]!,
@@ -309,6 +313,8 @@ function write(context: Context, args: Args, keyIndex: number, expiresAtMs: numb
     0,
     tags,
   );
+  if (result !== STORED) context.store.delete(bytes, start[keyIndex]!, length[keyIndex]!, context.nowMs);
+  return result;
 }
 
 // -- invalidating

@@ -6,6 +6,19 @@ import type { CommandFunction } from './context.ts';
 /** COMMAND INFO's groups, as in Redis; `freshness` is ours. */
 export type CommandGroup = 'connection' | 'string' | 'generic' | 'server' | 'freshness';
 
+/** One argument, for COMMAND DOCS: redis-cli shows it as a hint. */
+export interface ArgumentSpec {
+  readonly name: string;
+  readonly type: 'key' | 'string' | 'integer' | 'pure-token' | 'block' | 'oneof';
+  /** The word before it. */
+  readonly token?: string;
+  readonly optional?: boolean;
+  /** May be repeated. */
+  readonly multiple?: boolean;
+  /** The parts of a block, or the alternatives. */
+  readonly parts?: readonly ArgumentSpec[];
+}
+
 export interface CommandRow {
   /** Lower case; of a subcommand `parent|name`. */
   readonly name: string;

@@ -170,6 +170,7 @@ test('redis-cli: a script on standard input, the prompt and its help', needsCli,
   const output = await redisCli([], 'SET a 1\nINCR a\nGET a\nnosuch\nhelp get\n');
   assert.match(output, /OK\n2\n2\nERR unknown command 'nosuch'/);
   assert.match(await redisCli(['help', 'get']), /Get the value of a key/i);
+  assert.match(await redisCli(['help', 'bw.get']), /BW.GET.*key.*LEASE/i);
 });
 
 test('redis-cli --pipe loads a thousand entries, --scan finds them', needsCli, async () => {

@@ -1,0 +1,67 @@
+/** The arguments of BW.* for COMMAND DOCS, so that redis-cli shows at its prompt how they are written. */
+import type { ArgumentSpec } from './row.ts';
+
+const KEY: ArgumentSpec = { name: 'key', type: 'key' };
+const VALUE: ArgumentSpec = { name: 'value', type: 'string' };
+const COUNT: ArgumentSpec = { name: 'n', type: 'integer' };
+const KEYS: ArgumentSpec = { name: 'key', type: 'key', multiple: true };
+const TAGS: ArgumentSpec = { name: 'tag', type: 'string', multiple: true };
+
+const LEASE: ArgumentSpec = {
+  name: 'lease',
+  type: 'block',
+  token: 'LEASE',
+  optional: true,
+  parts: [{ name: 'ms', type: 'integer', optional: true }],
+};
+
+const clause = (token: string, ...parts: ArgumentSpec[]): ArgumentSpec => ({
+  name: token.toLowerCase(),
+  type: 'block',
+  token,
+  optional: true,
+  parts: [COUNT, ...parts],
+});
+
+/** By the name of the command. */
+export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[]>> = {
+  'bw.get': [KEY, LEASE],
+  'bw.mget': [COUNT, KEYS, LEASE],
+  'bw.set': [
+    KEY,
+    VALUE,
+    { name: 'ms', type: 'integer', token: 'PX', optional: true },
+    clause('TAGS', TAGS),
+    { name: 'token', type: 'string', token: 'LEASE', optional: true },
+    {
+      name: 'condition',
+      type: 'oneof',
+      optional: true,
+      parts: [
+        { name: 'nx', type: 'pure-token', token: 'NX' },
+        { name: 'xx', type: 'pure-token', token: 'XX' },
+      ],
+    },
+  ],
+  'bw.fill': [
+    COUNT,
+    {
+      name: 'entry',
+      type: 'block',
+      multiple: true,
+      parts: [
+        KEY,
+        VALUE,
+        { name: 'px', type: 'integer' },
+        { name: 'token', type: 'string' },
+        { name: 'ntags', type: 'integer' },
+        { ...TAGS, optional: true },
+      ],
+    },
+  ],
+  'bw.invalidate': [
+    clause('KEYS', KEYS),
+    clause('TAGS', TAGS),
+    clause('NAMESPACES', { name: 'name', type: 'string', multiple: true }),
+  ],
+};
