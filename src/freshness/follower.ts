@@ -55,7 +55,10 @@ import {
   TAG,
   WIDE,
 } from './feed-kinds.ts';
+import { FollowedLink, type FollowerEffect } from './follower-link.ts';
 import type { Standing } from './judge.ts';
+
+export type { FollowerEffect } from './follower-link.ts';
 
 export interface FollowerOptions {
   /** Ranges of slots of the store that is followed; a lone node has one. Default 1. */
@@ -72,19 +75,7 @@ export interface FollowerOptions {
   readonly rememberedNames?: number;
 }
 
-/** What the driver has to send, or do, for the follower. */
-export type FollowerEffect =
-  | {
-      readonly kind: 'subscribe';
-      readonly link: number;
-      readonly id: number;
-      readonly boundMs: number;
-      readonly positions: readonly Position[];
-    }
-  | { readonly kind: 'ping'; readonly link: number; readonly id: number; readonly applied: number }
-  | { readonly kind: 'acknowledge'; readonly link: number; readonly applied: number }
-  /** Close the link's connection, call `closed`, and `open` another one when it stands. */
-  | { readonly kind: 'reconnect'; readonly link: number };
+type Link = FollowedLink<Range>;
 
 interface Range {
   /** Logical time since which nothing can have been missed; Infinity before the first subscription. */
@@ -96,27 +87,6 @@ interface Range {
   asOfMs: number;
 }
 
-interface Link {
-  readonly id: number;
-  readonly peer: string;
-  /** `asking`: a subscription is under way; records and answers of the one before are not listened to. */
-  state: 'asking' | 'following';
-  /** All records up to here were applied. */
-  applied: number;
-  /** All that had happened at the node by then is known. */
-  asOfMs: number;
-  askedId: number;
-  /** Since when no answer has come although one was due; Infinity: none is due. */
-  waitingSinceMs: number;
-  nextPingMs: number;
-  readonly pings: Map<number, number>;
-  /** Answers that wait for records: (head, when its ping was sent). */
-  readonly early: { head: number; sentMs: number }[];
-  readonly ranges: Set<Range>;
-}
-
-/** Pings without an answer that are remembered; the oldest one's answer would prove least. */
-const MAX_PINGS = 16;
 const MAX_NAME_CHARACTERS = 2_000_000;
 
 export class FeedFollower {
@@ -223,19 +193,7 @@ export class FeedFollower {
   /** A connection to `peer` (a node's name or address) stands. `link` is the driver's number for it, never used before. */
   open(link: number, peer: string, nowMs: number): void {
     assert(!this.#links.has(link), 'a link number is used once');
-    const made: Link = {
-      id: link,
-      peer,
-      state: 'asking',
-      applied: 0,
-      asOfMs: Number.NEGATIVE_INFINITY,
-      askedId: 0,
-      waitingSinceMs: Number.POSITIVE_INFINITY,
-      nextPingMs: nowMs,
-      pings: new Map(),
-      early: [],
-      ranges: new Set(),
-    };
+    const made: Link = new FollowedLink(link, peer, nowMs);
     this.#links.set(link, made);
     this.#ask(made, nowMs);
   }
@@ -244,10 +202,7 @@ export class FeedFollower {
   subscribed(link: number, id: number, seq: number, streams: readonly StreamStart[], nowMs: number): void {
     const on = this.#links.get(link);
     if (on === undefined || on.state !== 'asking' || on.askedId !== id) return;
-    on.state = 'following';
-    on.applied = seq;
-    on.early.length = 0;
-    on.waitingSinceMs = Number.POSITIVE_INFINITY;
+    on.following(seq);
     const listed = new Set<Range>();
     let wideReplayed = false;
     for (const stream of streams) {
@@ -298,23 +253,17 @@ export class FeedFollower {
     this.counts.records += 1;
     on.applied = seq;
     const drop = this.#apply(on, range, ballot, number, kind, name);
-    if (on.early.length > 0) this.#settleEarly(on);
+    if (on.early > 0) this.#prove(on, on.settleEarly());
     return drop;
   }
 
   /** The node's answer to ping `id`. */
   pong(link: number, id: number, head: number): void {
     const on = this.#links.get(link);
-    const sentMs = on?.pings.get(id);
-    if (on === undefined || sentMs === undefined) return;
-    on.pings.delete(id);
-    if (on.state !== 'following') return;
-    on.waitingSinceMs = Number.POSITIVE_INFINITY;
-    if (head <= on.applied) on.asOfMs = Math.max(on.asOfMs, this.provenAsOf(sentMs));
-    else if (on.early.length < MAX_PINGS) {
-      this.counts.lateAnswers += 1;
-      on.early.push({ head, sentMs });
-    }
+    if (on === undefined) return;
+    const before = on.early;
+    this.#prove(on, on.answered(id, head));
+    if (on.early > before) this.counts.lateAnswers += 1;
   }
 
   /** The node cut us off: too slow. Its records start anew. */
@@ -327,15 +276,7 @@ export class FeedFollower {
 
   /** The node would not answer this ping or subscription now (no majority, too many subscribers): try again after a while. */
   refused(link: number, id: number, nowMs: number): void {
-    const on = this.#links.get(link);
-    if (on === undefined) return;
-    on.pings.delete(id);
-    if (on.state === 'asking') {
-      if (on.askedId !== id) return;
-      on.askedId = 0;
-    }
-    on.waitingSinceMs = Number.POSITIVE_INFINITY;
-    on.nextPingMs = nowMs + this.#pingEveryMs;
+    this.#links.get(link)?.refused(id, nowMs + this.#pingEveryMs);
   }
 
   /** The connection is gone. What hung on it is served until its bound ends, or until another link replays what it missed. */
@@ -350,8 +291,7 @@ export class FeedFollower {
   tick(nowMs: number): number {
     let nextMs = nowMs + this.#pingEveryMs;
     for (const link of this.#links.values()) {
-      if (nowMs - link.waitingSinceMs > this.#answerWithinMs) {
-        link.waitingSinceMs = Number.POSITIVE_INFINITY;
+      if (link.isSilent(nowMs, this.#answerWithinMs)) {
         this.#effects.push({ kind: 'reconnect', link: link.id });
       } else if (nowMs >= link.nextPingMs) {
         if (link.state === 'following') this.#ping(link, nowMs);
@@ -386,8 +326,7 @@ export class FeedFollower {
     }
     for (const link of this.#links.values()) {
       for (const range of link.ranges) assert(range.link === link, 'follower: a link with the range of another');
-      assert(link.pings.size <= MAX_PINGS && link.early.length <= MAX_PINGS, 'follower: too many pings');
-      for (const { head } of link.early) assert(head > link.applied, 'follower: an answer waits for nothing');
+      assert(link.isWhole, 'follower: a link beyond its bounds');
     }
   }
 
@@ -489,9 +428,7 @@ export class FeedFollower {
   /** Asks for the records from our positions on; until the answer nothing on this link counts. */
   #ask(on: Link, nowMs: number): void {
     this.#lastId += 1;
-    on.state = 'asking';
-    on.askedId = this.#lastId;
-    on.waitingSinceMs = nowMs;
+    on.asked(this.#lastId, nowMs);
     const positions: Position[] = [];
     const wide = this.#wide.get(on.peer);
     if (wide !== undefined) positions.push({ range: WIDE, ...wide });
@@ -503,24 +440,12 @@ export class FeedFollower {
 
   #ping(on: Link, nowMs: number): void {
     this.#lastId += 1;
-    const oldest = on.pings.size >= MAX_PINGS ? on.pings.keys().next().value : undefined;
-    if (oldest !== undefined) on.pings.delete(oldest);
-    on.pings.set(this.#lastId, nowMs);
-    on.waitingSinceMs = Math.min(on.waitingSinceMs, nowMs);
-    on.nextPingMs = nowMs + this.#pingEveryMs;
+    on.pinged(this.#lastId, nowMs, nowMs + this.#pingEveryMs);
     this.#effects.push({ kind: 'ping', link: on.id, id: this.#lastId, applied: on.applied });
   }
 
-  #settleEarly(on: Link): void {
-    let kept = 0;
-    for (const answer of on.early) {
-      if (answer.head <= on.applied) on.asOfMs = Math.max(on.asOfMs, this.provenAsOf(answer.sentMs));
-      else {
-        on.early[kept] = answer;
-        kept += 1;
-      }
-    }
-    on.early.length = kept;
+  #prove(on: Link, sentMs: number): void {
+    if (sentMs > Number.NEGATIVE_INFINITY) on.asOfMs = Math.max(on.asOfMs, this.provenAsOf(sentMs));
   }
 
   #range(index: number): Range {
