@@ -39,14 +39,15 @@ export class HttpFailure extends Error {
   }
 }
 
-/** The answer of a failure. A body that was not read to its end closes the connection. */
+/**
+ * The answer of a failure. When the body was not read to its end, @hono/node-server reads and drops the rest for half a second, then closes
+ * the connection: closed at once, the client would see a reset instead of the answer.
+ */
 export function answerFailure(c: Context, failure: HttpFailure): Response {
   const { code, message, headers } = failure;
   const status = HTTP_CODES[code];
-  const closing = status === 413 || code === 'OVERLOADED' ? { connection: 'close' } : {};
   return c.body(JSON.stringify({ error: { code, message } }), status, {
     'content-type': 'application/json',
-    ...closing,
     ...headers,
   });
 }
