@@ -168,7 +168,7 @@ export class ExpiryWheel {
 
   /** Links a record where its distance from now fits: never into a slot of a higher wheel whose span has begun. */
   #place(ref: number, dueTick: number): void {
-    const head = this.#slotFor(dueTick > this.#tick ? dueTick : this.#tick);
+    const head = this.#slotFor(Math.max(dueTick, this.#tick));
     const words = this.#words[ref >>> CHUNK_SHIFT]!;
     const at = ref & CHUNK_MASK;
     const last = this.#get(head, WHEEL_PREVIOUS);

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { MapStore } from '../../test/model/map-store.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import { SeededRandom } from '../base/random.ts';
+import { hashBytes } from '../hash/table-hash.ts';
 import { type EvictionPolicy, NO_ROOM, STORED, type StoreFace, TOO_LARGE } from './face.ts';
 import { Store } from './store.ts';
 
@@ -460,5 +461,53 @@ test('options out of range and too little memory are refused with a code', () =>
       () => new Store({ eviction: 'lru', seed: 1, ...options }),
       (error: unknown) => error instanceof BreakwaterError && error.code === 'ENGINE_OPTIONS_INVALID',
     );
+  }
+});
+
+test('keys with one and the same 32-bit hash are kept apart', () => {
+  const seed = 77;
+  const seen = new Map<number, string>();
+  const pairs: [string, string][] = [];
+  for (let i = 0; pairs.length < 2; i += 1) {
+    const name = `collide:${i}`;
+    const key = bytesOf(name);
+    const hash = hashBytes(key, 0, key.length, seed);
+    const other = seen.get(hash);
+    if (other !== undefined) pairs.push([other, name]);
+    seen.set(hash, name);
+  }
+  const store = new Store({ memoryBytes: 1024 * KIB, eviction: 'lru', seed });
+  for (const names of pairs) {
+    for (const name of names)
+      store.set(bytesOf(name), 0, name.length, bytesOf(`v${name}`), 0, name.length + 1, 0, START_MS);
+    for (const name of names) {
+      const ref = store.find(bytesOf(name), 0, name.length, START_MS);
+      assert.equal(String.fromCharCode(...readValue(store, ref)), `v${name}`);
+    }
+    assert.ok(store.delete(bytesOf(names[0]), 0, names[0].length, START_MS));
+    assert.notEqual(store.find(bytesOf(names[1]), 0, names[1].length, START_MS), 0);
+    store.invariants();
+  }
+});
+
+test('no single write, at full memory and with the table growing, moves or evicts more than a bounded number of entries', () => {
+  for (const eviction of EVICTING) {
+    const store = new Store({ memoryBytes: 2048 * KIB, eviction, seed: 9 });
+    let most = 0;
+    for (let i = 0; i < 60_000; i += 1) {
+      // Values become smaller, so that more and more entries fit and the table takes segments from the log.
+      const length = 400 - Math.floor(i / 150);
+      const key = bytesOf(`key:${i % 40_000}`);
+      const { evictions, moves } = store.stats;
+      assert.equal(
+        store.set(key, 0, key.length, key, 0, Math.min(key.length, Math.max(0, length)), 0, START_MS),
+        STORED,
+      );
+      if (i % 3 === 0) store.find(bytesOf(`key:${i % 977}`), 0, bytesOf(`key:${i % 977}`).length, START_MS);
+      const after = store.stats;
+      most = Math.max(most, after.evictions - evictions + after.moves - moves);
+    }
+    assert.ok(most < 400, `${eviction}: ${most} entries touched by one write`);
+    store.invariants();
   }
 });
