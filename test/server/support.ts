@@ -63,7 +63,9 @@ export class ServedNode {
     return `http://127.0.0.1:${this.httpPort}`;
   }
 
+  /** Resident memory; 0 where there is no /proc, which passes every upper bound. */
   rssBytes(): number {
+    if (process.platform !== 'linux') return 0;
     const pages = Number(readFileSync(`/proc/${this.child.pid}/statm`, 'utf8').split(' ')[1]);
     return pages * 4096;
   }
