@@ -156,6 +156,28 @@ async function placement(options: PlacementCliOptions): Promise<number> {
   return 0;
 }
 
+interface EngineOptions {
+  readonly entries: string;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+async function engine(options: EngineOptions): Promise<number> {
+  const entries = number('--entries', options.entries, 1000, 20_000_000);
+  const { engineMarkdown, engineTable, measureEngine } = await import('./bench/engine-report.ts');
+  return await withChildren(async (children) => {
+    const report = await measureEngine(children, entries);
+    const where = environment();
+    if (options.output) writeFileSync(options.output, engineMarkdown(report, where));
+    if (options.json) sayJson({ environment: where, ...report });
+    else {
+      say(environmentLine(where));
+      say(engineTable(report));
+    }
+    return 0;
+  });
+}
+
 const WIRE_HELP = `
 What it does: starts each server fresh on a free loopback port, fills it, and puts the same load on each in turn.
 Look at "CPU to redis" first: processor time an operation over redis's, which does not depend on how many cores the load
@@ -187,6 +209,15 @@ export function register(program: Command): void {
     .addHelpText('after', WIRE_HELP)
     .action(async (options: WireOptions) => {
       process.exitCode = await wire(options);
+    });
+  bench
+    .command('engine')
+    .description('nanoseconds an operation and bytes of overhead an entry, without sockets')
+    .option('--entries <n>', 'entries in the store', '1000000')
+    .option('--json', 'print JSON')
+    .option('--output <file>', 'write the table as markdown')
+    .action(async (options: EngineOptions) => {
+      process.exitCode = await engine(options);
     });
   bench
     .command('library')

@@ -26,6 +26,8 @@ export interface ChildOptions {
   /** Makes it leave at once, for the janitor; default SIGKILL. */
   readonly abandonSignal?: NodeJS.Signals;
   readonly spawn?: SpawnOptions;
+  /** For Node.js itself, of {@link Children.startNode}. */
+  readonly nodeFlags?: readonly string[];
 }
 
 /** A running child with the last of what it wrote. */
@@ -161,7 +163,7 @@ export class Children {
 
   /** Starts one of our own modules with a channel for messages (`child.process.send`, `'message'`). */
   startNode(path: string, args: readonly string[], options: ChildOptions): Child {
-    return this.start(process.execPath, [...nodeFlags(), path, ...args], {
+    return this.start(process.execPath, [...nodeFlags(), ...(options.nodeFlags ?? []), path, ...args], {
       ...options,
       spawn: { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], serialization: 'advanced', ...options.spawn },
     });
