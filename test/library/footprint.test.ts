@@ -63,6 +63,8 @@ test('embedded is refused in a worker thread and in a cluster worker, unless all
   writeFileSync(
     file,
     `import { parentPort } from 'node:worker_threads';
+    import { register } from ${JSON.stringify(import.meta.resolve('tsx/esm/api'))};
+    register(); // --import does not reach into worker threads on Node.js 20
     const { createBreakwater } = await import(${JSON.stringify(library)});
     const codeOf = (options) => {
       try {

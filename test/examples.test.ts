@@ -1,0 +1,53 @@
+/** Every example and every sample of the guide runs and prints what it says. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { type LiveNode, startLiveNode } from './contract/live-node.ts';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const run = promisify(execFile);
+
+/** Inside the repository, where `breakwater` is found by its name as in an application. */
+const folder = mkdtempSync(join(root, 'examples', '.samples-'));
+let node: LiveNode;
+before(async () => {
+  node = await startLiveNode();
+});
+after(async () => {
+  rmSync(folder, { recursive: true });
+  await node.close();
+});
+
+async function printed(file: string): Promise<string> {
+  const env = { ...process.env, BREAKWATER_URL: node.url, NODE_ENV: 'test' };
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 30_000, env });
+  return stdout.trimEnd();
+}
+
+for (const name of readdirSync(join(root, 'examples')).filter((file) => file.endsWith('.ts'))) {
+  test(`examples/${name}`, async () => {
+    const file = join(root, 'examples', name);
+    const [, expected] = readFileSync(file, 'utf8').split('// prints:\n');
+    assert.ok(expected !== undefined, 'an example says what it prints');
+    assert.equal(await printed(file), expected.trimEnd().replaceAll(/^\/\/ ?/gm, ''));
+  });
+}
+
+for (const name of readdirSync(join(root, 'docs/guide'))) {
+  const text = readFileSync(join(root, 'docs/guide', name), 'utf8');
+  const samples = [...text.matchAll(/```ts\n(.*?)```\n\n```text\n(.*?)```/gs)];
+  test(`docs/guide/${name}: every sample`, async () => {
+    assert.equal(text.match(/```ts\n/g)?.length, samples.length, 'every ts sample is followed by what it prints');
+    await Promise.all(
+      samples.map(async ([, code, expected], index) => {
+        const file = join(folder, `${basename(name, '.md')}-${index}.ts`);
+        writeFileSync(file, code!);
+        assert.equal(await printed(file), expected!.trimEnd(), `sample ${index + 1}`);
+      }),
+    );
+  });
+}
