@@ -1,10 +1,11 @@
 /**
- * Copies between a caller's bytes and the arena. `set(subarray)` moves bytes fastest but makes an object first; below
- * LOOP_BYTES a loop that reads a word of the arena and writes four bytes is faster, and allocates nothing.
+ * Copies between a caller's bytes and the arena. `set(subarray)` takes 66 ns whatever the length up to a kilobyte, because it makes
+ * an object first; a loop that reads a word of the arena and writes four bytes takes 0.87 ns a byte and allocates nothing.
+ * (Node.js 20.20, Xeon, 2026-11-21.)
  */
 
-/** Measured on Node.js 20: the loop and the call meet near 200 bytes. */
-const LOOP_BYTES = 192;
+/** The two meet near 75 bytes; up to this length not allocating is worth up to 45 ns. */
+const LOOP_BYTES = 128;
 
 /** Copies `length` bytes of the arena's chunk from byte `from` to `target[to ..]`. */
 export function copyOut(
