@@ -30,6 +30,16 @@ Examples:
   breakwater bench correctness --subjects breakwater,bentocache,cache-aside --scenarios load-delete,load-tag
   breakwater bench correctness --output bench/results/correctness.md`;
 
+/** What a reader of the page must know. */
+const TERMS = [
+  'A *wrong hit* is a read that began after an invalidation was acknowledged to its caller, and was answered with the value from before it;',
+  'its staleness counts from that acknowledgement. A key is *left stale* when it is not right a second after the scenario: only its TTL will',
+  'end it. Two instances, A and B, share one server; the loader and the wire between instance and server have gates, so that each',
+  'interleaving is made to happen (`src/cli/bench/correctness/scenarios.ts` has the steps). The instances live in one process: a skewed',
+  'clock is the clock of both for the moment of the invalidation, and "killed" means that its links break and its load never returns.',
+  'An evicted tag is simulated by removing what is not an entry from the server; a node of ours gets 70,000 other tags instead.',
+];
+
 export function registerCorrectness(bench: Command): void {
   bench
     .command('correctness')
@@ -71,6 +81,8 @@ async function correctness(options: Options): Promise<number> {
     const cells = await runCorrectness({ subjects, scenarios, size }, children, sayError);
     const where = environment();
     const preamble = [
+      ...TERMS,
+      '',
       environmentLine(where),
       '',
       `${size.keys} keys a scenario, ${size.operations} operations in the mix.`,

@@ -88,6 +88,26 @@ async function readInFlight(world: World, size: Size): Promise<void> {
   await world.settle(idsOf(size));
 }
 
+/**
+ * As a read in flight, and a second reader comes to A after step 2: its own question would be answered rightly, but it may
+ * be given the answer that the first reader waits for, which was made before the invalidation.
+ */
+async function joinedRead(world: World, size: Size): Promise<void> {
+  const { l2 } = world.linksOfA;
+  for (const id of idsOf(size)) {
+    await world.read(world.b, id);
+    l2.hold();
+    const first = world.read(world.a, id);
+    await until(() => l2.heldBytes > 0, 200);
+    await world.write(world.b, [id]);
+    const second = world.read(world.a, id);
+    await until(() => false, 5);
+    l2.release();
+    await Promise.all([first, second]);
+  }
+  await world.settle(idsOf(size));
+}
+
 /** 1. Both have the value.   2. A's news are cut.   3. B updates and invalidates.   4. A reads.   5. The link is restored; A reads. */
 async function newsCut(world: World, size: Size): Promise<void> {
   const ids = idsOf(size);
@@ -210,6 +230,7 @@ export const SCENARIOS: readonly Scenario[] = [
     applies: (w) => w.subject.server !== 'none',
     run: readInFlight,
   },
+  { name: 'joined-read', title: 'joined L2 read', applies: (w) => w.subject.server !== 'none', run: joinedRead },
   { name: 'news-cut', title: 'bus or feed cut', applies: (w) => w.subject.server !== 'none', run: newsCut },
   { name: 'clock-skew', title: 'clock 1 h off', applies: (w) => w.can('tag'), run: clockSkew },
   { name: 'tags-evicted', title: 'tag evicted', applies: (w) => w.can('tag'), run: tagsEvicted },
