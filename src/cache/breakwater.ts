@@ -3,7 +3,7 @@
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { CacheStore } from '../stores/store.ts';
-import { Cache, type Shared, unacknowledged } from './cache.ts';
+import { Cache, type CacheControls, type Shared, unacknowledged } from './cache.ts';
 import type { FlightPorts } from './flights.ts';
 import { checkName, checkTags, show } from './key.ts';
 import { cacheSettings, checkDefaults, checkNames, invalid } from './options.ts';
@@ -45,17 +45,10 @@ export interface BreakwaterParts {
 
 const INVALIDATION = ['keys', 'tags', 'namespaces'] as const;
 
-/** What `bw` needs of any cache, whatever it holds. */
-interface AnyCache {
-  forget(id: string): void;
-  stats(): CacheStats;
-  close(reason: BreakwaterError): void;
-}
-
 export class Breakwater {
   readonly #parts: BreakwaterParts;
   readonly #shared: Shared;
-  readonly #caches = new Map<string, AnyCache>();
+  readonly #caches = new Map<string, CacheControls>();
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `createBreakwater`. */
@@ -82,11 +75,8 @@ export class Breakwater {
       );
     }
     const settings = cacheSettings(options, this.#parts.defaults, name, this.#shared.store.inProcess);
-    const cache = new Cache<K, V>(name, options, settings, this.#shared);
-    this.#caches.set(name, {
-      forget: (id) => cache.forget(id as K),
-      stats: () => cache.stats(),
-      close: (reason) => cache.close(reason),
+    const cache = new Cache<K, V>(name, options, settings, this.#shared, (controls) => {
+      this.#caches.set(name, controls);
     });
     return cache;
   }

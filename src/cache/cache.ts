@@ -32,6 +32,14 @@ export interface Shared {
   readonly writeTimeoutMs: number;
 }
 
+/** What the Breakwater does with any of its caches, whatever it holds. */
+export interface CacheControls {
+  /** This process wrote or invalidated `id`. */
+  forget(id: string): void;
+  stats(): CacheStats;
+  close(reason: BreakwaterError): void;
+}
+
 const GET_OPTIONS = ['signal', 'timeout'] as const;
 const SET_OPTIONS = ['ttl'] as const;
 const NO_TAGS: readonly string[] = Object.freeze([]);
@@ -54,8 +62,14 @@ export class Cache<K extends string, V> {
   readonly #flights: Flights<K, V>;
   #closed: BreakwaterError | null = null;
 
-  /** @internal Use `bw.cache`. */
-  constructor(name: string, options: CacheOptions<K, V>, settings: Settings, shared: Shared) {
+  /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
+  constructor(
+    name: string,
+    options: CacheOptions<K, V>,
+    settings: Settings,
+    shared: Shared,
+    expose: (controls: CacheControls) => void,
+  ) {
     const { load, tags } = options;
     if (typeof load !== 'function') throw invalid(`load of cache "${name}"`, 'a function', load);
     if (tags !== undefined && typeof tags !== 'function') throw invalid(`tags of cache "${name}"`, 'a function', tags);
@@ -79,6 +93,11 @@ export class Cache<K extends string, V> {
       counters: this.#counters,
       ports: shared.ports,
       keep: (id, entry, stamp, atMs) => this.#keep(id, entry, stamp, atMs),
+    });
+    expose({
+      forget: (id) => this.#forget(id as K),
+      stats: () => this.stats(),
+      close: (reason) => this.#close(reason),
     });
   }
 
@@ -160,19 +179,19 @@ export class Cache<K extends string, V> {
     const ttlMs = jitteredTtlMs(meanMs, this.#settings.jitter, ports.random.nextFloat());
     const tags = this.#tagsOf(shared, id);
     this.#counters.sets += 1;
-    this.forget(id);
+    this.#forget(id);
     const { stamp } = voids;
     const nowMs = ports.clock.now();
     try {
       const bytes = bytesOf(text, ttlMs, tags, nowMs, 0);
       await store.set(key, bytes, { ttlMs, tags }, { timeoutMs: writeTimeoutMs });
     } catch (error) {
-      this.forget(id);
+      this.#forget(id);
       throw unacknowledged('CACHE_WRITE_UNACKNOWLEDGED', `set ${key}`, error);
     }
     // Before our own second void: whether another write or an invalidation came between.
     const isCrossed = voids.crossed(stamp, key, this.#namespace, hashTags(tags));
-    this.forget(id);
+    this.#forget(id);
     if (!isCrossed) this.#keep(id, { value: shared, tags, ageMs: 0, ttlMs, version: null }, voids.stamp, nowMs);
   }
 
@@ -187,7 +206,7 @@ export class Cache<K extends string, V> {
     const { store, writeTimeoutMs } = this.#shared;
     this.#counters.deletes += 1;
     // 1. Nobody who asks from now on joins a load that began earlier; what L1 has goes.
-    this.forget(id);
+    this.#forget(id);
     try {
       // 2. The store drops the entry and voids the leases of loads under way, anywhere.
       return (await store.delete([key], { timeoutMs: writeTimeoutMs })) > 0;
@@ -195,7 +214,7 @@ export class Cache<K extends string, V> {
       throw unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', `delete ${key}`, error);
     } finally {
       // 3. What was read from the store between 1 and 2 may be old: it is not kept, and nobody joins it.
-      this.forget(id);
+      this.#forget(id);
     }
   }
 
@@ -209,15 +228,14 @@ export class Cache<K extends string, V> {
     };
   }
 
-  /** @internal `id` was written or invalidated by this process: out of L1, and whatever is on its way is not kept. */
-  forget(id: K): void {
+  /** `id` was written or invalidated by this process: out of L1, and whatever is on its way is not kept. */
+  #forget(id: K): void {
     this.#shared.voids.voidKey(this.#prefix + id);
     this.#flights.forget(id);
     this.#l1?.remove(id);
   }
 
-  /** @internal */
-  close(reason: BreakwaterError): void {
+  #close(reason: BreakwaterError): void {
     this.#closed = reason;
     this.#flights.close(reason);
     this.#l1?.clear();
