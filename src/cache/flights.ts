@@ -36,30 +36,20 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
-import type { Scheduler, Timer } from '../base/scheduler.ts';
+import type { Scheduler } from '../base/scheduler.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import type { CacheStore, FillEntry, HeldLease, ReadResult } from '../stores/store.ts';
 import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
 import type { Counters } from './counters.ts';
 import { bytesOf, type Entry, entryOf } from './entry.ts';
+import { Flight, justValue, type Seat } from './flight.ts';
 import { fullKey } from './key.ts';
 import { callLoader, type LoadCall, type Loaded } from './load.ts';
 import type { Settings } from './options.ts';
 import type { Outage } from './outage.ts';
-import type { Cached, Loader, Tier } from './types.ts';
+import type { Cached, Loader } from './types.ts';
 import { hashTags, type Voids } from './voids.ts';
 import { Deferred } from './waiting.ts';
-
-/** What a flight brings. */
-export interface Got<T> extends Entry<T> {
-  readonly from: Tier;
-}
-
-/** A place in a flight. `value` is one promise for all its callers. */
-export interface Seat<T> {
-  readonly got: Promise<Got<T>>;
-  readonly value: Promise<T | null>;
-}
 
 export interface FlightPorts {
   readonly clock: Clock;
@@ -89,47 +79,6 @@ export interface FlightsOptions<K extends string, V> {
    * Keeps an answer in L1 unless something of it was voided after `stamp`. `atMs`: the moment that its age and TTL count from.
    */
   readonly keep: (id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number) => void;
-}
-
-class Flight<K extends string, T> implements Seat<T> {
-  readonly id: K;
-  readonly key: string;
-  readonly #answer = new Deferred<Got<T>>();
-  readonly value: Promise<T | null>;
-  /** The last void when its read was sent, or its load began. */
-  stamp = 0;
-  sentAtMs = 0;
-  lease: string | null = null;
-  /** Until when it may wait for another process's load; null = it has not waited. */
-  waitUntilMs: number | null = null;
-  polls = 0;
-  /** Its L2 entry could not be read and was removed; not done twice. */
-  cleaned = false;
-  timer: Timer | null = null;
-  isOver = false;
-  /** While loading: whether those who came late may have the answer. */
-  verdict: Deferred<boolean> | null = null;
-  late: Seat<T> | null = null;
-
-  constructor(id: K, key: string) {
-    this.id = id;
-    this.key = key;
-    this.value = justValue(this.#answer.promise);
-  }
-
-  get got(): Promise<Got<T>> {
-    return this.#answer.promise;
-  }
-
-  answer(got: Got<T> | Promise<Got<T>>): void {
-    this.isOver = true;
-    this.#answer.resolve(got);
-  }
-
-  fail(error: unknown): void {
-    this.isOver = true;
-    this.#answer.reject(error);
-  }
 }
 
 const FIRST_POLL_MS = 5;
@@ -531,12 +480,6 @@ interface Fill<K extends string, T> {
   readonly flight: Flight<K, T>;
   readonly entry: Entry<T>;
   readonly fill: FillEntry;
-}
-
-function justValue<T>(got: Promise<Got<T>>): Promise<T | null> {
-  const value = got.then((answer) => answer.value);
-  value.catch(ignore);
-  return value;
 }
 
 function ignore(): void {}
