@@ -49,6 +49,8 @@ export interface ListenedSession {
   outputLimitBytes: number;
   /** Bytes of requests that have arrived in part. */
   readonly inputBytes: number;
+  /** When bytes last came, ms. */
+  readonly activeMs: number;
   /** Row of the last command in the command table; -1 = none yet. */
   readonly lastCommand: number;
 }
@@ -86,8 +88,6 @@ class Connection<S> {
   readonly handle: WriteHandle | null;
   /** Called when replies that had to wait have left. */
   readonly onSent: () => void;
-  /** When bytes last came or went. */
-  lastActiveMs: number;
   /** Since when replies wait for the client to read; 0 = they do not. */
   stalledSinceMs = 0;
   /** Bytes held for it: replies that wait and requests half arrived. */
@@ -101,12 +101,11 @@ class Connection<S> {
   /** The read side is stopped. */
   paused = false;
 
-  constructor(socket: net.Socket, session: S, nowMs: number, onSent: (connection: Connection<S>) => void) {
+  constructor(socket: net.Socket, session: S, onSent: (connection: Connection<S>) => void) {
     this.socket = socket;
     this.session = session;
     this.handle = writeHandleOf(socket);
     this.onSent = () => onSent(this);
-    this.lastActiveMs = nowMs;
   }
 }
 
@@ -174,7 +173,7 @@ export class RespListener<S extends ListenedSession> {
           this.counters.closedStalled += 1;
           connection.socket.destroy();
         }
-      } else if (idleTimeoutMs !== 0 && nowMs - connection.lastActiveMs >= idleTimeoutMs) {
+      } else if (idleTimeoutMs !== 0 && nowMs - connection.session.activeMs >= idleTimeoutMs) {
         this.counters.closedIdle += 1;
         connection.socket.destroy();
       }
@@ -224,7 +223,7 @@ export class RespListener<S extends ListenedSession> {
     });
     session.outputLimitBytes = OUTPUT_LIMIT_BYTES;
     const socket = adoptSocket(accepted, this.#input, (bytes, length) => this.#onBytes(connection, bytes, length));
-    const connection = new Connection(socket, session, nowMs, (each) => this.#onFlushed(each));
+    const connection = new Connection(socket, session, (each) => this.#onFlushed(each));
     this.#connections.add(connection);
     this.counters.accepted += 1;
     socket.on('end', () => this.#end(connection));
@@ -245,10 +244,11 @@ export class RespListener<S extends ListenedSession> {
   #onBytes(connection: Connection<S>, bytes: Uint8Array, length: number): boolean {
     if (connection.ending) return false;
     const startMs = this.#clock.now();
-    const nowMs = Math.floor(startMs);
-    connection.lastActiveMs = nowMs;
-    this.#execute(connection, bytes, length, nowMs);
-    this.#latency.record(familyOf(connection.session.lastCommand), this.#clock.now() - startMs);
+    this.#execute(connection, bytes, length, Math.floor(startMs));
+    const weight = this.#latency.weigh();
+    if (weight !== 0) {
+      this.#latency.record(familyOf(connection.session.lastCommand), this.#clock.now() - startMs, weight);
+    }
     return !connection.paused;
   }
 
