@@ -141,7 +141,7 @@ test(
 for (const [moment, pattern] of [
   ['while Postgres is initialised', /initialising Postgres/],
   ['while the table is filled', /filling the table/],
-  ['in the middle of a run', /without the cache/],
+  ['in the middle of a run', /without cache/],
 ] as const) {
   test(`Ctrl-C ${moment} leaves nothing behind`, postgres(), async () => {
     const run = start(['--seconds', '60', '--rows', '50000']);
@@ -155,7 +155,7 @@ for (const [moment, pattern] of [
 
 test('killed without a chance to clean up, the janitor does it', postgres(), async () => {
   const run = start(['--seconds', '60', '--rows', '1000']);
-  await said(run, /without the cache/);
+  await said(run, /without cache/);
   run.process.kill('SIGKILL');
   await run.ended;
   await nothingLeft(run);

@@ -47,13 +47,3 @@ export function readCpuTime(pid: number): CpuTime | null {
     return null;
   }
 }
-
-/** Resident bytes of a process, or null. */
-export function readResidentBytes(pid: number): number | null {
-  try {
-    const match = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'));
-    return match ? Number(match[1]) * 1024 : null;
-  } catch {
-    return null;
-  }
-}

@@ -3,6 +3,9 @@
  * log, a pipe) plain lines, a few seconds apart.
  */
 const BAR_CELLS = 24;
+/** In a terminal narrower than `WIDE_COLUMNS` the figures behind the bar matter more than the bar. */
+const NARROW_BAR_CELLS = 10;
+const WIDE_COLUMNS = 110;
 const TERMINAL_INTERVAL_MS = 100;
 const PLAIN_INTERVAL_MS = 2000;
 
@@ -25,9 +28,9 @@ export function progressOn(output: Output): Progress {
   return output.isTTY === true ? terminal(output) : plain(output);
 }
 
-export function bar(fraction: number): string {
-  const full = Math.round(Math.min(1, Math.max(0, fraction)) * BAR_CELLS);
-  return `[${'#'.repeat(full)}${'-'.repeat(BAR_CELLS - full)}]`;
+export function bar(fraction: number, cells = BAR_CELLS): string {
+  const full = Math.round(Math.min(1, Math.max(0, fraction)) * cells);
+  return `[${'#'.repeat(full)}${'-'.repeat(cells - full)}]`;
 }
 
 function terminal(output: Output): Progress {
@@ -44,8 +47,10 @@ function terminal(output: Output): Progress {
       if (label === drawnLabel && now - drawnAt < TERMINAL_INTERVAL_MS) return;
       drawnAt = now;
       drawnLabel = label;
-      const line = `${label} ${fraction === null ? '' : `${bar(fraction)} ${String(Math.floor(fraction * 100)).padStart(3)} %`} ${detail}`;
-      output.write(`\r\x1b[2K${line.slice(0, (output.columns ?? 80) - 1)}`);
+      const columns = output.columns ?? 80;
+      const cells = columns >= WIDE_COLUMNS ? BAR_CELLS : NARROW_BAR_CELLS;
+      const line = `${label} ${fraction === null ? '' : `${bar(fraction, cells)} `}${detail}`;
+      output.write(`\r\x1b[2K${line.slice(0, columns - 1)}`);
     },
     done(line) {
       clear();

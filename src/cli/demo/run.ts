@@ -78,7 +78,7 @@ export async function runDemo(
 
   const { database, poolSize } = { database: postgres.connection, poolSize: plan.poolSize };
   const bare = await startService(children, { database, poolSize, store: null });
-  const without = await measure(plan, bare.port, postgres, signal, progress, 'without the cache', null);
+  const without = await measure(plan, bare.port, postgres, signal, progress, 'without cache', null);
   await bare.child.stop();
 
   const node = await startBreakwater(children, ['--memory', plan.memory]);
@@ -86,7 +86,7 @@ export async function runDemo(
   const service = await startService(children, { database, poolSize, store });
   const stream = plan.stream();
   const warm = plan.warmRequests > 0 ? await warmUp(plan, service.port, postgres, signal, progress, stream) : null;
-  const withCache = await measure(plan, service.port, postgres, signal, progress, 'with the cache', stream);
+  const withCache = await measure(plan, service.port, postgres, signal, progress, 'with cache', stream);
   await service.child.stop();
   await node.child.stop();
   await postgres.close();
@@ -210,7 +210,7 @@ async function measure(
   return result;
 }
 
-/** Redraws what happened in the last interval: requests/s, p99 so far, database queries/s, hit ratio so far. */
+/** Redraws what happened in the last interval: requests/s, database queries/s; and so far: hit ratio, p99. */
 function liveLine(
   plan: DemoPlan,
   tally: Tally,
@@ -234,9 +234,10 @@ function liveLine(
     const perSecond = (count: number): string => Math.round(count / seconds).toLocaleString('en-US');
     const loads = (tally.tiers.get('loader') ?? 0) + (tally.tiers.get('database') ?? 0);
     const hits = tally.requests === 0 ? 0 : 1 - loads / tally.requests;
+    const p99Ms = tally.latency.quantile(0.99) / 1000;
     detail =
-      `${perSecond(tally.requests - seenRequests)} req/s · p99 ${(tally.latency.quantile(0.99) / 1000).toFixed(1)} ms · ` +
-      `${perSecond(queries - seenQueries)} queries/s · hits ${(hits * 100).toFixed(1)} %`;
+      `${perSecond(tally.requests - seenRequests)} req/s · ${perSecond(queries - seenQueries)} queries/s · ` +
+      `hits ${(hits * 100).toFixed(0)} % · p99 ${p99Ms.toFixed(p99Ms < 10 ? 1 : 0)} ms`;
     [seenAt, seenRequests, seenQueries] = [now, tally.requests, queries];
   };
   const counting = setInterval(() => {
