@@ -19,12 +19,12 @@
  */
 import net from 'node:net';
 import type { Clock } from '../base/clock.ts';
-import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { ReplyWriter } from '../resp/writer.ts';
 import { adoptSocket } from './adopt.ts';
 import { BROKEN, DirectWriter, PENDING, SENT, UNAVAILABLE, type WriteHandle, writeHandleOf } from './direct-write.ts';
 import { familyOf } from './families.ts';
 import type { LatencyMeter } from './latency.ts';
+import { listenOn } from './listen.ts';
 
 /** One read takes at most this much: requests of a deep pipeline come in one piece, a large value in a few. */
 const INPUT_BYTES = 64 * 1024;
@@ -379,40 +379,4 @@ function writeStream(socket: net.Socket, bytes: Buffer, onSent: () => void): num
 function unsentBytesOf(socket: net.Socket): number {
   const { _handle: handle } = socket as unknown as { _handle?: { writeQueueSize?: number } | null };
   return handle?.writeQueueSize ?? 0;
-}
-
-/**
- * Listens and resolves with the port; one clear sentence when that is impossible.
- * @throws BreakwaterError `LISTEN_FAILED`
- */
-export function listenOn(
-  server: net.Server,
-  port: number,
-  host: string,
-  backlog: number,
-  what: string,
-): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException): void => {
-      const reason =
-        error.code === 'EADDRINUSE'
-          ? 'the port is already taken'
-          : error.code === 'EACCES'
-            ? 'this user may not open it'
-            : error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND'
-              ? 'this machine has no such address'
-              : messageOf(error);
-      reject(
-        new BreakwaterError('LISTEN_FAILED', `cannot listen for ${what} on ${host}:${port}: ${reason}`, {
-          cause: error,
-        }),
-      );
-    };
-    server.once('error', onError);
-    server.listen({ port, host, backlog }, () => {
-      server.off('error', onError);
-      const address = server.address();
-      resolve(typeof address === 'object' && address !== null ? address.port : port);
-    });
-  });
 }

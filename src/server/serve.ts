@@ -12,11 +12,12 @@ import { Node } from '../node/node.ts';
 import type { NodeSession } from '../node/node-session.ts';
 import { createHttpServer } from './http.ts';
 import { LatencyMeter } from './latency.ts';
+import { listenOn } from './listen.ts';
 import { LocalSession } from './local-session.ts';
 import { type Log, SILENT } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { Observer } from './observer.ts';
-import { listenOn, RespListener } from './resp-listener.ts';
+import { RespListener } from './resp-listener.ts';
 import type { ServerConfig } from './settings.ts';
 import { Ticker } from './ticker.ts';
 
