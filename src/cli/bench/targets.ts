@@ -7,7 +7,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Child, Children } from '../children/children.ts';
-import { freePorts, startBreakwater, untilAnswers } from '../children/servers.ts';
+import { startBreakwater, startOnFreePorts } from '../children/servers.ts';
 import { packageVersion } from '../version.ts';
 import type { Protocol } from './codec.ts';
 
@@ -86,11 +86,17 @@ function redis(program: string): Target {
         .map((word) => word || '""')
         .join(' ')}`,
     async start(children, fullness, memoryMb) {
-      const [port = 0] = await freePorts(1);
-      const where = ['--bind', '127.0.0.1', '--port', String(port), '--dir', children.directory('breakwater-bench-')];
-      const child = children.start(program, [...where, ...settings(fullness, memoryMb)], { label: 'redis-server' });
-      await untilAnswers(port, child, 'PING\r\n', /^\+PONG/);
-      return { target: this, port, child };
+      const directory = children.directory('breakwater-bench-');
+      const { ports, child } = await startOnFreePorts(
+        1,
+        ([port]) => {
+          const where = ['--bind', '127.0.0.1', '--port', String(port), '--dir', directory];
+          return children.start(program, [...where, ...settings(fullness, memoryMb)], { label: 'redis-server' });
+        },
+        'PING\r\n',
+        /^\+PONG/,
+      );
+      return { target: this, port: ports[0]!, child };
     },
   };
 }
@@ -104,11 +110,16 @@ function memcached(program: string): Target {
     version: versionOf(program, '-V'),
     settings: (_, memoryMb) => `memcached -m ${memoryMb} (4 threads, its default)`,
     async start(children, _, memoryMb) {
-      const [port = 0] = await freePorts(1);
-      const args = ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', String(memoryMb), ...account];
-      const child = children.start(program, args, { label: 'memcached' });
-      await untilAnswers(port, child, 'version\r\n', /^VERSION/);
-      return { target: this, port, child };
+      const { ports, child } = await startOnFreePorts(
+        1,
+        ([port]) => {
+          const args = ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', String(memoryMb), ...account];
+          return children.start(program, args, { label: 'memcached' });
+        },
+        'version\r\n',
+        /^VERSION/,
+      );
+      return { target: this, port: ports[0]!, child };
     },
   };
 }

@@ -51,6 +51,31 @@ function answers(port: number, ask: string, expected: RegExp): Promise<boolean> 
   });
 }
 
+/** Somebody else may take a port between our looking and the server's binding it; then it ends at once and the next try gets others. */
+const TRIES = 3;
+
+/**
+ * Starts a server on `count` free ports and waits until the first of them answers.
+ * @throws BreakwaterError `CHILD_FAILED`
+ */
+export async function startOnFreePorts(
+  count: number,
+  start: (ports: readonly number[]) => Child,
+  ask: string,
+  expected: RegExp,
+): Promise<{ ports: readonly number[]; child: Child }> {
+  for (let left = TRIES - 1; ; left -= 1) {
+    const ports = await freePorts(count);
+    const child = start(ports);
+    try {
+      await untilAnswers(ports[0]!, child, ask, expected);
+      return { ports, child };
+    } catch (error) {
+      if (left === 0 || child.running) throw error;
+    }
+  }
+}
+
 /**
  * A node as `breakwater serve` starts it, with its defaults except for free ports and `args`. `flags` go to Node.js itself
  * (profiling).
@@ -60,12 +85,17 @@ export async function startBreakwater(
   args: readonly string[],
   flags: readonly string[] = [],
 ): Promise<{ port: number; httpPort: number; child: Child }> {
-  const [port = 0, httpPort = 0] = await freePorts(2);
   const main = modulePath('../main', import.meta.url);
-  const where = ['--port', String(port), '--http-port', String(httpPort)];
-  const child = children.start(process.execPath, [...nodeFlags(), ...flags, main, 'serve', ...where, ...args], {
-    label: 'breakwater serve',
-  });
-  await untilAnswers(port, child, 'PING\r\n', /^\+PONG/);
-  return { port, httpPort, child };
+  const { ports, child } = await startOnFreePorts(
+    2,
+    ([port, httpPort]) => {
+      const serve = ['serve', '--port', String(port), '--http-port', String(httpPort), ...args];
+      return children.start(process.execPath, [...nodeFlags(), ...flags, main, ...serve], {
+        label: 'breakwater serve',
+      });
+    },
+    'PING\r\n',
+    /^\+PONG/,
+  );
+  return { port: ports[0]!, httpPort: ports[1]!, child };
 }
