@@ -109,6 +109,31 @@ for (const [name, make] of MAKERS) {
     assert.ok(((h.call('BW.GET', 'u:1') as unknown[])[2] as number) > (hit[2] as number), 'versions rise');
   });
 
+  test(`${name}: a lease for a key that has an entry; given back, the next caller is granted`, () => {
+    const h = new Harness(make);
+    h.call('SET', 'k', 'old');
+    assert.deepEqual(h.call('BW.LEASE', 2, 'k', 'none', 500), [
+      ['77-1', 500],
+      ['77-2', 500],
+    ]);
+    assert.deepEqual(h.call('BW.LEASE', 1, 'k'), [[null, 500]]);
+    assert.equal(h.call('GET', 'k'), 'old');
+    assert.equal(h.call('BW.RELEASE', 'k', '77-2', 'none', '77-2', 'none', '77-2'), 1, 'each key its own');
+    assert.deepEqual(h.call('BW.GET', 'none', 'LEASE', 500), ['77-3', 500]);
+    assert.equal(h.call('BW.RELEASE', 'k', '77-1'), 1);
+    assert.equal(h.call('GET', 'k'), 'old', 'nothing is invalidated');
+    assert.deepEqual(h.call('BW.LEASE', 1, 'k', 500), [['77-4', 500]]);
+    assert.equal(h.call('BW.SET', 'k', 'new', 'LEASE', '77-4'), 'replaced');
+  });
+
+  test(`${name}: a fill refused for its tag leaves no lease behind`, () => {
+    const h = new Harness(make);
+    h.call('BW.GET', 'k', 'LEASE');
+    h.call('BW.INVALIDATE', 'TAGS', 1, 't');
+    assert.deepEqual(h.call('BW.FILL', 1, 'k', 'v', 0, '77-1', 1, 't'), [0]);
+    assert.deepEqual(h.call('BW.GET', 'k', 'LEASE', 500), ['77-2', 500]);
+  });
+
   for (const write of [
     ['DEL', 'k'],
     ['UNLINK', 'k'],
@@ -241,6 +266,17 @@ for (const [name, make] of MAKERS) {
       [SYNTAX, 'BW.INVALIDATE', 'KEYS', 1, 'k', 'TAGS'],
       [SYNTAX, 'BW.INVALIDATE', 'KEYS', 1, 'k', 'WHAT', 1, 'x'],
       [NUMBER, 'BW.INVALIDATE', 'KEYS', 'x', 'k'],
+      [NUMBER, 'BW.LEASE', 'x', 'k'],
+      [SYNTAX, 'BW.LEASE', 0, 'k'],
+      [SYNTAX, 'BW.LEASE', 2, 'k'],
+      [SYNTAX, 'BW.LEASE', 1, 'k', 5, 'x'],
+      [NUMBER, 'BW.LEASE', 1, 'k', 0],
+      [NUMBER, 'BW.LEASE', 1, 'k', 'x'],
+      [NUMBER, 'BW.LEASE', 1, 'k', 3_600_001],
+      ["-ERR wrong number of arguments for 'bw.lease' command", 'BW.LEASE', 1],
+      [SYNTAX, 'BW.RELEASE', 'k', '77-1', 'k'],
+      ['-ERR invalid lease token', 'BW.RELEASE', 'k', 'token'],
+      ["-ERR wrong number of arguments for 'bw.release' command", 'BW.RELEASE', 'k'],
       ["-ERR wrong number of arguments for 'bw.get' command", 'BW.GET'],
       ["-ERR wrong number of arguments for 'bw.stats' command", 'BW.STATS', 'x'],
     ];

@@ -59,6 +59,18 @@ export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[
       ],
     },
   ],
+  'bw.lease': [COUNT, KEYS, { name: 'ms', type: 'integer', optional: true }],
+  'bw.release': [
+    {
+      name: 'lease',
+      type: 'block',
+      multiple: true,
+      parts: [
+        { name: 'key', type: 'key' },
+        { name: 'token', type: 'string' },
+      ],
+    },
+  ],
   'bw.invalidate': [
     clause('KEYS', KEYS),
     clause('TAGS', TAGS),

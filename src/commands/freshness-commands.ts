@@ -83,7 +83,7 @@ function readLease(args: Args, from: number, out: ReplyWriter): number {
 
 /** 3 elements for a hit, 2 for a miss with a lease asked for, null for a plain miss. */
 function answer(context: Context, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
-  const { store: engine, nowMs, freshness } = context;
+  const { store: engine, nowMs } = context;
   const bytes = args.bytes;
   const start = args.start[index]!;
   const length = args.length[index]!;
@@ -103,6 +103,15 @@ function answer(context: Context, args: Args, index: number, leaseMs: number, ou
     out.nullBulk();
     return;
   }
+  grant(context, args, index, leaseMs, out);
+}
+
+/** 2 elements: the token and its time, or null and how long to wait for the one who holds it. */
+function grant(context: Context, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
+  const { nowMs, freshness } = context;
+  const bytes = args.bytes;
+  const start = args.start[index]!;
+  const length = args.length[index]!;
   const counter = freshness.grant(bytes, start, length, nowMs, leaseMs);
   out.array(2);
   if (counter === HELD) {
@@ -112,6 +121,49 @@ function answer(context: Context, args: Args, index: number, leaseMs: number, ou
     out.bulkText(`${freshness.leases.epoch}-${counter}`);
     out.integer(leaseMs);
   }
+}
+
+/** BW.LEASE n key [key ...] [ms]: a lease for each key whether it has an entry or not, to renew what is about to grow old. */
+export function bwLease(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
+  if (Number.isNaN(count)) {
+    out.error(NOT_INTEGER);
+    return;
+  }
+  if (count < 1 || count > MAX_BATCH || args.count < 2 + count || args.count > 3 + count) {
+    out.error(SYNTAX);
+    return;
+  }
+  let leaseMs = DEFAULT_LEASE_MS;
+  if (args.count === 3 + count) {
+    leaseMs = integerAt(args.bytes, args.start[2 + count]!, args.length[2 + count]!);
+    if (!(leaseMs >= 1 && leaseMs <= MAX_LEASE_MS)) {
+      out.error(NOT_INTEGER);
+      return;
+    }
+  }
+  out.array(count);
+  for (let i = 2; i < 2 + count; i += 1) grant(context, args, i, leaseMs, out);
+}
+
+/** BW.RELEASE key token [key token ...]: how many of the tokens were good until now. */
+export function bwRelease(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+  if (args.count % 2 === 0) {
+    out.error(SYNTAX);
+    return;
+  }
+  for (let i = 2; i < args.count; i += 2) {
+    if (readToken(args, i)) continue;
+    out.error(BAD_TOKEN);
+    return;
+  }
+  let released = 0;
+  for (let i = 1; i < args.count; i += 2) {
+    readToken(args, i + 1);
+    const { epoch, counter } = token;
+    if (context.freshness.release(args.bytes, args.start[i]!, args.length[i]!, epoch, counter)) released += 1;
+  }
+  out.integer(released);
 }
 
 // -- tokens: `<epoch>-<counter>`
@@ -359,6 +411,7 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
 export function bwStats(context: Context, _session: Session, _args: Args, out: ReplyWriter): void {
   const { stats } = context.store;
   const { leases, tags, namespaces } = context.freshness;
+  const feed = context.pushes.stats;
   const rows: readonly (readonly [string, number])[] = [
     ['hits', stats.hits],
     ['misses', stats.misses],
@@ -376,12 +429,18 @@ export function bwStats(context: Context, _session: Session, _args: Args, out: R
     ['leases-filled', leases.stats.filled],
     ['leases-refused', leases.stats.refused],
     ['leases-voided', leases.stats.voided],
+    ['leases-released', leases.stats.released],
     ['leases-forgotten', leases.stats.forgotten],
     ['generations', tags.size + namespaces.size],
     ['generations-forgotten', tags.forgotten + namespaces.forgotten],
     ['tags-floor', tags.floor],
     ['namespaces-floor', namespaces.floor],
     ['invalidation-number', Math.max(tags.newest, namespaces.newest)],
+    ['feed-subscribers', feed.subscribers],
+    ['feed-published', feed.published],
+    ['feed-gaps', feed.gaps],
+    ['feed-cuts', feed.cuts],
+    ['feed-waiters', feed.waiters],
     ['commands', context.commandsProcessed],
     ['sessions', context.sessions.size],
   ];

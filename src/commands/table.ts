@@ -190,6 +190,8 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.set', -3, WRITE, ONE, 'freshness', '0.1.0', 'O(N) in the number of tags', 'Set a value with TTL and tags, under the lease of its miss', freshness.bwSet),
   row('bw.fill', -7, `${WRITE} movablekeys`, NONE, 'freshness', '0.1.0', 'O(N) in the number of entries and tags', 'Store a batch of loaded values, each under its lease', freshness.bwFill),
   row('bw.invalidate', -3, 'write movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of names', 'Invalidate keys, tags and namespaces', freshness.bwInvalidate),
+  row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', freshness.bwLease),
+  row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
 ];
 

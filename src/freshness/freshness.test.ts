@@ -80,6 +80,7 @@ test('property: leases behave as a plain list of the last `capacity` grants', ()
     }),
     fc.record({ do: fc.constant('void' as const), key }),
     fc.record({ do: fc.constant('fill' as const), key, back: fc.nat(12) }),
+    fc.record({ do: fc.constant('release' as const), key, back: fc.nat(12) }),
     fc.record({ do: fc.constant('voidAll' as const) }),
   );
   fc.assert(
@@ -105,6 +106,12 @@ test('property: leases behave as a plain list of the last `capacity` grants', ()
         } else if (s.do === 'void') {
           t.void(s.key);
           model = model.filter((lease) => lease.key !== s.key);
+        } else if (s.do === 'release') {
+          const counter = granted - s.back;
+          const known = model.some((lease) => lease.key === s.key && lease.counter === counter);
+          const k = bytesOf(s.key);
+          assert.equal(t.leases.release(k, 0, k.length, 7, counter), known);
+          model = model.filter((lease) => lease.counter !== counter || lease.key !== s.key);
         } else if (s.do === 'fill') {
           const counter = granted - s.back;
           const known = model.some((lease) => lease.key === s.key && lease.counter === counter);
@@ -225,11 +232,17 @@ test('a tag known only after the load: the fill that carries it is refused', () 
   const token = freshness.grant(key, 0, key.length, 0); // 1. a miss
   freshness.invalidateTag(tag, 0, tag.length); //          2. the tag is invalidated; no entry carries it
   assert.equal(freshness.mayFill(key, 0, key.length, 3, token, tags, 1), false); // 3. the load's tags say so
-  assert.equal(freshness.mayFill(key, 0, key.length, 3, token, tags, 0), true, 'under other tags it may');
+  assert.equal(freshness.mayFill(key, 0, key.length, 3, token, tags, 0), false, 'a refusal ends the token');
+  const other = freshness.grant(key, 0, key.length, 1);
+  assert.ok(other > token, 'so the next reader is granted at once');
+  freshness.invalidateTag(tag, 0, tag.length);
+  assert.equal(freshness.mayFill(key, 0, key.length, 3, other, tags, 0), true, 'under other tags it may');
   const late = freshness.grant(bytesOf('user:43'), 0, 7, 0);
   assert.equal(freshness.mayFill(bytesOf('user:43'), 0, 7, 3, late, tags, 1), true, 'granted after the invalidation');
   freshness.invalidateNamespace(bytesOf('user'), 0, 4);
-  assert.equal(freshness.mayFill(key, 0, key.length, 3, token, tags, 0), false);
+  assert.equal(freshness.mayFill(key, 0, key.length, 3, other, tags, 0), false);
+  assert.ok(freshness.grant(key, 0, key.length, 2) > other);
+  freshness.invariants();
 });
 
 test('nobody waits for a lease whose namespace was invalidated', () => {

@@ -18,6 +18,7 @@
  *   a write or delete of a key      `voidKey` (one comparison while no lease is out)
  *   a miss that wants to load       `grant`
  *   a fill                          `mayFill`, then the store's `set`, then `filled`
+ *   a load that will not fill       `release`
  *   an invalidated tag, namespace   `invalidateTag`, `invalidateNamespace`: O(1) whatever they cover
  *   a flush                         `voidAll`
  */
@@ -101,8 +102,8 @@ export class Freshness {
   }
 
   /**
-   * May a value loaded under this token be stored under `key` with these tags? Counts a refusal. After a stored fill
-   * call `filled`.
+   * May a value loaded under this token be stored under `key` with these tags? A refusal is counted and ends the token. After a
+   * stored fill call `filled`.
    * @param tags hashes by `tagHash`, `tags[0 .. tagCount)`
    */
   mayFill(
@@ -122,8 +123,17 @@ export class Freshness {
     if (version < this.tags.newest) {
       for (let i = 0; allowed && i < tagCount; i += 1) allowed = !this.tags.invalidatedAfter(tags[i]!, version);
     }
-    if (!allowed) this.leases.refused();
+    if (!allowed) {
+      this.leases.refused();
+      // Its load was in vain: kept, the token would make every other caller wait for a fill that cannot come.
+      this.leases.release(key, start, length, epoch, counter);
+    }
     return allowed;
+  }
+
+  /** The holder will not fill: the next caller is granted at once. Nothing is invalidated. Whether the token was good. */
+  release(key: Uint8Array, start: number, length: number, epoch: number, counter: number): boolean {
+    return this.leases.release(key, start, length, epoch, counter);
   }
 
   /** The fill was stored. */

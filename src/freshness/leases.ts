@@ -78,13 +78,15 @@ export interface LeaseStats {
   refused: number;
   /** A live token was voided by a write or an invalidation. */
   voided: number;
+  /** A live token was given back, or its fill was refused for a name of the entry. */
+  released: number;
   /** A live token was overwritten because the ring came round. */
   forgotten: number;
 }
 
 export class Leases {
   readonly epoch: number;
-  readonly stats: LeaseStats = { granted: 0, held: 0, filled: 0, refused: 0, voided: 0, forgotten: 0 };
+  readonly stats: LeaseStats = { granted: 0, held: 0, filled: 0, refused: 0, voided: 0, released: 0, forgotten: 0 };
   /** Live tokens. Writers skip `voidKey` while it is 0. */
   live = 0;
 
@@ -178,6 +180,17 @@ export class Leases {
     const others = this.#drop(key, start, length) - 1;
     this.stats.filled += 1;
     if (others > 0) this.stats.voided += others;
+  }
+
+  /**
+   * Drops this token alone, if it is good for `key`: its load will not fill, so nobody should wait for it. Other tokens of the key stay. Whether
+   * it was there.
+   */
+  release(key: Uint8Array, start: number, length: number, epoch: number, counter: number): boolean {
+    if (this.versionOf(key, start, length, epoch, counter) < 0) return false;
+    this.#unlink(counter % this.#capacity);
+    this.stats.released += 1;
+    return true;
   }
 
   /** Counts a refused fill. */

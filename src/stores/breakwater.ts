@@ -4,12 +4,12 @@
  *   read        BW.MGET n key ... [LEASE ms]        one round trip for any number of keys
  *   fill        BW.FILL n (key value px token ntags tag ...) ...
  *   set         BW.SET key value [PX ms] [TAGS n tag ...]
- *   delete, release, invalidate   BW.INVALIDATE ...
+ *   lease       BW.LEASE n key ... [ms]
+ *   release     BW.RELEASE key token ...
+ *   delete, invalidate   BW.INVALIDATE ...
  *
  * What is sent again after a lost connection: only deletes and invalidations. Done twice they cost a miss. A read is not, because its
  * first sending may have been granted leases that nobody would use; a set is not, because the second one could undo a newer write.
- *
- * The protocol has no word for giving a lease back. `release` invalidates the key instead: it has no entry, or its loader failed a moment ago.
  */
 import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
@@ -23,6 +23,7 @@ import type {
   FillEntry,
   HeldLease,
   InvalidateRequest,
+  LeaseCall,
   ReadCall,
   ReadResult,
   StoreCall,
@@ -103,6 +104,18 @@ export class BreakwaterStore implements CacheStore {
     return reply.map(readResult);
   }
 
+  async lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
+    if (keys.length === 0) return [];
+    const leaseMs = Math.max(1, Math.ceil(call.leaseMs ?? DEFAULT_LEASE_MS));
+    const reply = await this.#send(['BW.LEASE', keys.length, ...keys, leaseMs], call);
+    if (!Array.isArray(reply) || reply.length !== keys.length) throw unexpected('BW.LEASE');
+    return reply.map((one) => {
+      const result = Array.isArray(one) ? readResult(one) : null;
+      if (result?.kind !== 'miss') throw unexpected('BW.LEASE');
+      return result.lease;
+    });
+  }
+
   async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
     const fitting = entries.filter(({ value }) => value.length <= this.#maxValueBytes);
     if (fitting.length === 0) return entries.map(() => false);
@@ -117,7 +130,9 @@ export class BreakwaterStore implements CacheStore {
   }
 
   async release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
-    if (leases.length > 0) await this.#invalidate({ keys: leases.map(({ key }) => key) }, call);
+    if (leases.length === 0) return;
+    const reply = await this.#send(['BW.RELEASE', ...leases.flatMap(({ key, lease }) => [key, lease])], call, true);
+    if (typeof reply !== 'number') throw unexpected('BW.RELEASE');
   }
 
   async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {

@@ -26,6 +26,7 @@ import type {
   FillEntry,
   HeldLease,
   InvalidateRequest,
+  LeaseCall,
   ReadCall,
   ReadResult,
   StoreCall,
@@ -85,6 +86,15 @@ export class EmbeddedStore implements CacheStore {
     return this.#do('read', call, () => keys.map((key) => this.#readOne(key, call)));
   }
 
+  lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
+    return this.#do('lease', call, () =>
+      keys.map((key) => {
+        this.#encodeKey(key);
+        return this.#grant(this.#clock.now(), call.leaseMs);
+      }),
+    );
+  }
+
   fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
     return this.#do('fill', call, () => entries.map((entry) => this.#fillOne(entry)));
   }
@@ -94,8 +104,7 @@ export class EmbeddedStore implements CacheStore {
       for (const { key, lease } of leases) {
         const token = parseToken(lease);
         this.#encodeKey(key);
-        const known = this.#freshness.leases.versionOf(this.#key, 0, this.#keyLength, token.epoch, token.counter) >= 0;
-        if (known) this.#freshness.voidKey(this.#key, 0, this.#keyLength);
+        this.#freshness.release(this.#key, 0, this.#keyLength, token.epoch, token.counter);
       }
     });
   }
@@ -200,10 +209,16 @@ export class EmbeddedStore implements CacheStore {
       };
     }
     if (!call.lease) return { kind: 'miss', lease: null, waitMs: 0 };
-    const { leases } = this.#freshness;
-    const counter = this.#freshness.grant(this.#key, 0, this.#keyLength, nowMs, call.leaseMs);
-    if (counter !== HELD) return { kind: 'miss', lease: `${leases.epoch}-${counter}`, waitMs: 0 };
-    return { kind: 'miss', lease: null, waitMs: Math.max(1, leases.waitMs(this.#key, 0, this.#keyLength, nowMs)) };
+    const lease = this.#grant(nowMs, call.leaseMs);
+    if (lease !== null) return { kind: 'miss', lease, waitMs: 0 };
+    const waitMs = this.#freshness.leases.waitMs(this.#key, 0, this.#keyLength, nowMs);
+    return { kind: 'miss', lease: null, waitMs: Math.max(1, waitMs) };
+  }
+
+  /** For the encoded key. */
+  #grant(nowMs: number, leaseMs: number | undefined): string | null {
+    const counter = this.#freshness.grant(this.#key, 0, this.#keyLength, nowMs, leaseMs);
+    return counter === HELD ? null : `${this.#freshness.leases.epoch}-${counter}`;
   }
 
   #fillOne(entry: FillEntry): boolean {

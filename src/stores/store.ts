@@ -5,7 +5,8 @@
  * What a store must promise:
  *
  *   read        a hit is never something that an *acknowledged* `delete`, `set` or `invalidate` replaced. A miss is always allowed.
- *   lease       a miss read with `lease: true` hands a token to one caller; while that one loads, the others get `lease: null`.
+ *   lease       a miss read with `lease: true` hands a token to one caller; while that one loads, the others get `lease: null`. `lease()`
+ *               does the same for an entry that is to be loaded anew.
  *   fill        stores only while its token is good. A write or delete of the key, or an invalidation of its namespace or of one
  *               of the entry's tags, after the token was granted, voids it: `false`, and nothing is stored. Droppable.
  *   set, delete, invalidate
@@ -23,11 +24,14 @@ export interface StoreCall {
   readonly signal?: AbortSignal;
 }
 
-export interface ReadCall extends StoreCall {
-  /** Ask for the right to fill what is missing. */
-  readonly lease: boolean;
+export interface LeaseCall extends StoreCall {
   /** How long other callers are told to wait for this one's load, milliseconds. Default 10,000. */
   readonly leaseMs?: number;
+}
+
+export interface ReadCall extends LeaseCall {
+  /** Ask for the right to fill what is missing. */
+  readonly lease: boolean;
 }
 
 /** What is known about one key. */
@@ -86,6 +90,11 @@ export interface CacheStore {
   readonly inProcess: boolean;
   /** Answers aligned with `keys`, in one round trip. */
   read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]>;
+  /**
+   * Leases to load keys anew whether they have an entry or not; aligned with `keys`, null where another caller holds one. What a later write or
+   * invalidation does to a lease, it does to these.
+   */
+  lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]>;
   /** Aligned with `entries`: whether each was stored. */
   fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]>;
   /** Gives leases back whose load failed, so that the next caller need not wait for them. Best effort. */

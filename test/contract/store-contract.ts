@@ -160,6 +160,41 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
       await token('l:back', t.other);
     });
 
+    test('a lease given back changes nothing else: the entry stays, and other callers’ tokens', async () => {
+      await put('l:keep', 'kept');
+      const [mine] = await t.store.lease(['l:keep'], { ...CALL, leaseMs: 100 });
+      t.advance(101);
+      const [theirs] = await t.other.lease(['l:keep'], { ...CALL, leaseMs: 100 });
+      assert.ok(typeof mine === 'string' && typeof theirs === 'string');
+      await t.store.release([{ key: 'l:keep', lease: mine }], CALL);
+      assert.equal(text((await hit('l:keep')).value), 'kept');
+      assert.equal(await fill('l:keep', 'new', mine), false);
+      assert.equal(await fill('l:keep', 'newer', theirs), true);
+    });
+
+    test('a lease of a key that has an entry: one caller gets it, the entry is served, a fill replaces it', async () => {
+      await put('l:there', 'old');
+      assert.deepEqual(await t.store.lease([], CALL), []);
+      const [there, absent] = await t.store.lease(['l:there', 'l:absent'], { ...CALL, leaseMs: 1_000 });
+      assert.ok(typeof there === 'string' && typeof absent === 'string');
+      assert.deepEqual(await t.other.lease(['l:there', 'l:absent'], CALL), [null, null]);
+      assert.equal(text((await hit('l:there')).value), 'old');
+      assert.equal(await fill('l:there', 'renewed', there), true);
+      assert.equal(text((await hit('l:there')).value), 'renewed');
+      // Crossed by a delete, it is void as any other.
+      const [again] = await t.store.lease(['l:there'], CALL);
+      await t.other.delete(['l:there'], CALL);
+      assert.equal(await fill('l:there', 'old again', again!), false);
+      await miss('l:there');
+    });
+
+    test('a refused fill ends its lease: the next caller need not wait', async () => {
+      const granted = await token('l:vain');
+      await t.other.invalidate({ tags: ['vain'] }, CALL);
+      assert.equal(await fill('l:vain', 'old', granted, ['vain']), false);
+      await token('l:vain', t.other);
+    });
+
     test('a load crossed by a delete, a set or an invalidation of its key is not stored', async () => {
       const crossings: [string, (key: string) => Promise<unknown>][] = [
         ['delete', (key) => t.other.delete([key], CALL)],

@@ -11,6 +11,7 @@ import type {
   FillEntry,
   HeldLease,
   InvalidateRequest,
+  LeaseCall,
   ReadCall,
   ReadResult,
   StoreCall,
@@ -91,7 +92,7 @@ export class Source {
   }
 }
 
-type Step = 'read' | 'fill' | 'set' | 'delete' | 'invalidate' | 'release';
+type Step = 'read' | 'lease' | 'fill' | 'set' | 'delete' | 'invalidate' | 'release';
 
 /**
  * A store between the library and the truth, as a network is: a call takes effect when it *arrives* and is answered *later*,
@@ -103,7 +104,7 @@ export class SlowStore implements CacheStore {
   readonly #truth: CacheStore;
   /** Calls on their way, oldest first; run one to let it take the next half of its way. */
   readonly steps: { readonly what: Step; readonly go: () => void }[] = [];
-  readonly counts: Record<Step, number> = { read: 0, fill: 0, set: 0, delete: 0, invalidate: 0, release: 0 };
+  readonly counts: Record<Step, number> = { read: 0, lease: 0, fill: 0, set: 0, delete: 0, invalidate: 0, release: 0 };
   /** While set, calls of this kind fail with it on arrival. */
   failing: { readonly what: Step; readonly error: Error } | null = null;
   /** Nothing is slow: calls go straight through. */
@@ -116,6 +117,9 @@ export class SlowStore implements CacheStore {
 
   read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
     return this.#travel('read', () => this.#truth.read(keys, call));
+  }
+  lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
+    return this.#travel('lease', () => this.#truth.lease(keys, call));
   }
   fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
     return this.#travel('fill', () => this.#truth.fill(entries, call));
