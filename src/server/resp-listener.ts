@@ -60,6 +60,12 @@ export interface ListenedNode<S extends ListenedSession> {
   openSession(nowMs: number, info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal' }): S;
   closeSession(session: S): void;
   onRequest(session: S, chunk: Uint8Array, start: number, end: number, nowMs: number, out: ReplyWriter): void;
+  /** Has anybody something to be told unasked? */
+  readonly hasPushes: boolean;
+  /** Whom; each is named once. */
+  takePushed(): S[];
+  /** Appends it to `out`; true when there is more than fits. */
+  onPush(session: S, out: ReplyWriter): boolean;
 }
 
 export interface RespListenerOptions {
@@ -98,6 +104,8 @@ class Connection<S> {
   unsentBytes = 0;
   /** More of its input is waiting in the node for room in the output. */
   hasBacklog = false;
+  /** It is to be told something when its replies have left. */
+  hasPushes = false;
   /** The read side is stopped. */
   paused = false;
 
@@ -116,6 +124,9 @@ export class RespListener<S extends ListenedSession> {
   readonly #latency: LatencyMeter;
   readonly #server: net.Server;
   readonly #connections = new Set<Connection<S>>();
+  readonly #bySession = new Map<S, Connection<S>>();
+  /** Pushes go out at the end of this turn of the event loop: one write for all that happened in it. */
+  #pushScheduled = false;
   readonly #input = Buffer.allocUnsafeSlow(INPUT_BYTES);
   readonly #out = new ReplyWriter(REPLY_BYTES);
   readonly #writer = new DirectWriter();
@@ -225,6 +236,7 @@ export class RespListener<S extends ListenedSession> {
     const socket = adoptSocket(accepted, this.#input, (bytes, length) => this.#onBytes(connection, bytes, length));
     const connection = new Connection(socket, session, (each) => this.#onFlushed(each));
     this.#connections.add(connection);
+    this.#bySession.set(session, connection);
     this.counters.accepted += 1;
     socket.on('end', () => this.#end(connection));
     socket.on('error', () => {
@@ -237,7 +249,9 @@ export class RespListener<S extends ListenedSession> {
     if (!this.#connections.delete(connection)) return;
     this.#heldBytes -= connection.heldBytes;
     connection.ending = true;
+    this.#bySession.delete(connection.session);
     this.#node.closeSession(connection.session);
+    if (this.#node.hasPushes) this.schedulePushes();
   }
 
   /** The hot path. Returns false to stop reading from this client. */
@@ -278,8 +292,41 @@ export class RespListener<S extends ListenedSession> {
     connection.hasBacklog = false;
     const flushed = out.length === 0 || this.#flush(connection, nowMs);
     if (session.closing) this.#end(connection);
+    if (this.#node.hasPushes) this.schedulePushes();
     const held = session.inputBytes;
     if (flushed && (held !== 0 || connection.heldBytes !== 0)) this.#hold(connection, held);
+  }
+
+  /** Sends what sessions are to be told unasked, soon. To be called when the node has something after a tick. */
+  schedulePushes(): void {
+    if (this.#pushScheduled || this.#closed) return;
+    this.#pushScheduled = true;
+    setImmediate(() => {
+      this.#pushScheduled = false;
+      for (const session of this.#node.takePushed()) {
+        const connection = this.#bySession.get(session);
+        if (connection !== undefined) this.#push(connection);
+      }
+    });
+  }
+
+  /**
+   * A follower that does not read is not written to: it keeps its place in the node's log until that has moved on, and costs nothing. It
+   * is served again when its replies have left (`#onFlushed`).
+   */
+  #push(connection: Connection<S>): void {
+    let hasMore = true;
+    while (hasMore) {
+      if (connection.ending || connection.stalledSinceMs !== 0) {
+        connection.hasPushes = true;
+        return;
+      }
+      connection.hasPushes = false;
+      const out = this.#out;
+      out.reset();
+      hasMore = this.#node.onPush(connection.session, out);
+      if (out.length !== 0) this.#flush(connection, Math.floor(this.#clock.now()));
+    }
   }
 
   /** Writes `#out`. True when the kernel took all of it, so that `#out` may be used again. */
@@ -322,6 +369,7 @@ export class RespListener<S extends ListenedSession> {
     if (connection.socket.destroyed) return;
     connection.stalledSinceMs = 0;
     this.#hold(connection, connection.session.inputBytes);
+    if (connection.hasPushes) this.#push(connection);
     this.#continue(connection);
   }
 

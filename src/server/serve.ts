@@ -86,7 +86,11 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
 
   const ticker = new Ticker(
     () => performance.now(),
-    () => node.onTick(clock.now()),
+    () => {
+      const wantedMs = node.onTick(clock.now());
+      if (node.hasPushes) listener.schedulePushes();
+      return wantedMs;
+    },
     () => {
       listener.tick(Math.floor(clock.now()));
       observer.onSecond();
