@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { formatBytes } from '../base/units.ts';
 import type { RunningServer } from '../server/serve.ts';
 import { SETTINGS } from '../server/settings.ts';
+import { keepYoungGenerationSmall } from '../server/young-generation.ts';
 import { say } from './output.ts';
 import { packageVersion } from './version.ts';
 
@@ -43,6 +44,7 @@ function flagsOf(command: Command): Record<string, string> {
 }
 
 async function serve(flags: Record<string, string>): Promise<void> {
+  keepYoungGenerationSmall();
   // Imported here: `breakwater --help` and `breakwater get` do not pay for hono, zod and the engine.
   const [{ resolveConfig }, { createLog }, { startServer }] = await Promise.all([
     import('../server/config.ts'),
