@@ -9,6 +9,7 @@ import { MAX_TAGS } from '../engine/face.ts';
 import type { Freshness } from '../freshness/freshness.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import { Pushes } from './pushes.ts';
 import type { Session } from './session.ts';
 
 /** The longest reply of one command that copies many values: MGET of one large value under a thousand names must not end the process. */
@@ -83,6 +84,8 @@ export class Context {
   /** Open sessions by id. */
   readonly sessions = new Map<number, Session>();
   sessionsOpened = 0;
+  /** What is said to sessions unasked. */
+  readonly pushes: Pushes;
   /** Requests executed, known or not. */
   commandsProcessed = 0;
   /** Replies that were errors. */
@@ -118,6 +121,8 @@ export class Context {
     this.settings = parts.settings;
     this.startedMs = parts.startedMs;
     this.nowMs = parts.startedMs;
+    const run = { epoch: parts.startedMs, node: parts.settings.runId.slice(0, 8) };
+    this.pushes = new Pushes(parts.freshness, run, parts.startedMs);
     this.calls = new Float64Array(parts.commandCount);
     this.failures = new Float64Array(parts.commandCount);
     this.rejections = new Float64Array(parts.commandCount);

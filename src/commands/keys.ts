@@ -124,6 +124,7 @@ function expireAt(
     remove(context, bytes, start[1]!, length[1]!);
     out.raw(REPLY_ONE);
   } else if (engine.setExpiry(ref, moment)) {
+    if (current === 0 || moment < current) context.freshness.shortened(bytes, start[1]!, length[1]!);
     out.raw(REPLY_ONE);
   } else {
     out.error(OUT_OF_MEMORY);

@@ -3,6 +3,8 @@
  * is the server's.
  */
 
+import type { Subscriber } from '../freshness/feed.ts';
+
 /** Who opened it: a RESP connection, the node's own HTTP face, or the node itself. */
 export type SessionKind = 'resp' | 'http' | 'internal';
 
@@ -13,6 +15,11 @@ export interface SessionInfo {
   readonly localAddress?: string;
   readonly kind: SessionKind;
 }
+
+/** What a session is told unasked, beside records of the feed. */
+export type Notice =
+  | { readonly kind: 'everywhere'; readonly id: number }
+  | { readonly kind: 'lease'; readonly key: Uint8Array; readonly outcome: string };
 
 /** Replies of one client waiting to be sent may reach this size before the node stops executing for it. */
 export const DEFAULT_OUTPUT_LIMIT_BYTES = 1024 * 1024;
@@ -44,6 +51,12 @@ export class Session {
   /** Bytes of replies not sent yet; kept up to date by the node. */
   outputBytes = 0;
   requests = 0;
+  /** Its place in the invalidation feed; null = it does not follow. */
+  follower: Subscriber | null = null;
+  /** It was told that it was too slow for the feed. */
+  toldGap = false;
+  /** What it is to be told when its connection has room; at most as many as it asked for. */
+  readonly notices: Notice[] = [];
 
   constructor(id: number, info: SessionInfo, nowMs: number) {
     this.id = id;

@@ -48,7 +48,7 @@ export function set(context: Context, session: Session, args: Args, out: ReplyWr
   const keyStart = start[1]!;
   const keyLength = length[1]!;
   const freshness = context.freshness;
-  if (freshness.leases.live !== 0) freshness.voidKey(bytes, keyStart, keyLength);
+  if (freshness.leases.live !== 0 || freshness.listener !== null) freshness.voidKey(bytes, keyStart, keyLength);
   const result = context.store.set(bytes, keyStart, keyLength, bytes, start[2]!, length[2]!, 0, context.nowMs, 0, null);
   if (result === STORED) out.raw(REPLY_OK);
   else refuse(context, keyLength, length[2]!, result, out);
@@ -220,7 +220,7 @@ export function getex(context: Context, _session: Session, args: Args, out: Repl
   out.endBulk(size);
   if ((bits & HAS_EXPIRY) !== 0) {
     if (moment <= context.nowMs) remove(context, bytes, start[1]!, length[1]!);
-    else engine.setExpiry(ref, moment);
+    else if (engine.setExpiry(ref, moment)) context.freshness.shortened(bytes, start[1]!, length[1]!);
   } else if ((bits & HAS_PERSIST) !== 0 && engine.expiresAtMs(ref) !== 0) {
     engine.setExpiry(ref, 0);
   }

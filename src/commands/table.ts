@@ -9,6 +9,7 @@ import type { CommandFunction, Context } from './context.ts';
 import * as counters from './counters.ts';
 import { commandDocs, commandGetkeys, commandInfo, commandList, help, unknownSubcommand } from './describe.ts';
 import { wrongArity } from './errors.ts';
+import * as feed from './feed-commands.ts';
 import * as freshness from './freshness-commands.ts';
 import { info } from './info.ts';
 import * as keys from './keys.ts';
@@ -39,7 +40,7 @@ const rowOf = (name: string): CommandRow | undefined => {
 function container(
   name: string,
   flags: string,
-  group: 'connection' | 'server',
+  group: 'connection' | 'server' | 'freshness',
   since: string,
   summary: string,
   subcommands: readonly CommandRow[],
@@ -121,6 +122,15 @@ const configuration = container('config', '', 'server', '2.0.0', 'A container fo
   row('config|rewrite', 2, META, NONE, 'server', '2.8.0', 'O(1)', 'Not supported: there is no file to rewrite.', config.configRewrite),
 ]);
 
+// biome-ignore format: one row a line
+const feeding = container('bw.feed', '', 'freshness', '0.1.0', 'The invalidation feed, for those who keep entries of their own.', [
+  row('bw.feed|subscribe', -5, META, NONE, 'freshness', '0.1.0', 'O(N) in the records held', 'Follow the feed from the positions given', feed.feedSubscribe),
+  row('bw.feed|ping', 4, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Heartbeat and acknowledgement of a follower', feed.feedPing),
+  row('bw.feed|ack', 3, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Acknowledge everything up to a record', feed.feedAck),
+  row('bw.feed|unsubscribe', 2, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Nothing is served from the L1 any more', feed.feedUnsubscribe),
+  row('bw.feed|everywhere', 3, META, NONE, 'freshness', '0.1.0', 'O(N) in the subscribers', 'Be told when all invalidations so far have reached every follower', feed.feedEverywhere),
+]);
+
 /** All commands. The index of a row is what counters and sessions know it by. */
 // biome-ignore format: a table is read by its rows, one a line
 export const COMMANDS: readonly CommandRow[] = [
@@ -193,6 +203,7 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', freshness.bwLease),
   row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
+  feeding,
 ];
 
 /** TIME: seconds and microseconds. The node is told whole milliseconds. */

@@ -38,6 +38,16 @@ export interface VersionedStore {
   setLiveness(isDead: (ref: number) => boolean): void;
 }
 
+/** Who is told of every invalidation, after it is in force for fills and in the same step as it is for readers. */
+export interface InvalidationListener {
+  /** A key was written by other than a leased fill, or deleted; or its expiry was moved nearer. */
+  key(bytes: Uint8Array, start: number, length: number): void;
+  tag(bytes: Uint8Array, start: number, length: number): void;
+  namespace(bytes: Uint8Array, start: number, length: number): void;
+  /** Everything was cleared. */
+  clear(): void;
+}
+
 export interface FreshnessOptions extends LeaseOptions {
   /** Tags whose last invalidation is remembered, a power of two. Default 65,536. */
   readonly generationCapacity?: number;
@@ -56,6 +66,8 @@ export class Freshness {
   readonly leases: Leases;
   readonly tags: Generations;
   readonly namespaces: Generations;
+  /** null: nobody follows, and an invalidation costs one comparison more. */
+  listener: InvalidationListener | null = null;
   readonly #store: VersionedStore;
   /** Where a key is copied to find its namespace; grows to the longest key met. */
   #key = new Uint8Array(512);
@@ -144,21 +156,30 @@ export class Freshness {
   /** `key` was written, deleted or invalidated. One comparison while no lease is out. */
   voidKey(key: Uint8Array, start: number, length: number): void {
     if (this.leases.live !== 0) this.leases.voidKey(key, start, length);
+    if (this.listener !== null) this.listener.key(key, start, length);
   }
 
   /** The store was cleared. */
   voidAll(): void {
     if (this.leases.live !== 0) this.leases.voidAll();
+    if (this.listener !== null) this.listener.clear();
+  }
+
+  /** The expiry of `key` was moved nearer: who keeps a copy until the old one must hear. */
+  shortened(key: Uint8Array, start: number, length: number): void {
+    if (this.listener !== null) this.listener.key(key, start, length);
   }
 
   /** Every entry stored under this tag so far is dead, and every load under way may not be stored under it. O(1). */
   invalidateTag(name: Uint8Array, start: number, length: number): void {
     this.#invalidate(this.tags, tagHash(name, start, length));
+    if (this.listener !== null) this.listener.tag(name, start, length);
   }
 
   /** As `invalidateTag`, for all keys that begin with `name` and `:` (the empty name: keys without `:`). O(1). */
   invalidateNamespace(name: Uint8Array, start: number, length: number): void {
     this.#invalidate(this.namespaces, namespaceHash(name, start, length));
+    if (this.listener !== null) this.listener.namespace(name, start, length);
   }
 
   /** Checks both tables and the leases. */

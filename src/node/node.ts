@@ -4,6 +4,7 @@
  *
  *   onRequest   a chunk of a client's bytes -> replies
  *   onFrame     a message of another member -> messages (a single node has none: refused and counted)
+ *   onPush      what a session is to be told unasked: records of the invalidation feed, news of leases
  *   onTick      time passes -> expired and dead entries go, within a budget
  *
  * The same options, bytes and times give the same replies, byte for byte (node.test.ts runs it twice and compares).
@@ -136,6 +137,7 @@ export class Node {
   closeSession(session: NodeSession): void {
     session.closing = true;
     this.context.sessions.delete(session.id);
+    this.context.pushes.lost(session);
   }
 
   /**
@@ -181,6 +183,27 @@ export class Node {
     parser.finish();
     session.inputBytes = parser.bufferedBytes;
     context.outputBytes += out.length - before;
+    context.pushes.settle(now);
+  }
+
+  /** Is there anything to be said to sessions unasked? To be looked at after `onRequest`, `closeSession` and `onTick`. */
+  get hasPushes(): boolean {
+    return this.context.pushes.hasDue;
+  }
+
+  /** The sessions for which `onPush` has something to write; each is named once, so the caller remembers whom it has not served. */
+  takePushed(): NodeSession[] {
+    return this.context.pushes.takeDue() as NodeSession[];
+  }
+
+  /** Appends what is to be said to `session` unasked until `out` reaches the session's limit. True when there is more. */
+  onPush(session: NodeSession, out: ReplyWriter): boolean {
+    if (session.closing) return false;
+    const before = out.length;
+    out.protocol = session.protocol;
+    const hasMore = this.context.pushes.write(session, out, session.outputLimitBytes);
+    this.context.outputBytes += out.length - before;
+    return hasMore;
   }
 
   /** The door for other members. A single node has no peers: whatever comes is refused and counted. */
@@ -190,7 +213,8 @@ export class Node {
 
   /** Background work within a budget. Returns the milliseconds until it wants to be called again. */
   onTick(nowMs: number): number {
-    const wanted = this.context.store.tick(this.#moment(nowMs), TICK_BUDGET_ENTRIES);
+    const now = this.#moment(nowMs);
+    const wanted = Math.min(this.context.store.tick(now, TICK_BUDGET_ENTRIES), this.context.pushes.tick(now));
     assert(wanted >= 0, 'the next tick is not in the past');
     return Math.min(wanted, LONGEST_TICK_MS);
   }
