@@ -12,7 +12,10 @@ const LEASE: ArgumentSpec = {
   type: 'block',
   token: 'LEASE',
   optional: true,
-  parts: [{ name: 'ms', type: 'integer', optional: true }],
+  parts: [
+    { name: 'ms', type: 'integer', optional: true },
+    { name: 'notify', type: 'pure-token', token: 'NOTIFY', optional: true },
+  ],
 };
 
 const clause = (token: string, ...parts: ArgumentSpec[]): ArgumentSpec => ({

@@ -16,6 +16,7 @@ import { argIs, word } from './words.ts';
 import { refuse, remove } from './write.ts';
 
 const LEASE = word('lease');
+const NOTIFY = word('notify');
 const PX = word('px');
 const NX = word('nx');
 const XX = word('xx');
@@ -36,14 +37,14 @@ const DASH = 45;
 
 // -- reading with leases
 
-/** BW.GET key [LEASE [ms]] */
-export function bwGet(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+/** BW.GET key [LEASE [ms [NOTIFY]]] */
+export function bwGet(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   const leaseMs = readLease(args, 2, out);
-  if (leaseMs >= 0) answer(context, args, 1, leaseMs, out);
+  if (leaseMs >= 0) answer(context, session, args, 1, leaseMs, out);
 }
 
-/** BW.MGET n key [key ...] [LEASE [ms]] */
-export function bwMget(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+/** BW.MGET n key [key ...] [LEASE [ms [NOTIFY]]] */
+export function bwMget(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
   if (Number.isNaN(count)) {
     out.error(NOT_INTEGER);
@@ -58,7 +59,7 @@ export function bwMget(context: Context, _session: Session, args: Args, out: Rep
   const replyAt = out.length;
   out.array(count);
   for (let i = 2; i < 2 + count; i += 1) {
-    answer(context, args, i, leaseMs, out);
+    answer(context, session, args, i, leaseMs, out);
     if (out.length - replyAt > MAX_REPLY_BYTES) {
       out.length = replyAt;
       out.error(REPLY_TOO_LARGE);
@@ -67,13 +68,22 @@ export function bwMget(context: Context, _session: Session, args: Args, out: Rep
   }
 }
 
-/** `[LEASE [ms]]` from argument `from` to the end: its milliseconds, 0 = not asked for, -1 after an error was written. */
+/** Did the last `readLease` read NOTIFY? */
+let notify = false;
+
+/** `[LEASE [ms [NOTIFY]]]` from argument `from` to the end: its milliseconds, 0 = not asked for, -1 after an error was written. */
 function readLease(args: Args, from: number, out: ReplyWriter): number {
+  notify = false;
   if (from === args.count) return 0;
-  if (args.count > from + 2 || !argIs(args, from, LEASE)) {
+  if (
+    args.count > from + 3 ||
+    !argIs(args, from, LEASE) ||
+    (args.count === from + 3 && !argIs(args, from + 2, NOTIFY))
+  ) {
     out.error(SYNTAX);
     return -1;
   }
+  notify = args.count === from + 3;
   if (from + 1 === args.count) return DEFAULT_LEASE_MS;
   const ms = integerAt(args.bytes, args.start[from + 1]!, args.length[from + 1]!);
   if (ms >= 1 && ms <= MAX_LEASE_MS) return ms;
@@ -82,7 +92,14 @@ function readLease(args: Args, from: number, out: ReplyWriter): number {
 }
 
 /** 3 elements for a hit, 2 for a miss with a lease asked for, null for a plain miss. */
-function answer(context: Context, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
+function answer(
+  context: Context,
+  session: Session,
+  args: Args,
+  index: number,
+  leaseMs: number,
+  out: ReplyWriter,
+): void {
   const { store: engine, nowMs } = context;
   const bytes = args.bytes;
   const start = args.start[index]!;
@@ -103,28 +120,30 @@ function answer(context: Context, args: Args, index: number, leaseMs: number, ou
     out.nullBulk();
     return;
   }
-  grant(context, args, index, leaseMs, out);
+  grant(context, session, args, index, leaseMs, out);
 }
 
 /** 2 elements: the token and its time, or null and how long to wait for the one who holds it. */
-function grant(context: Context, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
+function grant(context: Context, session: Session, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
   const { nowMs, freshness } = context;
   const bytes = args.bytes;
   const start = args.start[index]!;
   const length = args.length[index]!;
-  const counter = freshness.grant(bytes, start, length, nowMs, leaseMs);
+  const counter = freshness.grant(bytes, start, length, nowMs, leaseMs, session.kind === 'resp' ? session.id : 0);
   out.array(2);
   if (counter === HELD) {
     out.nullBulk();
     out.integer(Math.max(1, freshness.leases.waitMs(bytes, start, length, nowMs)));
+    if (notify && session.protocol === 3) context.pushes.leaseWaiters.add(session, bytes, start, length);
   } else {
+    session.hasLeases = true;
     out.bulkText(`${freshness.leases.epoch}-${counter}`);
     out.integer(leaseMs);
   }
 }
 
 /** BW.LEASE n key [key ...] [ms]: a lease for each key whether it has an entry or not, to renew what is about to grow old. */
-export function bwLease(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+export function bwLease(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
   if (Number.isNaN(count)) {
     out.error(NOT_INTEGER);
@@ -143,7 +162,8 @@ export function bwLease(context: Context, _session: Session, args: Args, out: Re
     }
   }
   out.array(count);
-  for (let i = 2; i < 2 + count; i += 1) grant(context, args, i, leaseMs, out);
+  notify = false;
+  for (let i = 2; i < 2 + count; i += 1) grant(context, session, args, i, leaseMs, out);
 }
 
 /** BW.RELEASE key token [key token ...]: how many of the tokens were good until now. */

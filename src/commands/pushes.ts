@@ -16,17 +16,21 @@ import { KIND_NAMES, type Position } from '../freshness/feed-kinds.ts';
 import type { FeedRecord } from '../freshness/feed-ring.ts';
 import type { Freshness, InvalidationListener } from '../freshness/freshness.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import { LeaseWaiters } from './lease-waiters.ts';
 import type { Notice, Session } from './session.ts';
 
 /** A lone node owns everything: one range. */
 const RANGE = 0;
 /** A longer tag or namespace goes out as "everything": the log keeps names contiguous and its room is bounded. */
 const LONGEST_NAME_BYTES = 65_536;
+/** Of one session, not yet sent. */
+const MAX_NOTICES = 65_536;
 /** How soon a tick is wanted while somebody waits for "everywhere". */
 const WAITING_TICK_MS = 10;
 
 export class Pushes implements InvalidationListener {
   readonly #freshness: Freshness;
+  readonly leaseWaiters: LeaseWaiters;
   readonly #run: Ballot;
   readonly #startedMs: number;
   #feed: InvalidationFeed | null = null;
@@ -47,6 +51,9 @@ export class Pushes implements InvalidationListener {
   constructor(freshness: Freshness, run: Ballot, startedMs: number) {
     this.#freshness = freshness;
     this.#run = run;
+    this.leaseWaiters = new LeaseWaiters(freshness.leases, (session, key, end) =>
+      this.#tell(session, { kind: 'lease', key, end }),
+    );
     this.#startedMs = startedMs;
     this.#record = {
       seq: 0,
@@ -121,6 +128,8 @@ export class Pushes implements InvalidationListener {
   lost(session: Session): void {
     this.#due.delete(session);
     session.notices.length = 0;
+    if (session.hasLeases) this.#freshness.leases.abandon(session.id);
+    session.hasLeases = false;
     if (session.follower === null) return;
     this.#followers.delete(session.follower.id);
     this.#feed?.lost(session.follower);
@@ -135,9 +144,9 @@ export class Pushes implements InvalidationListener {
     return answer;
   }
 
-  /** Tells `session` something at the next occasion. The caller bounds how much. */
-  tell(session: Session, notice: Notice): void {
-    session.notices.push(notice);
+  /** At the next occasion. A session has as many of these as it asked for, or its connection does not read and it must ask again. */
+  #tell(session: Session, notice: Notice): void {
+    if (session.notices.length < MAX_NOTICES) session.notices.push(notice);
     this.#due.add(session);
   }
 
@@ -156,7 +165,7 @@ export class Pushes implements InvalidationListener {
       const asked = this.#waiters.get(waiter);
       this.#waiters.delete(waiter);
       if (asked !== undefined && !asked.session.closing) {
-        this.tell(asked.session, { kind: 'everywhere', id: asked.id });
+        this.#tell(asked.session, { kind: 'everywhere', id: asked.id });
       }
     }
     this.#settled.length = 0;
@@ -278,7 +287,7 @@ function writeNotice(notice: Notice, out: ReplyWriter): void {
       out.push(3);
       out.bulkText('bw.lease');
       out.bulk(notice.key, 0, notice.key.length);
-      out.bulkText(notice.outcome);
+      out.bulkText(notice.end);
       return;
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Subscriber } from '../freshness/feed.ts';
+import type { LeaseEnd } from '../freshness/leases.ts';
 
 /** Who opened it: a RESP connection, the node's own HTTP face, or the node itself. */
 export type SessionKind = 'resp' | 'http' | 'internal';
@@ -19,7 +20,7 @@ export interface SessionInfo {
 /** What a session is told unasked, beside records of the feed. */
 export type Notice =
   | { readonly kind: 'everywhere'; readonly id: number }
-  | { readonly kind: 'lease'; readonly key: Uint8Array; readonly outcome: string };
+  | { readonly kind: 'lease'; readonly key: Uint8Array; readonly end: LeaseEnd };
 
 /** Replies of one client waiting to be sent may reach this size before the node stops executing for it. */
 export const DEFAULT_OUTPUT_LIMIT_BYTES = 1024 * 1024;
@@ -55,6 +56,8 @@ export class Session {
   follower: Subscriber | null = null;
   /** It was told that it was too slow for the feed. */
   toldGap = false;
+  /** It was granted leases, which end with its connection. */
+  hasLeases = false;
   /** What it is to be told when its connection has room; at most as many as it asked for. */
   readonly notices: Notice[] = [];
 

@@ -99,8 +99,15 @@ export class Freshness {
     return namespaces.invalidatedAfter(namespaceOfKey(this.#key, 0, length), version);
   }
 
-  /** A miss asks to load: the token's counter, or HELD. The token's epoch is `leases.epoch`. */
-  grant(key: Uint8Array, start: number, length: number, nowMs: number, durationMs = DEFAULT_LEASE_MS): number {
+  /** A miss asks to load: the token's counter, or HELD. The token's epoch is `leases.epoch`. `owner`: see `Leases.abandon`. */
+  grant(
+    key: Uint8Array,
+    start: number,
+    length: number,
+    nowMs: number,
+    durationMs = DEFAULT_LEASE_MS,
+    owner = 0,
+  ): number {
     const { leases, namespaces } = this;
     // The holder of a lease whose namespace was invalidated since loads in vain: nobody should wait for it.
     if (leases.live !== 0 && namespaces.newest !== 0) {
@@ -110,7 +117,7 @@ export class Freshness {
       }
     }
     // A number of its own, so that "invalidated after the grant" is a strict comparison.
-    return leases.grant(key, start, length, this.#store.nextVersion(), nowMs, durationMs);
+    return leases.grant(key, start, length, this.#store.nextVersion(), nowMs, durationMs, owner);
   }
 
   /**

@@ -38,11 +38,12 @@
  *   counter  f64  0 = row is free          hash, check  u32  two hashes of the key
  *   untilMs  f64  others wait until then   version      f64  member's version number at the grant
  *   next, previous  i32  the chain of one bucket
+ *   owner  f64  the session that holds it; 0 = not known
  *
  * Keys are known by 64 bits of hash: a collision voids a token too many or makes a caller wait, it never lets a fill through,
  * because a fill must present the counter as well.
  *
- * Costs: 44 bytes a row, no allocation; grant, fill and void are O(1) expected. Bounded by construction.
+ * Costs: 52 bytes a row, no allocation; grant, fill and void are O(1) expected. Bounded by construction.
  * Invariants (`invariants()`): live rows are exactly those in chains; `live` counts them; counters in a row belong to that row.
  */
 import { assert } from '../base/assert.ts';
@@ -54,17 +55,23 @@ export const HELD = 0;
 /** A grant lasts this long unless the caller says otherwise: longer than any sane load, shorter than a person's patience. */
 export const DEFAULT_LEASE_MS = 10_000;
 
-/** Rows. At 1,000 misses a second a token is remembered for at least a minute. 2.9 MB. */
+/** Rows. At 1,000 misses a second a token is remembered for at least a minute. 3.4 MB. */
 const DEFAULT_CAPACITY = 65_536;
 
 const NONE = -1;
+
+/** How a token ended, for those who wait for it. `abandoned`: its holder is gone, but a late fill would still be good. */
+export type LeaseEnd = 'filled' | 'voided' | 'released' | 'forgotten' | 'abandoned';
+
+/** Told of every token that ends while somebody waits; `hash` and `check` stand for the key. */
+export type LeaseListener = (hash: number, check: number, end: LeaseEnd) => void;
 
 export interface LeaseOptions {
   /** Names this table's life; tokens of another epoch are unknown. An integer in [0, 2^32). */
   readonly epoch: number;
   /** Seed of the key hashes. */
   readonly seed: number;
-  /** How many tokens are remembered, a power of two. Default 65,536 (44 bytes each). */
+  /** How many tokens are remembered, a power of two. Default 65,536 (52 bytes each). */
   readonly capacity?: number;
 }
 
@@ -89,6 +96,8 @@ export class Leases {
   readonly stats: LeaseStats = { granted: 0, held: 0, filled: 0, refused: 0, voided: 0, released: 0, forgotten: 0 };
   /** Live tokens. Writers skip `voidKey` while it is 0. */
   live = 0;
+  /** null: nobody waits. */
+  listener: LeaseListener | null = null;
 
   readonly #capacity: number;
   readonly #mask: number;
@@ -101,6 +110,7 @@ export class Leases {
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
   readonly #heads: Int32Array;
+  readonly #owner: Float64Array;
   #lastCounter = 0;
 
   constructor(options: LeaseOptions) {
@@ -119,14 +129,23 @@ export class Leases {
     this.#next = new Int32Array(capacity);
     this.#previous = new Int32Array(capacity);
     this.#heads = new Int32Array(capacity).fill(NONE);
+    this.#owner = new Float64Array(capacity);
   }
 
   /**
    * A miss of `key` asks to load it. Returns the token's counter (> 0), or HELD while another caller's grant lasts
    * (`waitMs()` then says for how long). `version` is the member's version number now: what is invalidated later has a higher one.
-   * `durationMs` > 0.
+   * `durationMs` > 0. `owner`: who is named to {@link abandon} when it is gone; 0 = nobody.
    */
-  grant(key: Uint8Array, start: number, length: number, version: number, nowMs: number, durationMs: number): number {
+  grant(
+    key: Uint8Array,
+    start: number,
+    length: number,
+    version: number,
+    nowMs: number,
+    durationMs: number,
+    owner = 0,
+  ): number {
     const hash = hashBytes(key, start, start + length, this.#seed);
     const newest = this.#newest(hash, key, start, length);
     if (newest !== NONE && nowMs < this.#untilMs[newest]!) {
@@ -136,12 +155,13 @@ export class Leases {
     this.#lastCounter += 1;
     const row = this.#lastCounter & this.#mask;
     if (this.#counter[row] !== 0) {
-      this.#unlink(row);
+      this.#unlink(row, 'forgotten');
       this.stats.forgotten += 1;
     }
     this.#counter[row] = this.#lastCounter;
     this.#untilMs[row] = nowMs + durationMs;
     this.#version[row] = version;
+    this.#owner[row] = owner;
     this.#hash[row] = hash;
     this.#check[row] = this.#checkOf(key, start, length);
     this.#link(row);
@@ -177,7 +197,7 @@ export class Leases {
 
   /** The fill of `key` was stored: its token is used up, and so is every other one of the key. */
   filled(key: Uint8Array, start: number, length: number): void {
-    const others = this.#drop(key, start, length) - 1;
+    const others = this.#drop(key, start, length, 'filled') - 1;
     this.stats.filled += 1;
     if (others > 0) this.stats.voided += others;
   }
@@ -188,7 +208,7 @@ export class Leases {
    */
   release(key: Uint8Array, start: number, length: number, epoch: number, counter: number): boolean {
     if (this.versionOf(key, start, length, epoch, counter) < 0) return false;
-    this.#unlink(counter % this.#capacity);
+    this.#unlink(counter % this.#capacity, 'released');
     this.stats.released += 1;
     return true;
   }
@@ -200,12 +220,38 @@ export class Leases {
 
   /** `key` was deleted, overwritten or invalidated: what is being loaded for it may not be stored. Call it only after `live > 0`. */
   voidKey(key: Uint8Array, start: number, length: number): void {
-    this.stats.voided += this.#drop(key, start, length);
+    this.stats.voided += this.#drop(key, start, length, 'voided');
+  }
+
+  /** The holder of these tokens is gone: nobody waits for them any more. Should it fill after all, its tokens are as good as before. O(capacity). */
+  abandon(owner: number): void {
+    assert(owner !== 0, 'nobody has no leases');
+    if (this.live === 0) return;
+    for (let row = 0; row < this.#capacity; row += 1) {
+      if (this.#owner[row] !== owner || this.#counter[row] === 0) continue;
+      this.#owner[row] = 0;
+      this.#untilMs[row] = 0;
+      if (this.listener !== null) this.listener(this.#hash[row]!, this.#check[row]!, 'abandoned');
+    }
+  }
+
+  /** The two hashes that the listener is told for this key. */
+  hashOf(key: Uint8Array, start: number, length: number): number {
+    return hashBytes(key, start, start + length, this.#seed);
+  }
+
+  checkOf(key: Uint8Array, start: number, length: number): number {
+    return this.#checkOf(key, start, length);
   }
 
   /** Everything was cleared. O(capacity). */
   voidAll(): void {
     this.stats.voided += this.live;
+    if (this.listener !== null) {
+      for (let row = 0; row < this.#capacity; row += 1) {
+        if (this.#counter[row] !== 0) this.listener(this.#hash[row]!, this.#check[row]!, 'voided');
+      }
+    }
     this.#counter.fill(0);
     this.#heads.fill(NONE);
     this.live = 0;
@@ -213,7 +259,7 @@ export class Leases {
 
   /** Bytes of the typed arrays. */
   get sizeBytes(): number {
-    return this.#capacity * 44;
+    return this.#capacity * 52;
   }
 
   /** Checks the whole structure. O(capacity). */
@@ -254,14 +300,14 @@ export class Leases {
   }
 
   /** Unlinks every token of the key; returns how many. */
-  #drop(key: Uint8Array, start: number, length: number): number {
+  #drop(key: Uint8Array, start: number, length: number, end: LeaseEnd): number {
     const hash = hashBytes(key, start, start + length, this.#seed);
     let dropped = 0;
     let row = this.#heads[hash & this.#mask]!;
     while (row !== NONE) {
       const next = this.#next[row]!;
       if (this.#hash[row] === hash && this.#check[row] === this.#checkOf(key, start, length)) {
-        this.#unlink(row);
+        this.#unlink(row, end);
         dropped += 1;
       }
       row = next;
@@ -279,7 +325,7 @@ export class Leases {
     this.live += 1;
   }
 
-  #unlink(row: number): void {
+  #unlink(row: number, end: LeaseEnd): void {
     const previous = this.#previous[row]!;
     const next = this.#next[row]!;
     if (previous === NONE) this.#heads[this.#hash[row]! & this.#mask] = next;
@@ -287,5 +333,6 @@ export class Leases {
     if (next !== NONE) this.#previous[next] = previous;
     this.#counter[row] = 0;
     this.live -= 1;
+    if (this.listener !== null) this.listener(this.#hash[row]!, this.#check[row]!, end);
   }
 }

@@ -216,3 +216,50 @@ test('what is refused, and what it says', () => {
   assert.deepEqual(machine.pushes(), [], 'RESP2 has no pushes');
   assert.equal(machine.node.context.pushes.stats.subscribers, 0);
 });
+
+test('who waits for another load is told when it ends, once; who did not ask is not', () => {
+  const machine = new Machine();
+  const [holder, one, two, quiet] = [machine.open(), machine.open(), machine.open(), machine.open()];
+  const wait = (session: NodeSession): unknown =>
+    machine.call(session, 'BW.MGET', 1, 'user:1', 'LEASE', 1000, 'NOTIFY');
+  const [token] = (wait(holder) as [[string]])[0];
+  for (const session of [one, two, one]) assert.deepEqual(wait(session), [[null, 1000]]);
+  machine.call(quiet, 'BW.GET', 'user:1', 'LEASE');
+  assert.equal(machine.node.hasPushes, false);
+  machine.call(holder, 'BW.FILL', 1, 'user:1', 'v', 0, token, 0);
+  const told = machine.pushes();
+  assert.deepEqual(
+    told.map(({ session }) => session),
+    [one, two],
+  );
+  assert.deepEqual(told[0]!.items, ['bw.lease', 'user:1', 'filled']);
+
+  machine.call(holder, 'DEL', 'user:1');
+  assert.deepEqual(machine.pushes(), [], 'nobody waits any more');
+  wait(holder);
+  wait(one);
+  machine.call(two, 'DEL', 'user:1');
+  assert.deepEqual(
+    machine.pushes().map(({ items }) => items),
+    [['bw.lease', 'user:1', 'voided']],
+  );
+});
+
+test('a holder whose connection closes holds nobody up, and its late fill is still judged by what happened', () => {
+  const machine = new Machine();
+  const [holder, waiter, again] = [machine.open(), machine.open(), machine.open()];
+  const wait = (session: NodeSession): unknown => machine.call(session, 'BW.GET', 'k', 'LEASE', 60_000, 'NOTIFY');
+  const [token] = wait(holder) as [string];
+  wait(waiter);
+  machine.node.closeSession(holder);
+  assert.deepEqual(
+    machine.pushes().map(({ items }) => items),
+    [['bw.lease', 'k', 'abandoned']],
+  );
+  const [granted] = wait(waiter) as [string];
+  assert.notEqual(granted, null, 'the next one is granted at once');
+  assert.equal(machine.call(again, 'BW.SET', 'k', 'v', 'LEASE', token), 'created', 'nothing was invalidated');
+  machine.call(again, 'DEL', 'k');
+  assert.match(machine.call(again, 'BW.SET', 'k', 'v', 'LEASE', granted) as string, /^-LEASEVOID/);
+  machine.node.context.freshness.invariants();
+});
