@@ -8,6 +8,9 @@
  */
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 
+/** Levels of objects and arrays in one value. What is passed on by recursion here, and by whoever reads it later, stays far from the end of the stack. */
+const MAX_DEPTH = 1_000;
+
 /** Freeze what L1 shares? In production no: the check costs a walk of every value. Read once. */
 export const FREEZE_VALUES = process.env['NODE_ENV'] !== 'production';
 
@@ -31,8 +34,8 @@ export function toJson(value: unknown, what: string): string {
   return text;
 }
 
-/** What JSON would lose in silence: a sentence with the path, or null. Recursion is bounded: JSON.stringify has passed. */
-function findLoss(value: unknown, path: string): string | null {
+/** What JSON would lose in silence: a sentence with the path, or null. Cycles are none: JSON.stringify has passed. */
+function findLoss(value: unknown, path: string, depth = 0): string | null {
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -45,9 +48,10 @@ function findLoss(value: unknown, path: string): string | null {
       return `${path} is ${kindOf(value)}, which JSON drops`;
   }
   if (value === null) return null;
+  if (depth >= MAX_DEPTH) return `it is nested more than ${MAX_DEPTH} levels deep`;
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i += 1) {
-      const loss = findLoss(value[i], `${path}[${i}]`);
+      const loss = findLoss(value[i], `${path}[${i}]`, depth + 1);
       if (loss !== null) return loss;
     }
     return null;
@@ -58,7 +62,7 @@ function findLoss(value: unknown, path: string): string | null {
   }
   if (hasToJson(value)) {
     const json = value.toJSON();
-    return json === null && value instanceof Date ? `${path} is an invalid Date` : findLoss(json, path);
+    return json === null && value instanceof Date ? `${path} is an invalid Date` : findLoss(json, path, depth + 1);
   }
   if (value instanceof Map || value instanceof Set || value instanceof Error || value instanceof RegExp) {
     return `${path} is a ${value.constructor.name}, which JSON turns into {}`;
@@ -66,7 +70,7 @@ function findLoss(value: unknown, path: string): string | null {
   if (value instanceof Promise) return `${path} is a Promise: await it`;
   for (const [name, member] of Object.entries(value)) {
     if (member === undefined) continue; // an optional property that is not there: the same after JSON
-    const loss = findLoss(member, `${path}.${name}`);
+    const loss = findLoss(member, `${path}.${name}`, depth + 1);
     if (loss !== null) return loss;
   }
   return null;

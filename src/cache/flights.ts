@@ -38,7 +38,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler } from '../base/scheduler.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
-import type { CacheStore, FillEntry, HeldLease, ReadResult } from '../stores/store.ts';
+import type { CacheStore, FillEntry, HeldLease, ReadHit, ReadResult } from '../stores/store.ts';
 import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
 import type { Counters } from './counters.ts';
 import { bytesOf, type Entry, entryOf } from './entry.ts';
@@ -219,9 +219,7 @@ export class Flights<K extends string, V> {
     flights.forEach((flight, index) => {
       const result = results[index]!;
       if (result.kind === 'hit') {
-        const entry = entryOf<Cached<V>>(result);
-        if ('unreadable' in entry) toClean.push(flight);
-        else this.#onHit(flight, entry);
+        if (!this.#onHit(flight, result)) toClean.push(flight);
       } else if (result.lease !== null) {
         flight.lease = result.lease;
         toLoad.push(flight);
@@ -234,15 +232,25 @@ export class Flights<K extends string, V> {
     if (toLoad.length > 0) this.#load(toLoad);
   }
 
-  #onHit(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): void {
+  /** False: it cannot be read. */
+  #onHit(flight: Flight<K, Cached<V>>, hit: ReadHit): boolean {
     const { counters, keep } = this.#options;
+    const entry = entryOf<Cached<V>>(hit);
+    if ('unreadable' in entry) return false;
+    try {
+      if (FREEZE_VALUES) deepFreeze(entry.value);
+      // As of the sending: on its way back it has grown older, never younger.
+      keep(flight.id, entry, flight.stamp, flight.sentAtMs);
+    } catch (error) {
+      // JSON.parse reads any depth, our walks of its value do not: others may write what this library would refuse to.
+      if (error instanceof RangeError) return false;
+      throw error;
+    }
     counters.l2Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
     this.#all.delete(flight);
-    if (FREEZE_VALUES) deepFreeze(entry.value);
-    // As of the sending: on its way back it has grown older, never younger.
-    keep(flight.id, entry, flight.stamp, flight.sentAtMs);
     flight.answer({ ...entry, from: 'l2' });
+    return true;
   }
 
   /**

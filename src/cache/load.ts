@@ -83,7 +83,8 @@ export function callLoader<K extends string, V>(
 function readAnswer<K extends string, V>(result: LoadResult<K, V>, ids: readonly K[], name: string): LoadAnswer<V> {
   if (Array.isArray(result)) {
     const values = result as readonly (V | Error | null | undefined)[];
-    if (values.length === ids.length) return { loaded: values.map(loadedOf), extras: 0 };
+    // Not values.map: it steps over holes, and `new Array(ids.length)` filled with the rows found has them.
+    if (values.length === ids.length) return { loaded: Array.from(values, (value) => loadedOf(value)), extras: 0 };
     throw badResult(name, `an array of ${ids.length} values aligned with the ids, received ${values.length}`);
   }
   // Not instanceof: a Map of another realm (a test runner's, a vm's) is a Map.

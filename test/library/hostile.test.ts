@@ -1,0 +1,69 @@
+/** Values and answers that nobody writes on purpose. None may cost more than the one get: no rejection unhandled, no get that hangs. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import { embeddedTruth, openLibrary } from './support.ts';
+
+/** What a get came to, without waiting for one that never ends. */
+async function outcome(promise: Promise<unknown>): Promise<unknown> {
+  let result: unknown = 'still waiting';
+  promise.then(
+    (value) => {
+      result = value;
+    },
+    (error: unknown) => {
+      result = error;
+    },
+  );
+  await drainPromises();
+  return result;
+}
+
+function nested(levels: number): unknown {
+  let value: unknown = 1;
+  for (let i = 0; i < levels; i += 1) value = [value];
+  return value;
+}
+
+test('a loader that fills an array by index leaves holes where there is no row: known absent', async () => {
+  const { bw } = openLibrary();
+  const cache = bw.cache<string>('holes', {
+    load: async (ids) => {
+      const rows = new Array<string>(ids.length);
+      ids.forEach((id, index) => {
+        if (id === 'there') rows[index] = id;
+      });
+      return rows;
+    },
+  });
+  const [gone, there] = [cache.get('gone'), cache.get('there')];
+  assert.equal(await outcome(gone), null);
+  assert.equal(await outcome(there), 'there');
+  assert.equal(cache.stats().flights, 0);
+  await bw.close();
+});
+
+test('a value nested too deep to be walked is refused with a code, at any depth', async () => {
+  const { bw } = openLibrary();
+  for (const levels of [1_001, 4_000, 4_500, 20_000]) {
+    const cache = bw.cache<unknown>(`deep${levels}`, { load: async (ids) => ids.map(() => nested(levels)) });
+    await assert.rejects(cache.get('1'), { code: 'CACHE_VALUE_UNSERIALISABLE' });
+    await assert.rejects(cache.set('1', nested(levels)), { code: 'CACHE_VALUE_UNSERIALISABLE' });
+  }
+  const cache = bw.cache<unknown>('deep-enough', { load: async (ids) => ids.map(() => nested(1_000)) });
+  assert.deepEqual(await cache.get('1'), nested(1_000));
+  await bw.close();
+});
+
+test('deep JSON that another client wrote under the key is unreadable: a counted miss, loaded and repaired', async () => {
+  const scheduler = new ManualScheduler();
+  const store = embeddedTruth(scheduler);
+  const { bw } = openLibrary({ scheduler, store });
+  const cache = bw.cache<string>('foreign', { load: async (ids) => [...ids] });
+  const text = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  await store.set('foreign:1', new TextEncoder().encode(text), { ttlMs: null, tags: [] }, { timeoutMs: 100 });
+  assert.equal(await outcome(cache.get('1')), '1');
+  const { unreadable, loads, flights } = cache.stats();
+  assert.deepEqual({ unreadable, loads, flights }, { unreadable: 1, loads: 1, flights: 0 });
+  await bw.close();
+});
