@@ -11,8 +11,8 @@ export interface StoreUnderTest {
   readonly store: CacheStore;
   /** Another client of the same truth, as another process would be. */
   readonly other: CacheStore;
-  /** Lets time pass for the store. */
-  advance(ms: number): void;
+  /** Lets time pass for the store; on a real server some more passes by itself, so a case leaves it a margin of seconds. */
+  advance(ms: number): void | Promise<void>;
   /** A store of its own that nothing else uses, to be closed by the case. */
   fresh(): Promise<CacheStore>;
   close(): Promise<void>;
@@ -25,8 +25,13 @@ const bytes = (text: string): Uint8Array => encoder.encode(text);
 const text = (value: Uint8Array): string => new TextDecoder().decode(value);
 const NO_TAGS: readonly string[] = [];
 
-export function storeContract(name: string, open: () => Promise<StoreUnderTest>): void {
-  describe(`store contract: ${name}`, () => {
+/** @param options what the store's server needs of the machine: `requires('redis-server')` */
+export function storeContract(
+  name: string,
+  open: () => Promise<StoreUnderTest>,
+  options: { readonly skip: string | false } = { skip: false },
+): void {
+  describe(`store contract: ${name}`, options, () => {
     let t: StoreUnderTest;
     before(async () => {
       t = await open();
@@ -34,7 +39,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     after(() => t.close());
 
     const read = async (key: string): Promise<ReadResult> => (await t.store.read([key], { ...CALL, lease: false }))[0]!;
-    const lease = async (key: string, store = t.store, leaseMs = 1_000): Promise<string | null> => {
+    const lease = async (key: string, store = t.store, leaseMs = 20_000): Promise<string | null> => {
       const [result] = await store.read([key], { ...LEASE, leaseMs });
       assert.equal(result?.kind, 'miss');
       return result.lease;
@@ -67,7 +72,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
       assert.equal(text(second.value), 'two');
       assert.ok(second.version > first.version);
       const [elsewhere] = await t.other.read(['a:1'], { ...CALL, lease: false });
-      assert.deepEqual(elsewhere, second);
+      assert.ok(elsewhere?.kind === 'hit' && elsewhere.ttlMs! > 59_000 && elsewhere.ttlMs! <= second.ttlMs!);
+      assert.deepEqual({ ...elsewhere, ttlMs: null }, { ...second, ttlMs: null });
       await miss('a:2');
     });
 
@@ -84,13 +90,13 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     });
 
     test('time to live: gone when it is over, for ever without one', async () => {
-      await t.store.set('ttl:short', bytes('x'), { ttlMs: 100, tags: [] }, CALL);
+      await t.store.set('ttl:short', bytes('x'), { ttlMs: 20_000, tags: [] }, CALL);
       await t.store.set('ttl:none', bytes('x'), { ttlMs: null, tags: [] }, CALL);
-      t.advance(99);
+      await t.advance(15_000);
       await hit('ttl:short');
-      t.advance(2);
+      await t.advance(5_001);
       await miss('ttl:short');
-      t.advance(365 * 86_400_000);
+      await t.advance(365 * 86_400_000);
       assert.equal((await hit('ttl:none')).ttlMs, null);
     });
 
@@ -135,7 +141,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     test('a lease goes to one caller; the others are told to wait', async () => {
       const granted = await token('l:1');
       const [refused] = await t.other.read(['l:1'], LEASE);
-      assert.ok(refused?.kind === 'miss' && refused.lease === null && refused.waitMs > 0 && refused.waitMs <= 1_000);
+      assert.ok(refused?.kind === 'miss' && refused.lease === null && refused.waitMs > 0 && refused.waitMs <= 20_000);
       await miss('l:1'); // who does not ask for a lease is not told about it
       assert.equal(await fill('l:1', 'loaded', granted), true);
       assert.equal(text((await hit('l:1')).value), 'loaded');
@@ -145,9 +151,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
     test('a holder that dies delays the next one by its lease time; if it lives, it may still fill', async () => {
       const first = await token('l:slow');
-      t.advance(999);
+      await t.advance(15_000);
       assert.equal(await lease('l:slow', t.other), null);
-      t.advance(2);
+      await t.advance(5_001);
       assert.notEqual(await lease('l:slow', t.other), null);
       assert.equal(await fill('l:slow', 'late but true', first), true);
     });
@@ -163,7 +169,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     test('a lease given back changes nothing else: the entry stays, and other callers’ tokens', async () => {
       await put('l:keep', 'kept');
       const [mine] = await t.store.lease(['l:keep'], { ...CALL, leaseMs: 100 });
-      t.advance(101);
+      await t.advance(101);
       const [theirs] = await t.other.lease(['l:keep'], { ...CALL, leaseMs: 100 });
       assert.ok(typeof mine === 'string' && typeof theirs === 'string');
       await t.store.release([{ key: 'l:keep', lease: mine }], CALL);
@@ -175,7 +181,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     test('a lease of a key that has an entry: one caller gets it, the entry is served, a fill replaces it', async () => {
       await put('l:there', 'old');
       assert.deepEqual(await t.store.lease([], CALL), []);
-      const [there, absent] = await t.store.lease(['l:there', 'l:absent'], { ...CALL, leaseMs: 1_000 });
+      const [there, absent] = await t.store.lease(['l:there', 'l:absent'], { ...CALL, leaseMs: 20_000 });
       assert.ok(typeof there === 'string' && typeof absent === 'string');
       assert.deepEqual(await t.other.lease(['l:there', 'l:absent'], CALL), [null, null]);
       assert.equal(text((await hit('l:there')).value), 'old');

@@ -1,0 +1,138 @@
+/**
+ * Who owns which slot, as one immutable value that is swapped whole: a request that is being routed never sees half of an
+ * old map and half of a new one.
+ *
+ * Read from CLUSTER SHARDS (Redis 7, Valkey), which also names the replicas that have failed, or from CLUSTER SLOTS (older), which leaves
+ * those out. The number of replicas matters: an invalidation counts as acknowledged when *all* of a shard's replicas have it, and
+ * a replica that is cut off right now is the one that may be promoted without it.
+ *
+ * A server that is no cluster is a topology of one shard with all slots.
+ */
+import { assert } from '../base/assert.ts';
+import { SLOT_COUNT } from '../hash/slot.ts';
+import { type Reply, replyMap, replyText } from '../resp/reply.ts';
+import type { HostPort } from './url.ts';
+
+export interface Shard {
+  readonly primary: HostPort;
+  /** Replicas that the cluster knows of, failed ones included where it tells. */
+  readonly replicas: number;
+}
+
+const NOBODY = -1;
+
+export class Topology {
+  readonly mode: 'standalone' | 'cluster';
+  readonly shards: readonly Shard[];
+  readonly #owner: Int16Array;
+
+  private constructor(mode: 'standalone' | 'cluster', shards: readonly Shard[], owner: Int16Array) {
+    this.mode = mode;
+    this.shards = shards;
+    this.#owner = owner;
+  }
+
+  /** One server with all slots. */
+  static standalone(primary: HostPort): Topology {
+    return new Topology('standalone', [{ primary, replicas: 0 }], new Int16Array(SLOT_COUNT));
+  }
+
+  /** @param ranges inclusive `[first, last]` of each shard */
+  static cluster(shards: readonly (Shard & { readonly ranges: readonly (readonly [number, number])[] })[]): Topology {
+    const owner = new Int16Array(SLOT_COUNT).fill(NOBODY);
+    shards.forEach(({ ranges }, index) => {
+      for (const [first, last] of ranges) {
+        assert(first >= 0 && first <= last && last < SLOT_COUNT, 'a range of slots lies within the slots');
+        owner.fill(index, first, last + 1);
+      }
+    });
+    return new Topology(
+      'cluster',
+      shards.map(({ primary, replicas }) => ({ primary, replicas })),
+      owner,
+    );
+  }
+
+  /** Null when nobody serves the slot. */
+  ownerOf(slot: number): Shard | null {
+    const index = this.#owner[slot]!;
+    return index === NOBODY ? null : this.shards[index]!;
+  }
+
+  /** The same with `slot` at `primary`: what a MOVED says. O(slots), which a rare event may cost. */
+  withMoved(slot: number, primary: HostPort): Topology {
+    const owner = this.#owner.slice();
+    let index = this.shards.findIndex((shard) => isSame(shard.primary, primary));
+    const shards = index >= 0 ? this.shards : [...this.shards, { primary, replicas: 0 }];
+    if (index < 0) index = shards.length - 1;
+    owner[slot] = index;
+    return new Topology(this.mode, shards, owner);
+  }
+}
+
+export function isSame(a: HostPort, b: HostPort): boolean {
+  return a.host === b.host && a.port === b.port;
+}
+
+/**
+ * Reads the reply to CLUSTER SHARDS. `asked` stands in where a node does not know its own name ("", "?" or null).
+ * @returns null when the reply has another shape
+ */
+export function topologyOfShards(reply: Reply, asked: HostPort, tls: boolean): Topology | null {
+  if (!Array.isArray(reply)) return null;
+  const shards = [];
+  for (const each of reply) {
+    const shard = replyMap(each);
+    const slots = shard?.get('slots');
+    const nodes = shard?.get('nodes');
+    if (!Array.isArray(slots) || !Array.isArray(nodes)) return null;
+    const ranges: [number, number][] = [];
+    for (let i = 0; i + 1 < slots.length; i += 2) ranges.push([Number(slots[i]), Number(slots[i + 1])]);
+    let primary: HostPort | null = null;
+    let replicas = 0;
+    for (const each of nodes) {
+      const node = replyMap(each);
+      if (node === null) return null;
+      if (replyText(node.get('role')) !== 'master') {
+        replicas += 1;
+        continue;
+      }
+      const port = Number((tls ? node.get('tls-port') : undefined) ?? node.get('port'));
+      const endpoint = replyText(node.get('endpoint')) ?? replyText(node.get('ip'));
+      primary = hostPort(endpoint, port, asked);
+    }
+    if (primary !== null && ranges.length > 0) shards.push({ primary, replicas, ranges });
+  }
+  return Topology.cluster(shards);
+}
+
+/** The same for CLUSTER SLOTS: `[first, last, [host, port, id, ...], replica, ...]` each. */
+export function topologyOfSlots(reply: Reply, asked: HostPort): Topology | null {
+  if (!Array.isArray(reply)) return null;
+  const byAddress = new Map<string, Shard & { ranges: [number, number][] }>();
+  for (const each of reply) {
+    if (!Array.isArray(each) || !Array.isArray(each[2])) return null;
+    const primary = hostPort(replyText(each[2][0]), Number(each[2][1]), asked);
+    if (primary === null) return null;
+    const name = addressOf(primary);
+    const shard = byAddress.get(name) ?? { primary, replicas: each.length - 3, ranges: [] };
+    shard.ranges.push([Number(each[0]), Number(each[1])]);
+    byAddress.set(name, shard);
+  }
+  return Topology.cluster([...byAddress.values()]);
+}
+
+export function addressOf({ host, port }: HostPort): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** `host:port` as in a MOVED; the host may be empty (the one that was asked) or an IPv6 address without brackets. */
+export function parseAddress(text: string, asked: HostPort): HostPort | null {
+  const colon = text.lastIndexOf(':');
+  return colon < 0 ? null : hostPort(text.slice(0, colon), Number(text.slice(colon + 1)), asked);
+}
+
+function hostPort(host: string | null, port: number, asked: HostPort): HostPort | null {
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) return null;
+  return { host: host === null || host === '' || host === '?' ? asked.host : host.replace(/^\[|\]$/g, ''), port };
+}

@@ -1,0 +1,120 @@
+/**
+ * What stands under an entry's own key in Redis or Valkey: one string, either an entry or, while somebody loads, the lease.
+ *
+ *   entry        C1 'B' 'W' 'e' | version 16 | life 12 | end 10 | epoch 12 | number 16 | tags 1 | (length 2, name)* | value | lease ?
+ *   lease only   C1 'B' 'W' 'l' | version 16 | life 12 | end 10 | lease
+ *   lease        clock 1 | until 16 | token 12 *
+ *
+ *   version   of the write, 16 decimal digits (lua.ts)
+ *   life      of the server that stored it: its run id, shortened. What is of another life is not there.
+ *   end       where the value ends and a lease may begin, 10 digits
+ *   epoch, number   the table of invalidations as it was when the load began (lua.ts): the entry is dead when the table has another
+ *             epoch, or names its namespace or one of its tags with a higher number
+ *   clock, until    others are told to wait: 'p' while the key's remaining time to live is above `until`; 't', for a key without one, while the server's
+ *             clock is below it (milliseconds). It decides who waits, never what is stored.
+ *   token     of those who may fill, the latest last; blank = given back
+ *
+ * Why one key, and not the value alone beside a sidecar with the rest: the two would be evicted, expired, deleted and moved to another
+ * node one without the other, and each such half is a case to get wrong. Why the lease in the same key: whatever anybody does to the
+ * key (DEL, UNLINK, SET, EXPIRE, FLUSHALL, from redis-cli or from another language) takes the lease with it, and the load under way is not stored.
+ * What it costs: GET by another client shows 71 bytes and the tags before the value, EXISTS says 1 while a load is under way, a
+ * lease to load an entry anew ends when that entry expires, and what another
+ * client writes with a plain SET is not served (it says neither under which invalidations nor with which tags it was made).
+ *
+ * 0xC1 occurs in no UTF-8 text and begins no msgpack value; the letters tell it from the library's envelope (base/envelope.ts). Another layout
+ * would be another letter, and an entry with an unknown letter is a miss.
+ */
+import type { FillEntry } from '../store.ts';
+
+/** Lengths in bytes, which the scripts repeat. */
+export const ID_BYTES = 12;
+const VERSION_AT = 4;
+const LIFE_AT = 20;
+export const END_AT = 32;
+export const EPOCH_AT = 42;
+const NUMBER_AT = 54;
+const TAGS_AT = 70;
+export const MAX_TAGS = 255;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Where the table of invalidations stood: which table, and how many it had. */
+export interface Head {
+  readonly epoch: string;
+  readonly number: number;
+}
+
+export interface DecodedEntry {
+  readonly version: number;
+  /** As the 16 digits stand in the entry. */
+  readonly versionText: string;
+  readonly head: Head;
+  readonly tags: readonly string[];
+  readonly value: Uint8Array;
+}
+
+/** An entry from its epoch to the end of its value. O(bytes). Tags are at most MAX_TAGS, each at most 65,535 bytes. */
+export function encodeBody(head: Head, tags: readonly string[], value: Uint8Array): Uint8Array {
+  const names = tags.map((tag) => encoder.encode(tag));
+  let size = TAGS_AT - EPOCH_AT + 1 + value.length;
+  for (const name of names) size += 2 + name.length;
+  const bytes = new Uint8Array(size);
+  encoder.encodeInto(head.epoch, bytes);
+  encoder.encodeInto(digits(head.number), bytes.subarray(ID_BYTES));
+  let at = TAGS_AT - EPOCH_AT;
+  bytes[at] = names.length;
+  at += 1;
+  for (const name of names) {
+    bytes[at] = name.length >>> 8;
+    bytes[at + 1] = name.length & 0xff;
+    bytes.set(name, at + 2);
+    at += 2 + name.length;
+  }
+  bytes.set(value, at);
+  return bytes;
+}
+
+/** Reads an entry that a script has found to be one; null when it is cut off or garbled all the same. */
+export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
+  if (bytes.length <= TAGS_AT) return null;
+  const prefix = decoder.decode(bytes.subarray(VERSION_AT, TAGS_AT));
+  const versionText = prefix.slice(0, LIFE_AT - VERSION_AT);
+  const version = Number(versionText);
+  const head = {
+    epoch: prefix.slice(EPOCH_AT - VERSION_AT, NUMBER_AT - VERSION_AT),
+    number: Number(prefix.slice(NUMBER_AT - VERSION_AT)),
+  };
+  const valueEnd = Number(prefix.slice(END_AT - VERSION_AT, EPOCH_AT - VERSION_AT));
+  if (!(valueEnd > TAGS_AT && valueEnd <= bytes.length)) return null;
+  if (!Number.isSafeInteger(version) || !Number.isSafeInteger(head.number)) return null;
+  const tags: string[] = [];
+  let at = TAGS_AT + 1;
+  for (let left = bytes[TAGS_AT]!; left > 0; left -= 1) {
+    if (at + 2 > valueEnd) return null;
+    const end = at + 2 + bytes[at]! * 256 + bytes[at + 1]!;
+    if (end > valueEnd) return null;
+    tags.push(decoder.decode(bytes.subarray(at + 2, end)));
+    at = end;
+  }
+  return { version, versionText, head, tags, value: bytes.subarray(at, valueEnd) };
+}
+
+/** A lease as the library holds it: the token under the key, and the head before its load. `<token>.<epoch>.<number>` */
+export interface Lease extends Head {
+  readonly token: string;
+}
+
+export function formatLease({ token, epoch, number }: Lease): string {
+  return `${token}.${epoch}.${number}`;
+}
+
+/** Null when it is none of ours. */
+export function parseLease(text: FillEntry['lease']): Lease | null {
+  const match = /^([\w-]{12})\.([\w-]{12})\.(\d{1,15})$/.exec(text);
+  return match === null ? null : { token: match[1]!, epoch: match[2]!, number: Number(match[3]) };
+}
+
+function digits(number: number): string {
+  return String(number).padStart(16, '0');
+}

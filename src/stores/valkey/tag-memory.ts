@@ -1,0 +1,39 @@
+/**
+ * Which tags a key had last, so that a read can ask about them before it has seen the entry: one round trip instead of two. A guess, never
+ * believed: the entry's own tags decide, and are asked about when the guess lacks one.
+ *
+ * Two maps in turn: when the young one is full it becomes the old one, and what is looked up there moves up. So the memory is bounded and
+ * forgetting is free, where a single map with its oldest key deleted each time slows down with its size.
+ */
+export class TagMemory {
+  readonly #capacity: number;
+  #young = new Map<string, readonly string[]>();
+  #old = new Map<string, readonly string[]>();
+
+  /** @param capacity keys with tags remembered, at most; at least half as many */
+  constructor(capacity = 16_384) {
+    this.#capacity = capacity;
+  }
+
+  get(key: string): readonly string[] {
+    const tags = this.#young.get(key);
+    if (tags !== undefined) return tags;
+    const older = this.#old.get(key);
+    if (older !== undefined) this.set(key, older);
+    return older ?? NONE;
+  }
+
+  set(key: string, tags: readonly string[]): void {
+    if (tags.length === 0) {
+      if (this.#young.size > 0) this.#young.delete(key);
+      if (this.#old.size > 0) this.#old.delete(key);
+      return;
+    }
+    this.#young.set(key, tags);
+    if (this.#young.size <= this.#capacity / 2) return;
+    this.#old = this.#young;
+    this.#young = new Map();
+  }
+}
+
+const NONE: readonly string[] = [];
