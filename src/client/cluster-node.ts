@@ -14,7 +14,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { ReplyError, replyText } from '../resp/reply.ts';
 import type { Command } from '../resp/request-writer.ts';
 import { type ClientOptions, type CommandOptions, RespClient } from './client.ts';
-import type { Outcome } from './cluster-request.ts';
+import type { Outcome } from './cluster-outcome.ts';
 import { addressOf } from './cluster-topology.ts';
 import type { HostPort } from './url.ts';
 

@@ -1,13 +1,9 @@
 /**
- * What is asked of a cluster, and what comes back: a command that belongs to a slot, and its reply or the reason why there is none.
+ * What is asked of a cluster: a command that belongs to a slot, and how all are to be executed.
  */
-import type { BreakwaterError } from '../base/errors.ts';
-import type { Reply, ReplyError } from '../resp/reply.ts';
+import type { ReplyError } from '../resp/reply.ts';
 import type { Command } from '../resp/request-writer.ts';
 import type { ClusterNode } from './cluster-node.ts';
-
-/** A reply, an error reply, or a coded error of this side (`CLIENT_TIMEOUT`, `CLIENT_CONNECTION_LOST`, `NOT_ACKNOWLEDGED`). */
-export type Outcome = Reply | BreakwaterError;
 
 export interface SlotRequest {
   readonly slot: number;

@@ -22,14 +22,9 @@ import type { Command } from '../resp/request-writer.ts';
 import type { ClientOptions } from './client.ts';
 import { discover } from './cluster-discovery.ts';
 import { ClusterNode } from './cluster-node.ts';
+import type { Outcome } from './cluster-outcome.ts';
 import { directionOf } from './cluster-redirect.ts';
-import {
-  type ExecuteOptions,
-  NO_PREPARATION,
-  type Outcome,
-  type Preparation,
-  type SlotRequest,
-} from './cluster-request.ts';
+import { type ExecuteOptions, NO_PREPARATION, type Preparation, type SlotRequest } from './cluster-request.ts';
 import { addressOf, isSame, type Topology } from './cluster-topology.ts';
 import type { HostPort } from './url.ts';
 

@@ -12,7 +12,7 @@
  * has the rest of the batch. Only when no key could be read is the read an error.
  */
 import type { BreakwaterError } from '../../base/errors.ts';
-import type { Outcome } from '../../client/cluster-request.ts';
+import type { Outcome } from '../../client/cluster-outcome.ts';
 import type { LeaseCall, ReadCall, ReadResult } from '../store.ts';
 import type { Calls } from './calls.ts';
 import { storeError } from './errors.ts';

@@ -5,7 +5,8 @@
 import { BreakwaterError } from '../../base/errors.ts';
 import { ClusterClient, type ClusterOptions } from '../../client/cluster.ts';
 import type { ClusterNode } from '../../client/cluster-node.ts';
-import type { ExecuteOptions, Outcome, SlotRequest } from '../../client/cluster-request.ts';
+import type { Outcome } from '../../client/cluster-outcome.ts';
+import type { ExecuteOptions, SlotRequest } from '../../client/cluster-request.ts';
 import type { StoreCall } from '../store.ts';
 import { storeError } from './errors.ts';
 import { type Layout, layoutOfCluster, STANDALONE } from './sectors.ts';

@@ -20,7 +20,7 @@
  * The fill looks at the table too, only to be able to say that it was in vain.
  */
 import { BreakwaterError } from '../../base/errors.ts';
-import type { Outcome } from '../../client/cluster-request.ts';
+import type { Outcome } from '../../client/cluster-outcome.ts';
 import type { Head } from './format.ts';
 
 export interface Survey extends Head {
