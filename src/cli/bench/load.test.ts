@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Server, type Socket } from 'node:net';
 import test, { afterEach } from 'node:test';
 import { type Load, runFill, runLoad } from './load.ts';
-import { keySpace, median } from './wire.ts';
+import { keySpace, median, type WireRow, withRatios } from './wire.ts';
 
 const servers: Server[] = [];
 const sockets: Socket[] = [];
@@ -97,4 +97,14 @@ test('the median of an even number of values lies between the two in the middle'
   assert.equal(median([]), 0);
   assert.equal(median([3, 1, 2]), 2);
   assert.equal(median([4, 1, 2, 3]), 2.5);
+});
+
+test('the ratio to redis pairs the rounds: a slow minute that both went through does not show', () => {
+  const row = (target: string, cpuUsRounds: number[]): WireRow => ({ target, cpuUsRounds }) as unknown as WireRow;
+  const rows = withRatios([row('breakwater', [4.4, 8.8, 4.4]), row('redis', [4, 8, 4])]);
+  assert.deepEqual(
+    rows.map((one) => one.cpuToRedis?.toFixed(2)),
+    ['1.10', '1.00'],
+  );
+  assert.equal(withRatios([row('breakwater', [1])])[0]!.cpuToRedis, null);
 });

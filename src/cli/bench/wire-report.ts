@@ -49,7 +49,7 @@ export function wireTable(rows: readonly WireRow[]): string {
 export function wirePreamble(plan: WirePlan): string[] {
   const lines = [
     `${plan.connections} connections, closed loop, keys of 20 B uniform over the key space, ${plan.rounds} rounds of ${plan.seconds} s a cell, servers in turn, medians.`,
-    "CPU us/op is the server process's user + system time (all threads, /proc/PID/stat) over the operations it answered; p50 and p99 are of a whole batch of the pipeline.",
+    "CPU us/op is the server process's user + system time (all threads, /proc/PID/stat) over the operations it answered; p50 and p99 are of a whole batch of the pipeline; CPU to redis is the median of the ratios round by round.",
   ];
   for (const state of plan.states) {
     for (const target of plan.targets) {

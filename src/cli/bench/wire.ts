@@ -43,7 +43,7 @@ export interface WireRow {
   readonly cpuSystemUs: number | null;
   /** Of each round, for the spread. */
   readonly cpuUsRounds: readonly number[];
-  /** `cpuUs` over redis's in the same cell; null without redis. */
+  /** Processor time an operation over redis's, the median of the rounds' ratios; null without redis. */
   readonly cpuToRedis: number | null;
   /** Share of GETs that found a value; null for SET. */
   readonly hitRatio: number | null;
@@ -73,7 +73,9 @@ export async function runWire(plan: WirePlan, children: Children, report: (line:
         report(`${state} · ${valueBytes} B · filling ${target.name} with ${keys} keys`);
         const server = await target.start(children, state, plan.memoryMb);
         running.push(server);
-        await fill(generator, { port: server.port, protocol: target.protocol, valueBytes, keys });
+        await fill(generator, { port: server.port, protocol: target.protocol, valueBytes, keys }, (line) =>
+          report(`${target.name}: ${line}`),
+        );
       }
       for (const operation of plan.operations) {
         for (const pipeline of plan.pipelines) {
@@ -140,12 +142,16 @@ function rowOf(cell: Cell, target: TargetName, results: readonly LoadResult[]): 
   };
 }
 
-function withRatios(rows: readonly WireRow[]): WireRow[] {
-  const redis = rows.find((row) => row.target === 'redis')?.cpuUs ?? null;
-  return rows.map((row) => ({
-    ...row,
-    cpuToRedis: row.cpuUs !== null && redis !== null && redis > 0 ? row.cpuUs / redis : null,
-  }));
+/**
+ * Each row with its ratio to redis: the median of the ratios round by round, since two servers' turns of one round lie seconds apart
+ * and share the machine's mood, while the medians of each may come from different minutes.
+ */
+export function withRatios(rows: readonly WireRow[]): WireRow[] {
+  const redis = rows.find((row) => row.target === 'redis')?.cpuUsRounds ?? [];
+  return rows.map((row) => {
+    const paired = redis.length > 0 && redis.length === row.cpuUsRounds.length;
+    return { ...row, cpuToRedis: paired ? median(row.cpuUsRounds.map((us, round) => us / redis[round]!)) : null };
+  });
 }
 
 /** The middle value; of an even number the mean of the two in the middle; 0 of none. */
@@ -192,14 +198,16 @@ async function load(generator: Child, job: Load): Promise<LoadResult> {
   throw new BreakwaterError('BENCH_FAILED', answer.kind === 'failed' ? answer.message : 'an answer to another job');
 }
 
-/** A refused SET while filling is a server that was set up wrong, and nothing measured on it would mean anything. */
-async function fill(generator: Child, job: Fill): Promise<void> {
+/** memcached refuses a SET now and then while its background thread makes room: more than this share is a server set up wrong. */
+const TOLERATED_REFUSALS = 0.01;
+
+/** Fills a server; a few refusals are said, many are an error: nothing measured on such a server would mean anything. */
+async function fill(generator: Child, job: Fill, say: (line: string) => void): Promise<void> {
   const answer = await ask(generator, { kind: 'fill', fill: job });
   if (answer.kind === 'failed') throw new BreakwaterError('BENCH_FAILED', answer.message);
-  if (answer.kind === 'fill' && answer.result.errors > 0) {
-    throw new BreakwaterError(
-      'BENCH_FAILED',
-      `${answer.result.errors} of ${job.keys} keys could not be stored: ${answer.result.firstError}`,
-    );
-  }
+  if (answer.kind !== 'fill' || answer.result.errors === 0) return;
+  const { errors, firstError } = answer.result;
+  const sentence = `${errors} of ${job.keys} keys could not be stored: ${firstError}`;
+  if (errors > job.keys * TOLERATED_REFUSALS) throw new BreakwaterError('BENCH_FAILED', sentence);
+  say(sentence);
 }
