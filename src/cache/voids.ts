@@ -25,6 +25,8 @@ export class Voids {
   readonly names = new Generations(CAPACITY);
   readonly #keys = new Generations(CAPACITY);
   #stamp = 0;
+  /** Until when what this process knows is all there is to know, by its clock: L1 is bypassed later. `coherence.ts` moves it. */
+  goodUntilMs = Number.POSITIVE_INFINITY;
 
   /** The number of the last void; what starts now is crossed by what comes later. */
   get stamp(): number {
@@ -44,6 +46,12 @@ export class Voids {
   voidNamespace(name: string): void {
     this.#stamp += 1;
     this.names.invalidate(hashNamespace(name), this.#stamp);
+  }
+
+  /** Anything may have been invalidated. */
+  voidAll(): void {
+    this.#stamp += 1;
+    this.names.invalidateAll(this.#stamp);
   }
 
   /** Was the key, its namespace or one of the tags voided after `stamp`? True as well when that was forgotten. */

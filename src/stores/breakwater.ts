@@ -18,6 +18,7 @@ import type { Scheduler } from '../base/scheduler.ts';
 import { parseSizeBytes } from '../base/units.ts';
 import { type CommandOptions, RespClient } from '../client/client.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
+import { BreakwaterFeed } from './breakwater-feed.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -64,6 +65,7 @@ const decoder = new TextDecoder();
 export class BreakwaterStore implements CacheStore {
   readonly kind = 'breakwater';
   readonly inProcess = false;
+  readonly feed: BreakwaterFeed;
   readonly #client: RespClient;
   readonly #maxValueBytes: number;
 
@@ -86,7 +88,11 @@ export class BreakwaterStore implements CacheStore {
     const { maxValue } = url.options;
     this.#maxValueBytes =
       maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
+    const [host] = url.hosts;
+    this.feed = new BreakwaterFeed(() => this.#client, `${host?.host}:${host?.port}`, scheduler);
     this.#client = new RespClient({
+      onPush: this.feed.onPush,
+      onState: this.feed.onState,
       name: 'breakwater-library',
       ...given(clientOptionsOf(url, 0, ['maxValue'])),
       clock,
@@ -99,6 +105,7 @@ export class BreakwaterStore implements CacheStore {
     if (keys.length === 0) return [];
     const command: (string | number)[] = ['BW.MGET', keys.length, ...keys];
     if (call.lease) command.push('LEASE', Math.max(1, Math.ceil(call.leaseMs ?? DEFAULT_LEASE_MS)));
+    if (call.lease && this.feed.isFollowed) command.push('NOTIFY');
     const reply = await this.#send(command, call);
     if (!Array.isArray(reply) || reply.length !== keys.length) throw unexpected('BW.MGET');
     return reply.map(readResult);

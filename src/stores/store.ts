@@ -16,6 +16,8 @@
  * Batches are one round trip. Keys are full keys (`user:42`); a key's namespace is what stands before its first `:`.
  */
 
+import type { StoreFeed } from './feed.ts';
+
 /** What every call to a store carries. */
 export interface StoreCall {
   /** The longest that the call may take, milliseconds. */
@@ -81,6 +83,8 @@ export interface InvalidateRequest {
 }
 
 export interface CacheStore {
+  /** Where the store tells of invalidations by other processes; absent = it does not, and an L1 is bounded by its TTL alone. */
+  readonly feed?: StoreFeed;
   /** What it is, for stats and messages: `embedded`, `breakwater`. */
   readonly kind: string;
   /**

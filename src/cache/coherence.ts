@@ -1,0 +1,229 @@
+/**
+ * Keeps the L1s of one Breakwater right while other processes write: follows the store's feed and turns what it says into voids.
+ *
+ * The library knows already what to do about an invalidation of its own (`voids.ts`): the entry goes, and what is on its way is not kept. One that
+ * another process made is the same thing, heard a moment later. So there is one memory of what was invalidated, and one comparison at a hit. What the
+ * feed adds:
+ *
+ *   heard        a record of the feed voids its key, tag or namespace here
+ *   missed       something may not have been heard (a gap, another reign, a restart): everything that was read before is void. Dropped, not
+ *                revalidated by version: it costs reads, never a wrong answer
+ *   in time      all that had happened at the node when the last answered ping was *sent* is known. Beyond the bound since then the
+ *                L1s are bypassed: the entries stay and are good again when the next answer comes
+ *
+ * The interleaving that `freshness/follower.ts` tells (an invalidation overtakes a read's answer) is closed by the stamps of `voids.ts`: a read takes
+ * its stamp before it is sent, and what was voided after that is not kept.
+ *
+ * Time is asked of the monotonic clock, at every hit: a blocked event loop cannot make an L1 look fresh.
+ *
+ * Costs: a hit compares one number more. One ping each fifth of the bound, while the store's connection stands.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Scheduler, Timer } from '../base/scheduler.ts';
+import { KIND_NAMES } from '../freshness/feed-kinds.ts';
+import { FeedFollower } from '../freshness/follower.ts';
+import type { FeedBallot, FeedHandlers, FeedStart, StoreFeed } from '../stores/feed.ts';
+import type { Voids } from './voids.ts';
+
+/** A lone node owns everything. */
+const RANGE = 0;
+/** A kind from a later version of the node. */
+const UNKNOWN_KIND = 99;
+
+/** What other processes' invalidations do here. */
+export interface CoherenceEffects {
+  /** Drops a full key from its cache and what is under way for it. */
+  forgetKey(key: string): void;
+  /** Another caller's load of this key is over. */
+  leaseEnded(key: string): void;
+}
+
+/** For people and metrics. */
+export interface CoherenceStats {
+  /** L1s are served from at the moment. */
+  readonly isInTime: boolean;
+  /** The staleness bound, and how old the knowledge is now; null = nothing is known yet. */
+  readonly boundMs: number;
+  readonly lagMs: number | null;
+  /** Invalidations heard. */
+  readonly records: number;
+  /** Times that something may have been missed, so that everything in L1 was dropped. */
+  readonly suspects: number;
+  /** Times that the feed went on after a break without loss. */
+  readonly replays: number;
+  /** The node has no feed: L1s are never served from. */
+  readonly isUnsupported: boolean;
+}
+
+export class Coherence implements FeedHandlers {
+  readonly #feed: StoreFeed;
+  readonly #voids: Voids;
+  readonly #effects: CoherenceEffects;
+  readonly #clock: Clock;
+  readonly #scheduler: Scheduler;
+  readonly #follower: FeedFollower;
+  #suspects = 0;
+  #timer: Timer | null = null;
+  #unsupported = false;
+  #closed = false;
+
+  constructor(
+    feed: StoreFeed,
+    voids: Voids,
+    boundMs: number,
+    ports: { readonly clock: Clock; readonly scheduler: Scheduler },
+    effects: CoherenceEffects,
+  ) {
+    this.#feed = feed;
+    this.#voids = voids;
+    this.#effects = effects;
+    this.#clock = ports.clock;
+    this.#scheduler = ports.scheduler;
+    // Names are remembered by `voids`; the follower's own memory of them is not asked.
+    this.#follower = new FeedFollower({ boundMs, rememberedKeys: 1, rememberedNames: 1 });
+    voids.goodUntilMs = Number.NEGATIVE_INFINITY;
+    feed.follow(this);
+  }
+
+  get boundMs(): number {
+    return this.#follower.boundMs;
+  }
+
+  stats(): CoherenceStats {
+    const { counts, boundMs } = this.#follower;
+    const nowMs = this.#clock.now();
+    const lagMs = this.#follower.lagMs(RANGE, nowMs);
+    return {
+      isInTime: nowMs <= this.#voids.goodUntilMs,
+      boundMs,
+      lagMs: Number.isFinite(lagMs) ? lagMs : null,
+      records: counts.records,
+      suspects: counts.suspects,
+      replays: counts.replays,
+      isUnsupported: this.#unsupported,
+    };
+  }
+
+  /** No ping any more, and no L1. */
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#voids.goodUntilMs = Number.NEGATIVE_INFINITY;
+  }
+
+  // -- what the store tells (FeedHandlers)
+
+  open(link: number, peer: string): void {
+    this.#unsupported = false;
+    this.#follower.open(link, peer, this.#clock.now());
+    this.#after();
+    this.#arm(0);
+  }
+
+  closed(link: number): void {
+    this.#follower.closed(link);
+    this.#after();
+  }
+
+  subscribed(link: number, id: number, seq: number, streams: readonly FeedStart[]): void {
+    this.#follower.subscribed(link, id, seq, streams, this.#clock.now());
+    this.#after();
+  }
+
+  refused(link: number, id: number, forGood: boolean): void {
+    if (forGood) {
+      this.#unsupported = true;
+      this.#follower.closed(link);
+    } else {
+      this.#follower.refused(link, id, this.#clock.now());
+    }
+    this.#after();
+  }
+
+  cut(link: number): void {
+    this.#follower.cut(link, this.#clock.now());
+    this.#after();
+  }
+
+  pong(link: number, id: number, head: number): void {
+    this.#follower.pong(link, id, head);
+    this.#after();
+  }
+
+  record(
+    link: number,
+    seq: number,
+    range: number,
+    ballot: FeedBallot,
+    number: number,
+    kind: string,
+    name: string,
+  ): void {
+    const { counts } = this.#follower;
+    const before = counts.records;
+    const known = KIND_NAMES.indexOf(kind as (typeof KIND_NAMES)[number]);
+    const code = known > 0 ? known : UNKNOWN_KIND;
+    if (range > RANGE) {
+      // This version follows one range: of another one nothing is understood.
+      this.#voids.voidAll();
+      return;
+    }
+    this.#follower.record(link, seq, range, ballot, number, code, name, this.#clock.now());
+    if (counts.records !== before) {
+      // Applied: before anything is acknowledged, which `#after` does.
+      if (kind === 'key') this.#effects.forgetKey(name);
+      else if (kind === 'tag') this.#voids.voidTag(name);
+      else if (kind === 'namespace') this.#voids.voidNamespace(name);
+    }
+    this.#after();
+  }
+
+  leaseEnded(key: string): void {
+    this.#effects.leaseEnded(key);
+  }
+
+  // -- within
+
+  /** After every door: what was missed is void, what is due is sent, and the bound is set anew. */
+  #after(): void {
+    const follower = this.#follower;
+    if (follower.counts.suspects !== this.#suspects) {
+      this.#suspects = follower.counts.suspects;
+      this.#voids.voidAll();
+    }
+    this.#voids.goodUntilMs =
+      this.#closed || this.#unsupported ? Number.NEGATIVE_INFINITY : follower.freshAsOf(RANGE) + follower.boundMs;
+    for (const effect of follower.takeEffects()) {
+      switch (effect.kind) {
+        case 'subscribe':
+          this.#feed.subscribe(effect.link, effect.id, effect.boundMs, effect.positions);
+          break;
+        case 'ping':
+          this.#feed.ping(effect.link, effect.id, effect.applied);
+          break;
+        case 'acknowledge':
+          this.#feed.acknowledge(effect.link, effect.applied);
+          break;
+        case 'reconnect':
+          this.#feed.reconnect(effect.link);
+          break;
+      }
+    }
+  }
+
+  #arm(delayMs: number): void {
+    if (this.#closed) return;
+    this.#timer?.cancel();
+    this.#timer = this.#scheduler.setTimer(
+      delayMs,
+      () => {
+        this.#timer = null;
+        const nextMs = this.#follower.tick(this.#clock.now());
+        this.#after();
+        if (this.#timer === null) this.#arm(nextMs);
+      },
+      { keepAlive: false },
+    );
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * The part of the store port that a store has when it tells of invalidations by other processes: what may be asked of it, and what it
+ * says. The rules are those of docs/feed.md; who keeps them is `freshness/follower.ts` on the other side of this port.
+ *
+ * A *link* is one connection to the store's node, numbered by the store, never used again. Nothing here blocks or throws: an answer that does not
+ * come is the follower's to notice.
+ */
+
+/** One reign over a range; compared by the follower. */
+export interface FeedBallot {
+  readonly epoch: number;
+  readonly node: string;
+}
+
+export interface FeedPosition {
+  readonly range: number;
+  readonly ballot: FeedBallot;
+  readonly number: number;
+}
+
+export interface FeedStart extends FeedPosition {
+  readonly replay: boolean;
+}
+
+/** What the store tells. */
+export interface FeedHandlers {
+  open(link: number, peer: string): void;
+  closed(link: number): void;
+  subscribed(link: number, id: number, seq: number, streams: readonly FeedStart[]): void;
+  /** Subscription or ping `id` was refused for now. `forGood`: this node has no feed. */
+  refused(link: number, id: number, forGood: boolean): void;
+  /** The node has moved on without us: subscribe anew. */
+  cut(link: number): void;
+  pong(link: number, id: number, head: number): void;
+  /** `kind` by its name on the wire. */
+  record(
+    link: number,
+    seq: number,
+    range: number,
+    ballot: FeedBallot,
+    number: number,
+    kind: string,
+    name: string,
+  ): void;
+  /** The lease of a key that another caller held has ended: ask again. */
+  leaseEnded(key: string): void;
+}
+
+export interface StoreFeed {
+  /** Follows from the next connection on, or at once where one stands. Once. */
+  follow(handlers: FeedHandlers): void;
+  subscribe(link: number, id: number, boundMs: number, positions: readonly FeedPosition[]): void;
+  ping(link: number, id: number, applied: number): void;
+  acknowledge(link: number, applied: number): void;
+  /** The link is to be given up: `closed`, then `open` with another number. */
+  reconnect(link: number): void;
+  /**
+   * Resolves when all that was invalidated through this store so far has reached every process that follows its feed, or can be served there no longer.
+   * Rejects when that is not known in time.
+   */
+  everywhere(timeoutMs: number): Promise<void>;
+}
