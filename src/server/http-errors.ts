@@ -1,6 +1,8 @@
 /**
  * How the HTTP face says no: `{"error":{"code","message"}}`, a stable code and a sentence. Programs branch on the code.
  */
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Context } from 'hono';
 
 /** Every code of the HTTP face and its status. */
@@ -9,15 +11,18 @@ export const HTTP_CODES = {
   KEY_KNOWN_ABSENT: 404,
   ROUTE_NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
+  REQUEST_INVALID: 400,
   KEY_INVALID: 400,
   JSON_INVALID: 400,
   BODY_INVALID: 400,
   LEASE_INVALID: 400,
+  REQUEST_TIMEOUT: 408,
   LEASE_VOID: 409,
   BODY_TOO_LARGE: 413,
   VALUE_TOO_LARGE: 413,
   BATCH_TOO_LARGE: 413,
   CONTENT_TYPE_UNSUPPORTED: 415,
+  HEADERS_TOO_LARGE: 431,
   INTERNAL: 500,
   OVERLOADED: 503,
   NOT_READY: 503,
@@ -50,4 +55,25 @@ export function answerFailure(c: Context, failure: HttpFailure): Response {
     'content-type': 'application/json',
     ...headers,
   });
+}
+
+/** What node:http refused before there was a request to hand to the app: answered in the same shape, then closed. */
+export function answerUnparsed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [code, message] = unparsed(error.code);
+  const status = HTTP_CODES[code];
+  const body = JSON.stringify({ error: { code, message } });
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}
+
+function unparsed(cause: string | undefined): readonly [HttpCode, string] {
+  if (cause === 'HPE_HEADER_OVERFLOW') return ['HEADERS_TOO_LARGE', 'the request line and headers are too long'];
+  if (cause === 'ERR_HTTP_REQUEST_TIMEOUT') return ['REQUEST_TIMEOUT', 'the request did not arrive in time'];
+  return ['REQUEST_INVALID', 'this is not an HTTP request'];
 }

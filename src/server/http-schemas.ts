@@ -17,9 +17,14 @@ const MAX_TTL_SECONDS = 3_200_000_000;
 
 const utf8Bytes = (text: string): number => Buffer.byteLength(text, 'utf8');
 const name = (what: string, min: number) =>
-  z.string().refine((text) => utf8Bytes(text) >= min && utf8Bytes(text) <= MAX_KEY_BYTES, {
-    error: `${what} has ${min} to ${MAX_KEY_BYTES} bytes`,
-  });
+  z
+    .string()
+    .refine((text) => utf8Bytes(text) >= min && utf8Bytes(text) <= MAX_KEY_BYTES, {
+      error: `${what} has ${min} to ${MAX_KEY_BYTES} bytes`,
+    })
+    // Half a surrogate pair has no UTF-8: encoders write U+FFFD for it, and it would name another key.
+    .refine((text) => !/\p{Surrogate}/u.test(text), { error: `${what} is Unicode text, without half a surrogate pair` })
+    .openapi({ description: `${min} to ${MAX_KEY_BYTES} bytes of UTF-8.` });
 
 const key = name('a key', 1).openapi({ example: 'user:42' });
 const tag = name('a tag', 1).openapi({ example: 'org:7' });
@@ -48,7 +53,7 @@ export const PutBody = z
       .max(MAX_TAGS, { error: `at most ${MAX_TAGS} tags` })
       .optional(),
   })
-  .openapi('PutBody');
+  .openapi('PutBody', { required: ['value'] });
 
 /** Body of POST /cache/batch-get. */
 export const BatchGetBody = z
@@ -76,7 +81,7 @@ const Entry = z
       .optional()
       .openapi({ description: 'Present when the value is bytes that are no text.' }),
   })
-  .openapi('Entry');
+  .openapi('Entry', { required: ['key', 'value', 'ttlSeconds'] });
 const Failure = z
   .object({ error: z.object({ code: z.string().openapi({ example: 'KEY_NOT_FOUND' }), message: z.string() }) })
   .openapi('Error');
@@ -101,6 +106,7 @@ const ROUTES = [
   createRoute({
     method: 'get',
     path: '/cache/{key}',
+    operationId: 'getEntry',
     summary: 'Read an entry',
     request: { params: keyParam, headers: z.object({ 'if-none-match': z.string().optional() }) },
     responses: {
@@ -128,6 +134,7 @@ const ROUTES = [
   createRoute({
     method: 'put',
     path: '/cache/{key}',
+    operationId: 'putEntry',
     summary: 'Store an entry',
     request: {
       params: keyParam,
@@ -155,6 +162,7 @@ const ROUTES = [
   createRoute({
     method: 'delete',
     path: '/cache/{key}',
+    operationId: 'deleteEntry',
     summary: 'Delete an entry',
     request: { params: keyParam },
     responses: { 204: { description: 'It is gone, whether or not it was there.' }, 400: failure('KEY_INVALID') },
@@ -162,6 +170,7 @@ const ROUTES = [
   createRoute({
     method: 'post',
     path: '/cache/batch-get',
+    operationId: 'batchGet',
     summary: 'Read many entries',
     description: 'Results and missing keep the order of the request; a key asked for twice is answered twice.',
     request: { body: body(BatchGetBody) },
@@ -179,6 +188,7 @@ const ROUTES = [
   createRoute({
     method: 'post',
     path: '/cache/invalidate',
+    operationId: 'invalidate',
     summary: 'Invalidate keys, tags and namespaces',
     description: 'O(1) for each tag and namespace. Answered when it has been applied.',
     request: { body: body(InvalidateBody) },
@@ -195,12 +205,14 @@ const ROUTES = [
   createRoute({
     method: 'get',
     path: '/healthz',
+    operationId: 'health',
     summary: 'Is the process alive?',
     responses: { 200: json(z.object({ status: z.literal('ok') }), 'Yes.') },
   }),
   createRoute({
     method: 'get',
     path: '/readyz',
+    operationId: 'readiness',
     summary: 'Should it get traffic?',
     responses: {
       200: json(z.object({ status: z.literal('ready') }), 'Yes.'),
@@ -210,18 +222,21 @@ const ROUTES = [
   createRoute({
     method: 'get',
     path: '/metrics',
+    operationId: 'metrics',
     summary: 'Prometheus metrics',
     responses: { 200: text('Text exposition format.') },
   }),
   createRoute({
     method: 'get',
     path: '/stats.json',
+    operationId: 'stats',
     summary: 'What the status page shows',
     responses: { 200: json(z.looseObject({}), 'Figures of now and of the last minutes. May gain fields.') },
   }),
   createRoute({
     method: 'get',
     path: '/openapi.json',
+    operationId: 'openApi',
     summary: 'This document',
     responses: { 200: json(z.looseObject({}), 'OpenAPI 3.1.') },
   }),

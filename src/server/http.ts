@@ -8,7 +8,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import { dashboardFiles } from './dashboard-files.ts';
 import { ByteBudget } from './http-body.ts';
 import { type HttpBindings, pathOf, registerCacheRoutes } from './http-cache.ts';
-import { answerFailure, HttpFailure } from './http-errors.ts';
+import { answerFailure, answerUnparsed, HttpFailure } from './http-errors.ts';
 import { methodsOf, openApiDocument } from './http-schemas.ts';
 import type { LocalSession } from './local-session.ts';
 
@@ -97,6 +97,7 @@ function targetOf(env: unknown): string {
 export function createHttpServer(options: HttpOptions): Server {
   const app = createHttpApp(options);
   const server = createAdaptorServer({ fetch: app.fetch, createServer }) as Server;
+  server.on('clientError', answerUnparsed);
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.keepAliveTimeout = KEEP_ALIVE_MS;

@@ -293,7 +293,34 @@ test('bad input: a status, a stable code and a sentence', async () => {
   await expectError(patch, 405, 'METHOD_NOT_ALLOWED');
   assert.equal(patch.headers.get('allow'), 'DELETE, GET, HEAD, PUT');
   await expectError(await http('POST', '/metrics', {}), 405, 'METHOD_NOT_ALLOWED');
+  const half = '"\\ud800"'; // its UTF-8 would be that of U+FFFD, another key
+  await expectError(await http('POST', '/cache/batch-get', `{"keys":[${half}]}`), 400, 'BODY_INVALID');
+  await expectError(await put(`{"value":1,"tags":[${half}]}`), 400, 'BODY_INVALID');
+  await expectError(await http('POST', '/cache/invalidate', `{"namespaces":[${half}]}`), 400, 'BODY_INVALID');
   assert.equal(await respGet('bad'), '1');
+});
+
+test('what is no HTTP is refused in the same shape', async () => {
+  const cases = [
+    ['NO HTTP\r\n\r\n', '400 Bad Request', 'REQUEST_INVALID'],
+    ['GET /cache/\x80 HTTP/1.1\r\nHost: x\r\n\r\n', '400 Bad Request', 'REQUEST_INVALID'],
+    [
+      `GET /cache/${'a'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      '431 Request Header Fields Too Large',
+      'HEADERS_TOO_LARGE',
+    ],
+  ] as const;
+  for (const [request, status, code] of cases) {
+    const socket = net.connect(node.httpPort, '127.0.0.1');
+    socket.end(request, 'latin1');
+    let answer = '';
+    for await (const chunk of socket) answer += (chunk as Buffer).toString();
+    const [head = '', body = ''] = answer.split('\r\n\r\n');
+    assert.ok(head.startsWith(`HTTP/1.1 ${status}\r\n`), head);
+    const { error } = JSON.parse(body) as { error: { code: string; message: string } };
+    assert.equal(error.code, code);
+    assert.match(error.message, / /);
+  }
 });
 
 test('a value of 8 MiB is stored, a larger one refused, and a flood of body cut off', async () => {
@@ -349,6 +376,12 @@ test('health, readiness, OpenAPI, metrics', async () => {
     '/readyz',
     '/stats.json',
   ]);
+  assert.deepEqual(body.components.schemas.PutBody.required, ['value']);
+  assert.ok(body.components.schemas.Entry.required.includes('value'));
+  const operations = Object.values<Record<string, { operationId: string }>>(body.paths).flatMap((path) =>
+    Object.values(path),
+  );
+  assert.equal(new Set(operations.map(({ operationId }) => operationId)).size, 10);
   await resp.command(['SET', 'm', '1']);
   await resp.command(['GET', 'm']);
   await resp.command(['GET', 'no such']);
