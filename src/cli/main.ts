@@ -61,6 +61,9 @@ function harden(command: Command): void {
 }
 
 function usageError(error: CommanderError): BreakwaterError {
+  if (error.code === 'commander.help') {
+    return new BreakwaterError('USAGE_INVALID', 'the command is unknown or only half there; see breakwater --help');
+  }
   return new BreakwaterError(
     'USAGE_INVALID',
     `${oneLine(error.message.replace(/^error: /, ''))}; see breakwater --help`,

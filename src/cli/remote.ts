@@ -51,17 +51,23 @@ export async function withNode<T>(
     });
   } catch (error) {
     if (error instanceof BreakwaterError && error.code.startsWith('CLIENT_')) {
-      const why = error.cause === undefined ? error.message : messageOf(error.cause);
-      throw new BreakwaterError(
-        error.code,
-        `cannot talk to a node at ${host}:${port}: ${why}; "breakwater serve" starts one`,
-        { cause: error },
-      );
+      throw new BreakwaterError(error.code, `cannot talk to a node at ${host}:${port}: ${whyNot(error)}`, {
+        cause: error,
+      });
     }
     throw error;
   } finally {
     await client.close();
   }
+}
+
+/** The reason in words, and what to do about it where that is known. */
+function whyNot(error: BreakwaterError): string {
+  const why = error.cause === undefined ? error.message : messageOf(error.cause);
+  if (why.includes('ECONNREFUSED')) return `${why}; "breakwater serve" starts one`;
+  if (/EPIPE|ECONNRESET/.test(why))
+    return `it closed the connection (${why}), as it does when a value is far too large`;
+  return why;
 }
 
 /** For options that may be given several times. */

@@ -55,6 +55,7 @@ test('stats: a table, or every figure as JSON', async () => {
 
 test('what cannot be done: one line and an exit code', async () => {
   refused(await runCli(['serv']), 2, /unknown command 'serv'.*serve/);
+  refused(await runCli(['bench']), 2, /half there; see breakwater --help/);
   refused(await runCli(['serve', '--memroy', '1gb']), 2, /unknown option '--memroy'/);
   refused(await runCli(['serve', '--memory', 'lots']), 2, /--memory.*"lots".*SIZE_INVALID/);
   refused(await runCli(['serve', 'extra']), 2, /too many arguments/);
@@ -79,6 +80,15 @@ test('what cannot be done: one line and an exit code', async () => {
     1,
     /cannot talk to a node at 127\.0\.0\.1.*breakwater serve.*CLIENT_/,
   );
+});
+
+test('what the node refused is not taken for a node that is not there', async () => {
+  const wrongPort = await runCli(['get', 'a', '--port', String(node.httpPort)]);
+  refused(wrongPort, 1, /unknown reply type.*CLIENT_/);
+  assert.doesNotMatch(wrongPort.stderr, /starts one/);
+  const tooLarge = await runCli(['set', 'a', '-', '--port', String(node.port)], {}, 'x'.repeat(9_000_000));
+  assert.equal(tooLarge.code, 1);
+  assert.doesNotMatch(tooLarge.stderr, /starts one/);
 });
 
 async function freePort(): Promise<number> {

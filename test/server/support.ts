@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
+const CLI_DEADLINE_MS = 60_000;
 
 /** The environment without settings of a node that happen to be set where the tests run. */
 export function cleanEnvironment(extra: Record<string, string> = {}): Record<string, string> {
@@ -25,7 +26,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Runs the CLI to its end. */
+/** Runs the CLI to its end; killed, with `code` null, when it has none within {@link CLI_DEADLINE_MS}. */
 export async function runCli(
   args: readonly string[],
   extra: Record<string, string> = {},
@@ -41,7 +42,9 @@ export async function runCli(
     stderr += chunk.toString();
   });
   child.stdin.end(input);
+  const deadline = setTimeout(() => child.kill('SIGKILL'), CLI_DEADLINE_MS); // such as a `serve` that should have been refused
   const [code] = (await once(child, 'close')) as [number | null];
+  clearTimeout(deadline);
   return { code, stdout, stderr };
 }
 
