@@ -4,10 +4,13 @@
 import { BreakwaterError } from '../base/errors.ts';
 import type { CacheStore } from '../stores/store.ts';
 import { Cache, type CacheControls, type Shared, unacknowledged } from './cache.ts';
-import type { FlightPorts } from './flights.ts';
+import { checkNames, invalid } from './checks.ts';
+import type { GuardStats } from './guard/stats.ts';
 import { checkName, checkTags, show } from './key.ts';
-import { cacheSettings, checkDefaults, checkNames, invalid } from './options.ts';
+import type { FlightPorts } from './loads.ts';
+import { cacheSettings, checkDefaults } from './options.ts';
 import { Outage } from './outage.ts';
+import { Source, type SourceOptions } from './source.ts';
 import type { CacheOptions, CacheStats, SharedCacheOptions } from './types.ts';
 import { Voids } from './voids.ts';
 
@@ -32,6 +35,8 @@ export interface BreakwaterStats {
     readonly numbers: Readonly<Record<string, number>> | null;
   };
   readonly caches: Readonly<Record<string, CacheStats>>;
+  /** The guards: by the name of the source, or `cache:<name>` for a cache that has one of its own. */
+  readonly sources: Readonly<Record<string, GuardStats>>;
 }
 
 /** What a Breakwater is made of; `createBreakwater` makes it from options. */
@@ -49,6 +54,7 @@ export class Breakwater {
   readonly #parts: BreakwaterParts;
   readonly #shared: Shared;
   readonly #caches = new Map<string, CacheControls>();
+  readonly #sources = new Map<string, Source>();
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `createBreakwater`. */
@@ -77,8 +83,26 @@ export class Breakwater {
     const settings = cacheSettings(options, this.#parts.defaults, name, this.#shared.store.inProcess);
     const cache = new Cache<K, V>(name, options, settings, this.#shared, (controls) => {
       this.#caches.set(name, controls);
+      this.#sources.set(controls.source.name, controls.source);
     });
     return cache;
+  }
+
+  /**
+   * A database that several caches load from, with one guard in front of it: hand it to them as their `guard`.
+   *
+   * @param name as of a cache; once per Breakwater
+   * @throws BreakwaterError `CACHE_NAME_INVALID`, `CACHE_NAME_TAKEN`, `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `GUARD_OPTION_INVALID`, `CACHE_CLOSED`
+   */
+  source(name: string, options: SourceOptions = {}): Source {
+    if (this.#closed !== null) throw this.#closed;
+    checkName(name);
+    if (this.#sources.has(name)) {
+      throw new BreakwaterError('CACHE_NAME_TAKEN', `cannot make source "${name}": it is made already; share that one`);
+    }
+    const source = new Source(name, options, this.#shared.ports);
+    this.#sources.set(name, source);
+    return source;
   }
 
   /**
@@ -117,7 +141,13 @@ export class Breakwater {
     const numbers = await store.stats({ timeoutMs: readTimeoutMs }).catch(() => null);
     const caches: Record<string, CacheStats> = {};
     for (const [name, cache] of this.#caches) caches[name] = cache.stats();
-    return { store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers }, caches };
+    const sources: Record<string, GuardStats> = {};
+    for (const [name, { guard }] of this.#sources) sources[name] = guard.stats();
+    return {
+      sources,
+      store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers },
+      caches,
+    };
   }
 
   /**
@@ -128,6 +158,7 @@ export class Breakwater {
     if (this.#closed === null) {
       this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
       for (const cache of this.#caches.values()) cache.close(this.#closed);
+      for (const { guard } of this.#sources.values()) guard.close();
     }
     await this.#shared.store.close();
   }

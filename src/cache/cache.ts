@@ -7,17 +7,22 @@
  * (keys, options, closed) is checked behind a miss: an id that L1 has was checked when it came in.
  */
 import { BreakwaterError } from '../base/errors.ts';
-import { type Duration, parseDurationMs } from '../base/units.ts';
+import { parseDurationMs } from '../base/units.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
+import { surelyFreshMs } from '../freshness/judge.ts';
 import type { CacheStore } from '../stores/store.ts';
+import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
-import { bytesOf, type Entry } from './entry.ts';
-import { type FlightPorts, Flights } from './flights.ts';
+import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
+import { type FlightWishes, PLAIN } from './flight.ts';
+import { Flights } from './flights.ts';
 import { checkTags, fullKey } from './key.ts';
-import { L1 } from './l1.ts';
-import { checkNames, duration, invalid, type Settings } from './options.ts';
+import { L1, type L1Entry } from './l1.ts';
+import type { FlightPorts } from './loads.ts';
+import type { Settings } from './options.ts';
 import type { Outage } from './outage.ts';
+import { Source } from './source.ts';
 import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions } from './types.ts';
 import { hashNamespace, hashTags, type Voids } from './voids.ts';
 import { waitAlone } from './waiting.ts';
@@ -36,11 +41,13 @@ export interface Shared {
 export interface CacheControls {
   /** This process wrote or invalidated `id`. */
   forget(id: string): void;
+  /** The guard in front of its loader. */
+  readonly source: Source;
   stats(): CacheStats;
   close(reason: BreakwaterError): void;
 }
 
-const GET_OPTIONS = ['signal', 'timeout'] as const;
+const GET_OPTIONS = ['signal', 'timeout', 'maxStale', 'fresh'] as const;
 const SET_OPTIONS = ['ttl'] as const;
 const NO_TAGS: readonly string[] = Object.freeze([]);
 
@@ -60,6 +67,7 @@ export class Cache<K extends string, V> {
   readonly #counters: Counters = newCounters();
   readonly #l1: L1<Cached<V>> | null;
   readonly #flights: Flights<K, V>;
+  readonly #source: Source;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -81,10 +89,15 @@ export class Cache<K extends string, V> {
     this.#tagsOf =
       tags === undefined ? () => NO_TAGS : (value, id) => checkTags(tags(value, id), `of ${this.#prefix}${id}`);
     this.#l1 = settings.l1 === null ? null : new L1(settings.l1, shared.voids, this.#namespace);
+    const { guard } = settings;
+    this.#source = guard instanceof Source ? guard : new Source(`cache:${name}`, guard, shared.ports);
     this.#flights = new Flights<K, V>({
       name,
       namespace: this.#namespace,
       load,
+      source: this.#source,
+      check: () => null,
+      onAbsent: () => undefined,
       tagsOf: this.#tagsOf,
       settings: { ...settings, readTimeoutMs: shared.readTimeoutMs, fillTimeoutMs: shared.writeTimeoutMs },
       store: shared.store,
@@ -96,6 +109,7 @@ export class Cache<K extends string, V> {
     });
     expose({
       forget: (id) => this.#forget(id as K),
+      source: this.#source,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),
     });
@@ -111,7 +125,7 @@ export class Cache<K extends string, V> {
   get(id: K, options?: GetOptions): Promise<Cached<V> | null> {
     if (options !== undefined) return this.#getWith(id, options, false);
     const entry = this.#l1 === null ? null : this.#l1.find(id, this.#shared.ports.clock.now());
-    if (entry === null) return this.#fly(id);
+    if (entry === null) return this.#getAged(id);
     const counters = this.#counters;
     counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
@@ -130,17 +144,17 @@ export class Cache<K extends string, V> {
    */
   getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, Cached<V> | null>> {
     try {
-      const { signal, timeoutMs } = readGetOptions(options);
+      const { signal, timeoutMs, wishes } = readGetOptions(options);
       const answers = new Map<K, Cached<V> | null>();
       const missing: K[] = [];
       const flights: Promise<Cached<V> | null>[] = [];
       for (const id of ids) {
         if (answers.has(id)) continue;
-        const value = this.peek(id);
-        answers.set(id, value ?? null);
-        if (value !== undefined) continue;
+        const near = this.#near(id, wishes);
+        answers.set(id, near === null ? null : near.entry.value);
+        if (near !== null) continue;
         missing.push(id);
-        flights.push(this.#flights.seat(id).value);
+        flights.push(this.#flights.seat(id, wishes).value);
       }
       const all = Promise.all(flights).then((values) => {
         for (let i = 0; i < values.length; i += 1) answers.set(missing[i]!, values[i]!);
@@ -152,10 +166,11 @@ export class Cache<K extends string, V> {
     }
   }
 
-  /** What L1 has, at once: the value, null for known absent, undefined when L1 has nothing (or is off). Asks nobody. */
+  /** What L1 has within its TTL, at once: the value, null for known absent, undefined when L1 has nothing (or is off). Asks nobody. */
   peek(id: K): Cached<V> | null | undefined {
-    const entry = this.#l1 === null ? null : this.#l1.find(id, this.#shared.ports.clock.now());
-    if (entry === null) return undefined;
+    const nowMs = this.#shared.ports.clock.now();
+    const entry = this.#l1 === null ? null : (this.#l1.find(id, nowMs) ?? this.#l1.findAged(id, nowMs));
+    if (entry === null || nowMs >= entry.storedAtMs + entry.ttlMs) return undefined;
     const counters = this.#counters;
     counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
@@ -177,14 +192,15 @@ export class Cache<K extends string, V> {
     if (FREEZE_VALUES) deepFreeze(shared);
     const meanMs = options.ttl === undefined ? this.#settings.ttlMs : duration(options.ttl, 'ttl', 'set', 1);
     const ttlMs = jitteredTtlMs(meanMs, this.#settings.jitter, ports.random.nextFloat());
+    const lifetime = { ttlMs, graceMs: this.#settings.graceMs, loadMs: 0 };
     const tags = this.#tagsOf(shared, id);
     this.#counters.sets += 1;
     this.#forget(id);
     const { stamp } = voids;
     const nowMs = ports.clock.now();
     try {
-      const bytes = bytesOf(text, ttlMs, tags, nowMs, 0);
-      await store.set(key, bytes, { ttlMs, tags }, { timeoutMs: writeTimeoutMs });
+      const bytes = bytesOf(text, lifetime, tags, nowMs);
+      await store.set(key, bytes, { ttlMs: keptMs(lifetime), tags }, { timeoutMs: writeTimeoutMs });
     } catch (error) {
       this.#forget(id);
       throw unacknowledged('CACHE_WRITE_UNACKNOWLEDGED', `set ${key}`, error);
@@ -192,7 +208,7 @@ export class Cache<K extends string, V> {
     // Before our own second void: whether another write or an invalidation came between.
     const isCrossed = voids.crossed(stamp, key, this.#namespace, hashTags(tags));
     this.#forget(id);
-    if (!isCrossed) this.#keep(id, { value: shared, tags, ageMs: 0, ttlMs, version: null }, voids.stamp, nowMs);
+    if (!isCrossed) this.#keep(id, { value: shared, tags, ageMs: 0, ...lifetime, version: null }, voids.stamp, nowMs);
   }
 
   /**
@@ -241,10 +257,13 @@ export class Cache<K extends string, V> {
     this.#l1?.clear();
   }
 
-  /** The way behind an L1 miss, for the most common call. */
-  #fly(id: K): Promise<Cached<V> | null> {
+  /** The way behind an L1 that has nothing certainly fresh, for the most common call. */
+  #getAged(id: K): Promise<Cached<V> | null> {
     try {
-      return this.#flights.seat(id).value;
+      const near = this.#near(id, PLAIN);
+      if (near === null) return this.#flights.seat(id).value;
+      near.entry.promise ??= Promise.resolve(near.entry.value);
+      return near.entry.promise;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -254,23 +273,42 @@ export class Cache<K extends string, V> {
   #getWith(id: K, options: GetOptions, detailed: false): Promise<Cached<V> | null>;
   #getWith(id: K, options: GetOptions, detailed: boolean): Promise<Detailed<Cached<V>> | Cached<V> | null> {
     try {
-      const { signal, timeoutMs } = readGetOptions(options);
-      const nowMs = this.#shared.ports.clock.now();
-      const entry = this.#l1 === null ? null : this.#l1.find(id, nowMs);
-      if (entry !== null) {
-        this.#counters.l1Hits += 1;
-        if (entry.value === null) this.#counters.negativeHits += 1;
-        if (!detailed) return Promise.resolve(entry.value);
-        const { value, version } = entry;
-        return Promise.resolve({ value, from: 'l1', ageMs: nowMs - entry.storedAtMs, version });
+      const { signal, timeoutMs, wishes } = readGetOptions(options);
+      const near = this.#near(id, wishes);
+      if (near !== null) {
+        const { value, version, storedAtMs } = near.entry;
+        if (!detailed) return Promise.resolve(value);
+        const ageMs = this.#shared.ports.clock.now() - storedAtMs;
+        return Promise.resolve({ value, from: near.isStale ? 'stale' : 'l1', ageMs, version });
       }
-      const seat = this.#flights.seat(id);
+      const seat = this.#flights.seat(id, wishes);
       if (!detailed) return this.#waitAlone(seat.value, signal, timeoutMs, this.#prefix + id);
       const answer = seat.got.then(({ value, from, ageMs, version }) => ({ value, from, ageMs, version }));
       return this.#waitAlone(answer, signal, timeoutMs, this.#prefix + id);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /**
+   * What L1 may answer a caller with these wishes, or null. What is to be loaded anew while it is served, is.
+   */
+  #near(id: K, wishes: FlightWishes): { readonly entry: L1Entry<Cached<V>>; readonly isStale: boolean } | null {
+    if (this.#l1 === null) return null;
+    const { ports } = this.#shared;
+    const nowMs = ports.clock.now();
+    const entry = this.#l1.findAged(id, nowMs);
+    if (entry === null) return null;
+    const { policy } = this.#settings;
+    const verdict = verdictOf(entry, entry.storedAtMs, wishes, policy, nowMs, ports.random.nextFloat());
+    if (verdict.kind === 'miss' || verdict.kind === 'stale-if-error') return null;
+    if (verdict.kind !== 'fresh') this.#flights.reload(id, nowMs - entry.storedAtMs);
+    const isStale = verdict.kind === 'stale';
+    const counters = this.#counters;
+    if (isStale) counters.staleHits += 1;
+    else counters.l1Hits += 1;
+    if (entry.value === null) counters.negativeHits += 1;
+    return { entry, isStale };
   }
 
   #waitAlone<T>(
@@ -295,29 +333,48 @@ export class Cache<K extends string, V> {
     const tags = hashTags(entry.tags);
     const { voids } = this.#shared;
     if (voids.crossed(stamp, this.#prefix + id, this.#namespace, tags)) return;
+    const { value, ageMs, ttlMs, graceMs, loadMs, version } = entry;
+    const storedAtMs = atMs - ageMs;
+    const goneAtMs = Math.min(storedAtMs + keptMs(entry), atMs + l1.ttlMs);
     this.#l1.put(id, {
-      value: entry.value,
-      expiresAtMs: atMs + Math.min(entry.ttlMs, l1.ttlMs),
-      storedAtMs: atMs - entry.ageMs,
-      version: entry.version,
+      value,
+      storedAtMs,
+      sureUntilMs: Math.min(goneAtMs, storedAtMs + surelyFreshMs(ttlMs, loadMs, this.#settings.policy.beta)),
+      goneAtMs,
+      ttlMs,
+      graceMs,
+      loadMs,
+      version,
       // It survived all voids so far, as was just checked.
       stamp: voids.stamp,
       tags,
-      bytes: heapBytes(entry.value) + 8 * tags.length,
+      bytes: heapBytes(value) + 8 * tags.length,
     });
   }
 }
 
-/** @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `DURATION_INVALID`; the signal's reason when it is aborted already */
-function readGetOptions(options: GetOptions): { signal: AbortSignal | undefined; timeoutMs: number | null } {
-  checkNames(options, GET_OPTIONS, 'get');
-  const { signal, timeout } = options;
-  signal?.throwIfAborted();
-  return { signal, timeoutMs: timeout === undefined ? null : callTimeout(timeout) };
+interface CallOptions {
+  readonly signal: AbortSignal | undefined;
+  readonly timeoutMs: number | null;
+  /** `PLAIN` itself when there are none. */
+  readonly wishes: FlightWishes;
 }
 
-function callTimeout(timeout: Duration): number {
-  return parseDurationMs(timeout, 'timeout of get');
+/** @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `DURATION_INVALID`; the signal's reason when it is aborted already */
+function readGetOptions(options: GetOptions): CallOptions {
+  checkNames(options, GET_OPTIONS, 'get');
+  const { signal, timeout, maxStale, fresh } = options;
+  signal?.throwIfAborted();
+  if (fresh !== undefined && typeof fresh !== 'boolean') throw invalid('fresh of get', 'a boolean', fresh);
+  const maxStaleMs = maxStale === undefined ? undefined : duration(maxStale, 'maxStale', 'get', 0);
+  return {
+    signal,
+    timeoutMs: timeout === undefined ? null : parseDurationMs(timeout, 'timeout of get'),
+    wishes:
+      fresh !== true && maxStaleMs === undefined
+        ? PLAIN
+        : { ...(fresh === true && { fresh }), ...(maxStaleMs !== undefined && { maxStaleMs }) },
+  };
 }
 
 /** @internal The rejection of a write that may not have taken effect. */

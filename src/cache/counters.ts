@@ -3,6 +3,12 @@ export interface Counters {
   l1Hits: number;
   l2Hits: number;
   negativeHits: number;
+  staleHits: number;
+  reloads: number;
+  reloadsElsewhere: number;
+  shed: number;
+  backedOff: number;
+  notModified: number;
   misses: number;
   joined: number;
   loads: number;
@@ -27,6 +33,12 @@ export function newCounters(): Counters {
     l1Hits: 0,
     l2Hits: 0,
     negativeHits: 0,
+    staleHits: 0,
+    reloads: 0,
+    reloadsElsewhere: 0,
+    shed: 0,
+    backedOff: 0,
+    notModified: 0,
     misses: 0,
     joined: 0,
     loads: 0,

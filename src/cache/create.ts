@@ -14,9 +14,9 @@ import { BreakwaterStore } from '../stores/breakwater.ts';
 import { EmbeddedStore } from '../stores/embedded.ts';
 import type { CacheStore } from '../stores/store.ts';
 import { Breakwater } from './breakwater.ts';
-import type { FlightPorts } from './flights.ts';
+import { checkNames, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
-import { checkNames, duration, invalid } from './options.ts';
+import type { FlightPorts } from './loads.ts';
 import type { SharedCacheOptions } from './types.ts';
 
 export interface BreakwaterOptions {

@@ -3,12 +3,15 @@
  */
 import type { Timer } from '../base/scheduler.ts';
 import type { Entry } from './entry.ts';
+import type { Priority } from './guard/queue.ts';
 import type { Tier } from './types.ts';
 import { Deferred } from './waiting.ts';
 
 /** What a flight brings. */
 export interface Got<T> extends Entry<T> {
   readonly from: Tier;
+  /** Why the value is stale: what its reload failed with. */
+  readonly reloadError?: unknown;
 }
 
 /** A place in a flight. `value` is one promise for all its callers. */
@@ -17,9 +20,29 @@ export interface Seat<T> {
   readonly value: Promise<T | null>;
 }
 
+/** What a caller asks for beyond the declaration. {@link PLAIN} for most; callers with other wishes do not share their flights before the load. */
+export interface FlightWishes {
+  readonly maxStaleMs?: number;
+  /** From a load that begins after the call. */
+  readonly fresh?: boolean;
+  /** Nothing from before the call, whoever invalidated it. */
+  readonly afterCall?: boolean;
+}
+
+export const PLAIN: FlightWishes = {};
+
+/** A value past its TTL that a flight has in the hand while it loads. */
+export interface Fallback<T> {
+  readonly entry: Entry<T>;
+  /** Whether callers may have it when the load fails; else it is only shown to the loader. */
+  readonly servable: boolean;
+}
+
 export class Flight<K extends string, T> implements Seat<T> {
   readonly id: K;
   readonly key: string;
+  readonly wishes: FlightWishes;
+  readonly priority: Priority;
   readonly #answer = new Deferred<Got<T>>();
   readonly value: Promise<T | null>;
   /** The last void when its read was sent, or its load began. */
@@ -32,14 +55,20 @@ export class Flight<K extends string, T> implements Seat<T> {
   /** Its L2 entry could not be read and was removed; not done twice. */
   cleaned = false;
   timer: Timer | null = null;
+  softTimer: Timer | null = null;
   isOver = false;
-  /** While loading: whether those who came late may have the answer. */
-  verdict: Deferred<boolean> | null = null;
+  fallback: Fallback<T> | null = null;
+  /** A reload for an entry of L1: how old that is. An entry of L2 less than half as old is taken instead. */
+  reloadsAgeMs: number | null = null;
+  /** While loading: what those who came late may have; null = they ask again. */
+  verdict: Deferred<Got<T> | null> | null = null;
   late: Seat<T> | null = null;
 
-  constructor(id: K, key: string) {
+  constructor(id: K, key: string, wishes: FlightWishes, priority: Priority) {
     this.id = id;
     this.key = key;
+    this.wishes = wishes;
+    this.priority = priority;
     this.value = justValue(this.#answer.promise);
   }
 
@@ -47,14 +76,20 @@ export class Flight<K extends string, T> implements Seat<T> {
     return this.#answer.promise;
   }
 
-  answer(got: Got<T> | Promise<Got<T>>): void {
-    this.isOver = true;
+  answer(got: Got<T>): void {
+    this.end();
     this.#answer.resolve(got);
   }
 
   fail(error: unknown): void {
-    this.isOver = true;
+    this.end();
     this.#answer.reject(error);
+  }
+
+  end(): void {
+    this.isOver = true;
+    this.softTimer?.cancel();
+    this.softTimer = null;
   }
 }
 

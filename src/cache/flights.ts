@@ -8,6 +8,10 @@
  *                |                      |------L2 failed or down-----> loading (no lease, fills nothing in L2)
  *                +------poll, with back-off-------------------------------+
  *
+ * What becomes of a hit is `judge`'s word (freshness/judge.ts): answered; answered and reloaded in the background; kept in the hand while it is
+ * loaded anew; or loaded anew. Loading what has an entry needs a lease too (`store.lease`), so that one caller of the fleet does it and
+ * its fill is judged like any other. Nobody waits for a reload in the background: who cannot have the lease lets it be.
+ *
  * Joining is where such libraries go stale: a caller who comes after an invalidation must not be given what was read before
  * it. So who may join depends on where the flight is:
  *
@@ -27,59 +31,20 @@
  * while the store is gone, and staleness is bounded by the length of a load.
  *
  * What this process itself invalidates is known at once (`voids.ts`): a delete takes the load of its key out of `#loading`, and anything
- * crossed is kept out of L1.
+ * crossed is kept out of L1. Loading and filling stand in loads.ts.
  *
  * Every wait ends: a read after `readTimeoutMs`, waiting for other processes after twice `leaseWaitMs`, a load after `loadTimeoutMs`, a fill after
  * `fillTimeoutMs`; a caller who must ask again does so once, since in the new flight it is among the first.
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
-import type { Random } from '../base/random.ts';
-import type { Scheduler } from '../base/scheduler.ts';
-import { jitteredTtlMs } from '../freshness/jitter.ts';
-import type { CacheStore, FillEntry, HeldLease, ReadHit, ReadResult } from '../stores/store.ts';
-import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
-import type { Counters } from './counters.ts';
-import { bytesOf, type Entry, entryOf } from './entry.ts';
-import { Flight, justValue, type Seat } from './flight.ts';
+import type { ReadHit, ReadResult } from '../stores/store.ts';
+import { deepFreeze, FREEZE_VALUES } from './codec.ts';
+import { type Entry, entryOf, verdictOf } from './entry.ts';
+import { Flight, type FlightWishes, type Got, PLAIN, type Seat } from './flight.ts';
 import { fullKey } from './key.ts';
-import { callLoader, type LoadCall, type Loaded } from './load.ts';
-import type { Settings } from './options.ts';
-import type { Outage } from './outage.ts';
-import type { Cached, Loader } from './types.ts';
-import { hashTags, type Voids } from './voids.ts';
-import { Deferred } from './waiting.ts';
-
-export interface FlightPorts {
-  readonly clock: Clock;
-  readonly scheduler: Scheduler;
-  readonly random: Random;
-}
-
-export interface FlightSettings {
-  readonly readTimeoutMs: number;
-  readonly fillTimeoutMs: number;
-}
-
-/** What the flights of one cache work with. */
-export interface FlightsOptions<K extends string, V> {
-  readonly name: string;
-  /** Of the cache's name. */
-  readonly namespace: number;
-  readonly load: Loader<K, V>;
-  readonly tagsOf: (value: Cached<V>, id: K) => readonly string[];
-  readonly settings: Settings & FlightSettings;
-  readonly store: CacheStore;
-  readonly outage: Outage;
-  readonly voids: Voids;
-  readonly counters: Counters;
-  readonly ports: FlightPorts;
-  /**
-   * Keeps an answer in L1 unless something of it was voided after `stamp`. `atMs`: the moment that its age and TTL count from.
-   */
-  readonly keep: (id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number) => void;
-}
+import { type FlightsOptions, Loads } from './loads.ts';
+import type { Cached } from './types.ts';
 
 const FIRST_POLL_MS = 5;
 const LONGEST_POLL_MS = 50;
@@ -89,21 +54,27 @@ const LONGEST_POLL_MS = 50;
  */
 const LEASES_WAITED = 2;
 
+/** What a reload in the background ends with when it is not worth it. Nobody sees it. */
+const LEFT_TO_OTHERS = new BreakwaterError('CACHE_RELOAD_ELSEWHERE', 'another process reloads this key');
+
 export class Flights<K extends string, V> {
   readonly #options: FlightsOptions<K, V>;
   readonly #prefix: string;
+  readonly #loads: Loads<K, V>;
   /** Flights that may be joined without more ado: gathered, or waiting between polls. */
   readonly #open = new Map<K, Flight<K, Cached<V>>>();
-  /** Loads under way, their fills not yet sent. */
-  readonly #loading = new Map<K, Flight<K, Cached<V>>>();
+  /** The same for callers with wishes, by wishes and id. */
+  readonly #openWished = new Map<string, Flight<K, Cached<V>>>();
+  /** Ids that are being reloaded in the background, from the wish for it to its end. */
+  readonly #reloading = new Set<K>();
   readonly #all = new Set<Flight<K, Cached<V>>>();
-  readonly #calls = new Set<LoadCall<V>>();
   #gathered: Flight<K, Cached<V>>[] = [];
   #closed: BreakwaterError | null = null;
 
   constructor(options: FlightsOptions<K, V>) {
     this.#options = options;
     this.#prefix = `${options.name}:`;
+    this.#loads = new Loads(options, this.#all, (id, wishes) => this.seat(id, wishes));
   }
 
   /** Flights under way. */
@@ -115,54 +86,81 @@ export class Flights<K extends string, V> {
    * A seat in a flight of `id`: an existing one if it may be joined, else a new one that leaves at the end of this tick.
    * @throws BreakwaterError `CACHE_KEY_INVALID`, `CACHE_CLOSED`
    */
-  seat(id: K): Seat<Cached<V>> {
+  seat(id: K, wishes: FlightWishes = PLAIN): Seat<Cached<V>> {
     if (this.#closed !== null) throw this.#closed;
-    const loading = this.#loading.get(id);
-    if (loading !== undefined) {
+    const loading = this.#loads.joinable(id, wishes);
+    if (loading !== null) {
       this.#options.counters.joined += 1;
-      return this.#lateSeat(loading);
+      return this.#loads.lateSeat(loading, wishes);
     }
-    const open = this.#open.get(id);
+    const open = wishes === PLAIN ? this.#open.get(id) : this.#openWished.get(wishKey(id, wishes));
     if (open !== undefined) {
       this.#options.counters.joined += 1;
       return open;
     }
-    const flight = new Flight<K, Cached<V>>(id, fullKey(this.#prefix, id));
-    this.#all.add(flight);
-    this.#open.set(id, flight);
+    const flight = this.#newFlight(id, wishes, 'foreground');
+    this.#setOpen(flight);
     this.#gather(flight);
     return flight;
   }
 
+  /** Loads `id` anew in the background, for an entry of L1 that is `ageMs` old. Nothing happens when that is under way, or would be in vain. */
+  reload(id: K, ageMs: number): void {
+    if (this.#closed !== null || !this.#mayReload(id)) return;
+    const flight = this.#newFlight(id, PLAIN, 'background');
+    flight.reloadsAgeMs = ageMs;
+    this.#gather(flight);
+  }
+
   /** This process wrote or deleted `id`: nobody joins what is being loaded for it any more. */
   forget(id: K): void {
-    this.#loading.delete(id);
+    this.#loads.forget(id);
   }
 
   /** Ends all flights with `reason` and aborts their loaders. */
   close(reason: BreakwaterError): void {
     this.#closed = reason;
-    for (const call of this.#calls) call.abort(reason);
     for (const flight of this.#all) {
       flight.timer?.cancel();
       flight.fail(reason);
-      flight.verdict?.resolve(true);
+      flight.verdict?.reject(reason);
     }
     this.#all.clear();
     this.#open.clear();
-    this.#loading.clear();
+    this.#openWished.clear();
     this.#gathered = [];
+    this.#loads.close(reason);
   }
 
-  #lateSeat(flight: Flight<K, Cached<V>>): Seat<Cached<V>> {
-    if (flight.late === null) {
-      const { verdict } = flight;
-      assert(verdict !== null, 'a load under way has a verdict to come');
-      const got = verdict.promise.then((isGood) => (isGood ? flight.got : this.seat(flight.id).got));
-      got.catch(ignore);
-      flight.late = { got, value: justValue(got) };
+  #newFlight(id: K, wishes: FlightWishes, priority: Flight<K, V>['priority']): Flight<K, Cached<V>> {
+    const flight = new Flight<K, Cached<V>>(id, fullKey(this.#prefix, id), wishes, priority);
+    this.#all.add(flight);
+    if (priority === 'background') {
+      this.#reloading.add(id);
+      const over = (): void => {
+        this.#reloading.delete(id);
+      };
+      flight.got.then(over, over);
     }
-    return flight.late;
+    return flight;
+  }
+
+  #mayReload(id: K): boolean {
+    return (
+      !this.#reloading.has(id) && this.#loads.joinable(id, PLAIN) === null && this.#loads.mayReload(this.#prefix + id)
+    );
+  }
+
+  #setOpen(flight: Flight<K, Cached<V>>): void {
+    if (flight.wishes === PLAIN) this.#open.set(flight.id, flight);
+    else this.#openWished.set(wishKey(flight.id, flight.wishes), flight);
+  }
+
+  #leaveOpen(flight: Flight<K, Cached<V>>): void {
+    if (this.#open.get(flight.id) === flight) this.#open.delete(flight.id);
+    if (flight.wishes === PLAIN) return;
+    const key = wishKey(flight.id, flight.wishes);
+    if (this.#openWished.get(key) === flight) this.#openWished.delete(key);
   }
 
   // -- gathered
@@ -177,21 +175,37 @@ export class Flights<K extends string, V> {
     const flights = this.#gathered;
     this.#gathered = [];
     const { maxBatch } = this.#options.settings;
-    for (let start = 0; start < flights.length; start += maxBatch) this.#read(flights.slice(start, start + maxBatch));
+    for (let start = 0; start < flights.length; start += maxBatch) this.#send(flights.slice(start, start + maxBatch));
+  }
+
+  #send(flights: readonly Flight<K, Cached<V>>[]): void {
+    for (const flight of flights) this.#leaveOpen(flight);
+    // Who wants the source's answer asks the store for the right to load, not for what it has.
+    const fresh = flights.filter(({ wishes }) => wishes.fresh === true);
+    const others = fresh.length === 0 ? flights : flights.filter(({ wishes }) => wishes.fresh !== true);
+    if (others.length > 0) this.#read(others);
+    if (fresh.length === 0) return;
+    if (this.#mayAsk(fresh)) this.#lease(fresh);
+    else this.#loadWithoutLease(fresh);
+  }
+
+  #mayAsk(flights: readonly Flight<K, Cached<V>>[]): boolean {
+    const { outage, ports, counters } = this.#options;
+    if (outage.mayRead(ports.clock.now())) return true;
+    counters.l2ReadsSkipped += flights.length;
+    return false;
   }
 
   // -- reading
 
-  #read(flights: Flight<K, Cached<V>>[]): void {
-    const { store, outage, settings, counters, voids, ports } = this.#options;
+  #read(flights: readonly Flight<K, Cached<V>>[]): void {
+    const { store, outage, settings, voids, ports } = this.#options;
     const nowMs = ports.clock.now();
     for (const flight of flights) {
-      if (this.#open.get(flight.id) === flight) this.#open.delete(flight.id);
       flight.stamp = voids.stamp;
       flight.sentAtMs = nowMs;
     }
-    if (!outage.mayRead(nowMs)) {
-      counters.l2ReadsSkipped += flights.length;
+    if (!this.#mayAsk(flights)) {
       this.#loadWithoutLease(flights);
       return;
     }
@@ -202,60 +216,122 @@ export class Flights<K extends string, V> {
         outage.succeeded();
         this.#onRead(flights, results);
       },
-      (error: unknown) => {
-        if (this.#closed !== null) return;
-        outage.failed(ports.clock.now(), error);
-        counters.l2ReadErrors += flights.length;
-        this.#loadWithoutLease(flights);
-      },
+      (error: unknown) => this.#onStoreError(flights, error),
     );
+  }
+
+  #onStoreError(flights: readonly Flight<K, Cached<V>>[], error: unknown): void {
+    const { outage, ports, counters } = this.#options;
+    if (this.#closed !== null) return;
+    outage.failed(ports.clock.now(), error);
+    counters.l2ReadErrors += flights.length;
+    this.#loadWithoutLease(flights);
   }
 
   #onRead(flights: readonly Flight<K, Cached<V>>[], results: readonly ReadResult[]): void {
     assert(results.length === flights.length, 'a store answers every key');
     if (this.#closed !== null) return;
     const toLoad: Flight<K, Cached<V>>[] = [];
+    const toLease: Flight<K, Cached<V>>[] = [];
     const toClean: Flight<K, Cached<V>>[] = [];
     flights.forEach((flight, index) => {
       const result = results[index]!;
       if (result.kind === 'hit') {
-        if (!this.#onHit(flight, result)) toClean.push(flight);
+        if (!this.#onHit(flight, result, toLease)) toClean.push(flight);
       } else if (result.lease !== null) {
         flight.lease = result.lease;
         toLoad.push(flight);
-      } else if (!this.#waitOrFollow(flight)) {
-        this.#options.counters.leaseGiveUps += 1;
-        toLoad.push(flight);
-      }
+      } else this.#onHeld(flight, toLoad);
     });
     if (toClean.length > 0) this.#clean(toClean);
-    if (toLoad.length > 0) this.#load(toLoad);
+    if (toLease.length > 0) this.#lease(toLease);
+    if (toLoad.length > 0) this.#loads.start(toLoad);
   }
 
-  /** False: it cannot be read. */
-  #onHit(flight: Flight<K, Cached<V>>, hit: ReadHit): boolean {
-    const { counters, keep } = this.#options;
-    const entry = entryOf<Cached<V>>(hit);
+  /** False: what L2 has cannot be read, or is not what the schema says. */
+  #onHit(flight: Flight<K, Cached<V>>, hit: ReadHit, toLease: Flight<K, Cached<V>>[]): boolean {
+    const { settings, check } = this.#options;
+    const entry = entryOf<Cached<V>>(hit, settings.graceMs);
     if ('unreadable' in entry) return false;
     try {
+      if (entry.value !== null && check(entry.value) !== null) return false;
       if (FREEZE_VALUES) deepFreeze(entry.value);
-      // As of the sending: on its way back it has grown older, never younger.
-      keep(flight.id, entry, flight.stamp, flight.sentAtMs);
+      this.#onEntry(flight, entry, toLease);
     } catch (error) {
       // JSON.parse reads any depth, our walks of its value do not: others may write what this library would refuse to.
       if (error instanceof RangeError) return false;
       throw error;
     }
-    counters.l2Hits += 1;
-    if (entry.value === null) counters.negativeHits += 1;
-    this.#all.delete(flight);
-    flight.answer({ ...entry, from: 'l2' });
     return true;
   }
 
+  /** L2 has something: judged as it stood in the store when it was read. */
+  #onEntry(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, toLease: Flight<K, Cached<V>>[]): void {
+    const { settings, ports } = this.#options;
+    const { sentAtMs, reloadsAgeMs } = flight;
+    const dice = ports.random.nextFloat();
+    const verdict = verdictOf(entry, sentAtMs - entry.ageMs, flight.wishes, settings.policy, sentAtMs, dice);
+    if (reloadsAgeMs !== null) {
+      const isYounger = entry.ageMs * 2 < reloadsAgeMs && entry.ageMs < entry.ttlMs;
+      if (isYounger) this.#answerHit(flight, entry, 'l2');
+      else {
+        flight.fallback = { entry, servable: false };
+        toLease.push(flight);
+      }
+      return;
+    }
+    switch (verdict.kind) {
+      case 'fresh':
+        this.#answerHit(flight, entry, 'l2');
+        break;
+      case 'refresh-early':
+      case 'stale':
+        this.#answerHit(flight, entry, verdict.kind === 'stale' ? 'stale' : 'l2');
+        if (this.#mayReload(flight.id)) {
+          const reload = this.#newFlight(flight.id, PLAIN, 'background');
+          reload.sentAtMs = sentAtMs;
+          reload.fallback = { entry, servable: false };
+          toLease.push(reload);
+        }
+        break;
+      case 'stale-if-error':
+        flight.fallback = { entry, servable: true };
+        this.#armSoftTimeout(flight);
+        toLease.push(flight);
+        break;
+      case 'miss':
+        flight.fallback = { entry, servable: false };
+        toLease.push(flight);
+        break;
+    }
+  }
+
+  #answerHit(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, from: Got<V>['from']): void {
+    const { counters, keep } = this.#options;
+    // First, since it may throw. As of the sending: on its way back it has grown older, never younger.
+    keep(flight.id, entry, flight.stamp, flight.sentAtMs);
+    if (from === 'stale') counters.staleHits += 1;
+    else if (flight.priority === 'foreground') counters.l2Hits += 1;
+    if (entry.value === null) counters.negativeHits += 1;
+    this.#all.delete(flight);
+    flight.answer({ ...entry, from });
+  }
+
+  /** Who has a stale value in the hand waits so long for a better one. */
+  #armSoftTimeout(flight: Flight<K, Cached<V>>): void {
+    const { settings, ports } = this.#options;
+    if (flight.softTimer !== null || settings.softTimeoutMs === Number.POSITIVE_INFINITY) return;
+    flight.softTimer = ports.scheduler.setTimer(settings.softTimeoutMs, () => {
+      flight.softTimer = null;
+      // From here on nobody joins it: its answer is given.
+      this.#leaveOpen(flight);
+      this.#loads.answerStale(flight, undefined);
+    });
+  }
+
   /**
-   * What L2 has cannot be read: another format version, or not JSON. It is removed and the key read again, so that the load
-   * has a lease and its fill repairs the entry. A plain overwrite would be the race that leases are there to close.
+   * What L2 has cannot be read: another format version, not JSON, or not what the schema says. It is removed and the key read again, so that the
+   * load has a lease and its fill repairs the entry. A plain overwrite would be the race that leases are there to close.
    */
   #clean(flights: readonly Flight<K, Cached<V>>[]): void {
     const { store, counters, settings } = this.#options;
@@ -280,18 +356,56 @@ export class Flights<K extends string, V> {
       );
   }
 
+  // -- leases for what has an entry
+
+  #lease(flights: readonly Flight<K, Cached<V>>[]): void {
+    const { store, outage, settings, voids } = this.#options;
+    for (const flight of flights) flight.stamp = voids.stamp;
+    const keys = flights.map((flight) => flight.key);
+    const leaseMs = Math.max(1, settings.leaseWaitMs);
+    store.lease(keys, { leaseMs, timeoutMs: settings.readTimeoutMs }).then(
+      (leases) => {
+        assert(leases.length === flights.length, 'a store answers every key');
+        if (this.#closed !== null) return;
+        outage.succeeded();
+        const toLoad: Flight<K, Cached<V>>[] = [];
+        flights.forEach((flight, index) => {
+          flight.lease = leases[index]!;
+          if (flight.lease !== null) toLoad.push(flight);
+          else if (flight.wishes.fresh === true) toLoad.push(flight);
+          else this.#onHeld(flight, toLoad);
+        });
+        if (toLoad.length > 0) this.#loads.start(toLoad);
+      },
+      (error: unknown) => this.#onStoreError(flights, error),
+    );
+  }
+
   // -- waiting
 
-  /** Another caller holds the lease. False: it has been waited for long enough. */
+  /** Another caller holds the lease. */
+  #onHeld(flight: Flight<K, Cached<V>>, toLoad: Flight<K, Cached<V>>[]): void {
+    const { counters } = this.#options;
+    if (flight.priority === 'background') {
+      counters.reloadsElsewhere += 1;
+      this.#all.delete(flight);
+      flight.fail(LEFT_TO_OTHERS);
+    } else if (!flight.isOver && !this.#waitOrFollow(flight)) {
+      counters.leaseGiveUps += 1;
+      toLoad.push(flight);
+    }
+  }
+
+  /** False: it has been waited for long enough. */
   #waitOrFollow(flight: Flight<K, Cached<V>>): boolean {
     const { ports, settings, counters } = this.#options;
     // Our own process holds it: no need to poll.
-    const loading = this.#loading.get(flight.id);
-    if (loading !== undefined) {
-      this.#follow(flight, this.#lateSeat(loading));
+    const loading = this.#loads.followable(flight.id, flight.wishes);
+    if (loading !== null) {
+      this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
       return true;
     }
-    const open = this.#open.get(flight.id);
+    const open = flight.wishes === PLAIN ? this.#open.get(flight.id) : undefined;
     if (open !== undefined && open.waitUntilMs !== null) {
       this.#follow(flight, open);
       return true;
@@ -299,7 +413,7 @@ export class Flights<K extends string, V> {
     const nowMs = ports.clock.now();
     flight.waitUntilMs ??= nowMs + settings.leaseWaitMs * LEASES_WAITED;
     if (nowMs >= flight.waitUntilMs) return false;
-    if (open === undefined) this.#open.set(flight.id, flight);
+    if (open === undefined) this.#setOpen(flight);
     const delayMs = Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS, flight.waitUntilMs - nowMs);
     flight.polls += 1;
     counters.leasePolls += 1;
@@ -312,182 +426,30 @@ export class Flights<K extends string, V> {
 
   #follow(flight: Flight<K, Cached<V>>, seat: Seat<Cached<V>>): void {
     this.#options.counters.joined += 1;
-    this.#all.delete(flight);
-    flight.answer(seat.got);
+    seat.got.then(
+      (got) => {
+        this.#all.delete(flight);
+        if (!flight.isOver) flight.answer(got);
+      },
+      (error: unknown) => {
+        if (flight.isOver || !this.#loads.answerStale(flight, error)) flight.fail(error);
+        this.#all.delete(flight);
+      },
+    );
   }
-
-  // -- loading
 
   /** L2 could not be asked. A load of the key that is under way here will do. */
   #loadWithoutLease(flights: readonly Flight<K, Cached<V>>[]): void {
     const toLoad: Flight<K, Cached<V>>[] = [];
     for (const flight of flights) {
-      const loading = this.#loading.get(flight.id);
-      if (loading === undefined) toLoad.push(flight);
-      else this.#follow(flight, this.#lateSeat(loading));
+      const loading = this.#loads.followable(flight.id, flight.wishes);
+      if (loading === null) toLoad.push(flight);
+      else this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
     }
-    if (toLoad.length > 0) this.#load(toLoad);
-  }
-
-  #load(flights: readonly Flight<K, Cached<V>>[]): void {
-    const { load, settings, ports, name, voids, counters } = this.#options;
-    const beganMs = ports.clock.now();
-    for (const flight of flights) {
-      // A leased flight counts from its read: what was voided since the lease voids the fill as well.
-      if (flight.lease === null) flight.stamp = voids.stamp;
-      flight.verdict = new Deferred<boolean>();
-      this.#loading.set(flight.id, flight);
-    }
-    counters.misses += flights.length;
-    counters.loads += 1;
-    counters.loadedIds += flights.length;
-    const ids = flights.map((flight) => flight.id);
-    const call = callLoader(load, ids, settings.loadTimeoutMs, ports.scheduler, name);
-    this.#calls.add(call);
-    call.answer.then(
-      ({ loaded, extras }) => {
-        this.#calls.delete(call);
-        if (this.#closed !== null) return;
-        counters.loaderExtras += extras;
-        this.#onLoaded(flights, loaded, ports.clock.now() - beganMs);
-      },
-      (error: unknown) => {
-        this.#calls.delete(call);
-        if (this.#closed !== null) return;
-        counters.loadErrors += 1;
-        if (error instanceof BreakwaterError && error.code === 'CACHE_LOAD_TIMEOUT') counters.loadTimeouts += 1;
-        for (const flight of flights) this.#failLoad(flight, error);
-        this.#release(flights);
-      },
-    );
-  }
-
-  #onLoaded(flights: readonly Flight<K, Cached<V>>[], loaded: readonly Loaded<V>[], loadMs: number): void {
-    const nowMs = this.#options.ports.clock.now();
-    const fills: Fill<K, Cached<V>>[] = [];
-    const unused: Flight<K, Cached<V>>[] = [];
-    flights.forEach((flight, index) => {
-      const one = loaded[index]!;
-      try {
-        if (one.kind === 'error') throw one.error;
-        const { entry, text } = this.#entryOf(flight, one);
-        const isFilled = entry.ttlMs > 0 && flight.lease !== null;
-        // A fill over the network is not waited for. One in this process is done at once, and then `peek` has what `get` gave.
-        if (!isFilled || !this.#options.store.inProcess) this.#answerLoaded(flight, entry);
-        if (isFilled && flight.lease !== null) {
-          const value = bytesOf(text, entry.ttlMs, entry.tags, nowMs, loadMs);
-          const { key, lease } = flight;
-          fills.push({ flight, entry, fill: { key, value, lease, ttlMs: entry.ttlMs, tags: entry.tags } });
-        } else {
-          // No lease, or an absence that is not to be remembered: nothing to fill, so no verdict to wait for.
-          if (entry.ttlMs > 0) this.#keep(flight, entry, nowMs);
-          this.#judged(flight, !this.#isCrossed(flight, entry));
-          unused.push(flight);
-        }
-      } catch (error) {
-        if (one.kind === 'error') this.#options.counters.loadErrors += 1;
-        this.#failLoad(flight, error);
-        unused.push(flight);
-      }
-    });
-    if (unused.length > 0) this.#release(unused);
-    if (fills.length > 0) this.#fill(fills, nowMs);
-  }
-
-  /** @throws BreakwaterError `CACHE_VALUE_UNSERIALISABLE`, `CACHE_TAGS_INVALID`; what the user's `tags` throws */
-  #entryOf(
-    flight: Flight<K, Cached<V>>,
-    loaded: Exclude<Loaded<V>, { kind: 'error' }>,
-  ): { entry: Entry<Cached<V>>; text: string | null } {
-    const { settings, ports, tagsOf } = this.#options;
-    const ttlMs = (meanMs: number): number => jitteredTtlMs(meanMs, settings.jitter, ports.random.nextFloat());
-    if (loaded.kind === 'absent') {
-      const entry = { value: null, tags: [], ageMs: 0, ttlMs: ttlMs(settings.negativeTtlMs), version: null };
-      return { entry, text: null };
-    }
-    const text = toJson(loaded.value, flight.key);
-    const value = JSON.parse(text) as Cached<V>;
-    if (FREEZE_VALUES) deepFreeze(value);
-    const entry = { value, tags: tagsOf(value, flight.id), ageMs: 0, ttlMs: ttlMs(settings.ttlMs), version: null };
-    return { entry, text };
-  }
-
-  #failLoad(flight: Flight<K, Cached<V>>, error: unknown): void {
-    this.#all.delete(flight);
-    flight.fail(error);
-    this.#judged(flight, true);
-  }
-
-  // -- filling
-
-  #fill(fills: readonly Fill<K, Cached<V>>[], nowMs: number): void {
-    const { store, settings, counters } = this.#options;
-    // From here on nobody joins: the fill may have been judged before such a caller came. Its read follows the fill to the store.
-    for (const { flight } of fills) this.#leave(flight);
-    store
-      .fill(
-        fills.map(({ fill }) => fill),
-        { timeoutMs: settings.fillTimeoutMs },
-      )
-      .then(
-        (stored) => {
-          fills.forEach(({ flight, entry }, index) => {
-            const isGood = stored[index] === true && !this.#isCrossed(flight, entry);
-            if (stored[index] !== true) counters.fillsRefused += 1;
-            if (isGood) this.#keep(flight, entry, nowMs);
-            if (!flight.isOver) this.#answerLoaded(flight, entry);
-            this.#judged(flight, isGood);
-          });
-        },
-        (error: unknown) => {
-          if (this.#closed === null) this.#options.outage.note(error);
-          counters.fillErrors += fills.length;
-          for (const { flight, entry } of fills) {
-            if (!flight.isOver) this.#answerLoaded(flight, entry);
-            this.#judged(flight, false);
-          }
-        },
-      );
-  }
-
-  #answerLoaded(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): void {
-    this.#all.delete(flight);
-    flight.answer({ ...entry, from: 'loader' });
-  }
-
-  #keep(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, nowMs: number): void {
-    this.#options.keep(flight.id, entry, flight.stamp, nowMs);
-  }
-
-  #isCrossed(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): boolean {
-    const { voids, namespace } = this.#options;
-    return voids.crossed(flight.stamp, flight.key, namespace, hashTags(entry.tags));
-  }
-
-  /** The verdict is out: late callers take the answer, or ask again. */
-  #judged(flight: Flight<K, Cached<V>>, isGood: boolean): void {
-    this.#leave(flight);
-    assert(flight.verdict !== null, 'only a load is judged');
-    flight.verdict.resolve(isGood);
-  }
-
-  #leave(flight: Flight<K, Cached<V>>): void {
-    if (this.#loading.get(flight.id) === flight) this.#loading.delete(flight.id);
-  }
-
-  /** Gives the leases of loads that will not fill back, so that other processes need not wait for them. */
-  #release(flights: readonly Flight<K, Cached<V>>[]): void {
-    const { store, settings } = this.#options;
-    const leases: HeldLease[] = [];
-    for (const { key, lease } of flights) if (lease !== null) leases.push({ key, lease });
-    if (leases.length > 0) store.release(leases, { timeoutMs: settings.fillTimeoutMs }).catch(ignore);
+    if (toLoad.length > 0) this.#loads.start(toLoad);
   }
 }
 
-interface Fill<K extends string, T> {
-  readonly flight: Flight<K, T>;
-  readonly entry: Entry<T>;
-  readonly fill: FillEntry;
+function wishKey(id: string, { fresh, afterCall, maxStaleMs }: FlightWishes): string {
+  return `${fresh === true ? 'f' : ''}${afterCall === true ? 'a' : ''}${maxStaleMs ?? ''}:${id}`;
 }
-
-function ignore(): void {}

@@ -6,6 +6,9 @@ export type { Duration } from '../base/units.ts';
 export type { Breakwater, BreakwaterStats, Invalidation } from './breakwater.ts';
 export type { Cache } from './cache.ts';
 export { type BreakwaterOptions, createBreakwater } from './create.ts';
+export { GuardShedError } from './guard/errors.ts';
+export type { GuardStats } from './guard/stats.ts';
+export type { BackoffFace, BreakerFace, Source, SourceOptions } from './source.ts';
 export type {
   Cached,
   CacheOptions,
@@ -20,3 +23,4 @@ export type {
   SharedCacheOptions,
   Tier,
 } from './types.ts';
+export { NOT_MODIFIED } from './types.ts';

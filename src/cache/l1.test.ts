@@ -9,7 +9,8 @@ import { hashNamespace, hashTags, Voids } from './voids.ts';
 const SPACE = hashNamespace('x');
 
 function facts(value: number, bytes = 10, extra: Partial<L1Facts<number>> = {}): L1Facts<number> {
-  return { value, bytes, expiresAtMs: 1e15, storedAtMs: 0, version: null, stamp: 0, tags: [], ...extra };
+  const lifetime = { ttlMs: 1e15, graceMs: 0, loadMs: 0, sureUntilMs: 1e15, goneAtMs: 1e15 };
+  return { value, bytes, ...lifetime, storedAtMs: 0, version: null, stamp: 0, tags: [], ...extra };
 }
 
 test('property: bounds and queues hold whatever comes, and what is found is what was put last', () => {
@@ -53,9 +54,11 @@ test('property: bounds and queues hold whatever comes, and what is found is what
 test('an entry goes when its time comes, when a name of it is voided, and not when another is', () => {
   const voids = new Voids();
   const l1 = new L1<number>({ maxEntries: 10, maxBytes: 1e6 }, voids, SPACE);
-  l1.put('a', facts(1, 10, { expiresAtMs: 100 }));
+  l1.put('a', facts(1, 10, { sureUntilMs: 100, goneAtMs: 200 }));
   assert.equal(l1.find('a', 99)?.value, 1);
-  assert.equal(l1.find('a', 100), null);
+  assert.equal(l1.find('a', 100), null, 'not certainly fresh any more');
+  assert.equal(l1.findAged('a', 199)?.value, 1, 'but there, for judge to say');
+  assert.equal(l1.findAged('a', 200), null);
   assert.equal(l1.size, 0);
 
   const put = (id: string, ...tags: string[]): void =>

@@ -14,14 +14,16 @@
  * wrong guess of the policy and nothing else.
  *
  * An entry is served while all of these hold:
- *   - its time has not come (the shorter of its own TTL and the L1's), by the clock asked at each hit: a blocked event loop does not
- *     make it live longer;
+ *   - its time has not come, by the clock asked at each hit: a blocked event loop does not make it live longer. `find` answers while it is
+ *     certainly fresh, in one comparison; `findAged` finds it until its grace or the L1's own ttl is over, for `judge` to say;
+ *   - what other processes invalidated is known within the bound (`voids.goodUntilMs`; always in the embedded store);
  *   - no tag or namespace of it was voided after it came in. That is one comparison of stamps (`voids.ts`) unless something was
  *     voided since the entry was last looked at; then its names are looked up, once.
  *
  * Invariants (`invariants()`): every entry of the Map is in exactly one queue; bytes and counts are the sums; both within bounds.
  */
 import { assert } from '../base/assert.ts';
+import type { Lifetime } from './entry.ts';
 import type { Voids } from './voids.ts';
 
 export interface L1Entry<V> {
@@ -29,8 +31,14 @@ export interface L1Entry<V> {
   value: V | null;
   /** Resolved with `value`: a hit allocates nothing. Made by the first `get`. */
   promise: Promise<V | null> | null;
-  expiresAtMs: number;
   storedAtMs: number;
+  /** Certainly fresh until then: `judge` need not be asked. */
+  sureUntilMs: number;
+  /** Not served from then on, whatever `judge` says. */
+  goneAtMs: number;
+  ttlMs: number;
+  graceMs: number;
+  loadMs: number;
   version: number | null;
   /** The latest void that the entry is known to have survived. */
   stamp: number;
@@ -44,10 +52,11 @@ export interface L1Entry<V> {
 }
 
 /** What goes in. */
-export interface L1Facts<V> {
+export interface L1Facts<V> extends Lifetime {
   readonly value: V | null;
-  readonly expiresAtMs: number;
   readonly storedAtMs: number;
+  readonly sureUntilMs: number;
+  readonly goneAtMs: number;
   readonly version: number | null;
   readonly stamp: number;
   readonly tags: readonly number[];
@@ -67,13 +76,15 @@ export interface L1Bounds {
   readonly maxBytes: number;
 }
 
-/** Our own objects around a value: the entry (13 fields), its share of the Map, the promise, the id's header. Measured: about 290. */
-const ENTRY_BYTES = 290;
+/** Our own objects around a value: the entry (17 fields), its share of the Map, the promise, the id's header. Measured: about 290 with 13. */
+const ENTRY_BYTES = 340;
 const MOST_HITS = 3;
 const SMALL_SHARE = 10;
 
 export class L1<V> {
   evictions = 0;
+  /** Entries that were there and not served, because what other processes invalidated is not known recently enough. */
+  bypassed = 0;
   readonly #bounds: L1Bounds;
   readonly #voids: Voids;
   readonly #namespace: number;
@@ -98,11 +109,27 @@ export class L1<V> {
     return this.#small.bytes + this.#main.bytes;
   }
 
-  /** The entry of `id` if it may be served at `nowMs`, else null. Counts as a use. */
+  /** The entry of `id` if it is certainly fresh at `nowMs`, else null. Counts as a use. */
   find(id: string, nowMs: number): L1Entry<V> | null {
     const entry = this.#entries.get(id);
+    if (entry === undefined || nowMs >= entry.sureUntilMs || nowMs > this.#voids.goodUntilMs) return null;
+    if (entry.stamp < this.#voids.names.newest && this.#isVoided(entry)) {
+      this.#drop(entry);
+      return null;
+    }
+    if (entry.hits < MOST_HITS) entry.hits += 1;
+    return entry;
+  }
+
+  /** The entry of `id` as long as it may be of use, for `judge`; what is over is dropped. Counts as a use. */
+  findAged(id: string, nowMs: number): L1Entry<V> | null {
+    const entry = this.#entries.get(id);
     if (entry === undefined) return null;
-    if (nowMs >= entry.expiresAtMs || (entry.stamp < this.#voids.names.newest && this.#isVoided(entry))) {
+    if (nowMs > this.#voids.goodUntilMs) {
+      this.bypassed += 1;
+      return null;
+    }
+    if (nowMs >= entry.goneAtMs || (entry.stamp < this.#voids.names.newest && this.#isVoided(entry))) {
       this.#drop(entry);
       return null;
     }
@@ -125,8 +152,12 @@ export class L1<V> {
         id,
         value: facts.value,
         promise: null,
-        expiresAtMs: facts.expiresAtMs,
         storedAtMs: facts.storedAtMs,
+        sureUntilMs: facts.sureUntilMs,
+        goneAtMs: facts.goneAtMs,
+        ttlMs: facts.ttlMs,
+        graceMs: facts.graceMs,
+        loadMs: facts.loadMs,
         version: facts.version,
         stamp: facts.stamp,
         tags: facts.tags,
@@ -190,8 +221,12 @@ export class L1<V> {
     entry.bytes = bytes;
     entry.value = facts.value;
     entry.promise = null;
-    entry.expiresAtMs = facts.expiresAtMs;
     entry.storedAtMs = facts.storedAtMs;
+    entry.sureUntilMs = facts.sureUntilMs;
+    entry.goneAtMs = facts.goneAtMs;
+    entry.ttlMs = facts.ttlMs;
+    entry.graceMs = facts.graceMs;
+    entry.loadMs = facts.loadMs;
     entry.version = facts.version;
     entry.stamp = facts.stamp;
     entry.tags = facts.tags;

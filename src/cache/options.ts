@@ -1,12 +1,13 @@
 /**
  * Options, checked when a cache is declared and not when its first miss happens. An option that is not known is refused: one
- * that is parsed and ignored is a promise that nobody keeps. `grace: '1h'` on a version without grace would look like
- * protection until the day it is needed.
+ * that is parsed and ignored is a promise that nobody keeps: it would look like protection until the day it is needed.
  */
 import { BreakwaterError } from '../base/errors.ts';
-import { type Duration, parseDurationMs, parseSizeBytes } from '../base/units.ts';
+import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 import { checkJitter } from '../freshness/jitter.ts';
-import { show } from './key.ts';
+import type { FreshnessPolicy } from '../freshness/judge.ts';
+import { checkNames, count, duration, invalid } from './checks.ts';
+import { guardOptions, Source, type SourceOptions } from './source.ts';
 import type { L1Options, SharedCacheOptions } from './types.ts';
 
 /** A cache's options as numbers. */
@@ -17,32 +18,30 @@ export interface Settings {
   readonly loadTimeoutMs: number;
   readonly leaseWaitMs: number;
   readonly maxBatch: number;
+  readonly graceMs: number;
+  readonly policy: FreshnessPolicy;
+  /** `Infinity`: none. */
+  readonly softTimeoutMs: number;
+  readonly guard: SourceOptions | Source;
   readonly l1: { readonly maxEntries: number; readonly maxBytes: number; readonly ttlMs: number } | null;
 }
 
-const SHARED = ['ttl', 'negativeTtl', 'jitter', 'loadTimeout', 'leaseWait', 'maxBatch', 'l1'] as const;
+const SHARED = [
+  'ttl',
+  'negativeTtl',
+  'jitter',
+  'grace',
+  'staleWhileReload',
+  'softTimeout',
+  'early',
+  'guard',
+  'loadTimeout',
+  'leaseWait',
+  'maxBatch',
+  'l1',
+] as const;
 const OWN = [...SHARED, 'load', 'tags'] as const;
 const L1 = ['maxEntries', 'maxBytes', 'ttl'] as const;
-
-/** Announced in the design and not built: the sentence says so instead of guessing at a typing error. */
-const PLANNED: ReadonlySet<string> = new Set([
-  'grace',
-  'early',
-  'maxStale',
-  'after',
-  'fresh',
-  'schema',
-  'write',
-  'guard',
-  'filter',
-  'codec',
-  'compress',
-  'encrypt',
-  'plainSet',
-  'version',
-  'wait',
-  'ring',
-]);
 
 const DEFAULTS = {
   ttl: '5m',
@@ -60,30 +59,12 @@ const LONGEST_LOAD_MS = 3_500_000;
 const LARGEST_BATCH = 65_536;
 const MOST_L1_ENTRIES = 10_000_000;
 
-/**
- * Refuses names that are not among `known`.
- * @throws BreakwaterError `CACHE_OPTION_UNKNOWN`
- */
-export function checkNames(options: unknown, known: readonly string[], where: string): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalid(where, 'an object of options', options);
-  }
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const near = nearest(name, known);
-    const hint = PLANNED.has(name)
-      ? 'this version does not have it yet'
-      : near === null
-        ? `known are ${known.join(', ')}`
-        : `did you mean "${near}"?`;
-    throw new BreakwaterError('CACHE_OPTION_UNKNOWN', `cannot use option "${name}" of ${where}: ${hint}`);
-  }
-}
-
 /** Checks `defaults` by itself, so that a mistake in it shows at once. */
 export function checkDefaults(defaults: SharedCacheOptions, inProcess: boolean): void {
   checkNames(defaults, SHARED, 'defaults');
   settingsOf(defaults, {}, 'defaults', inProcess);
+  const { guard } = defaults;
+  if (guard !== undefined && !(guard instanceof Source)) guardOptions('guard of defaults', guard);
 }
 
 /**
@@ -117,6 +98,7 @@ function settingsOf(
   return {
     ttlMs,
     negativeTtlMs,
+    ...graceSettings(own, defaults, where),
     jitter: jitter(own.jitter ?? defaults.jitter ?? DEFAULTS.jitter, where),
     loadTimeoutMs: duration(
       own.loadTimeout ?? defaults.loadTimeout ?? DEFAULTS.loadTimeout,
@@ -127,8 +109,40 @@ function settingsOf(
     ),
     leaseWaitMs: duration(own.leaseWait ?? defaults.leaseWait ?? DEFAULTS.leaseWait, 'leaseWait', where, 0),
     maxBatch: count(own.maxBatch ?? defaults.maxBatch ?? DEFAULTS.maxBatch, 'maxBatch', where, LARGEST_BATCH),
+    guard: own.guard ?? defaults.guard ?? {},
     l1: l1Settings(own.l1 ?? defaults.l1, where, inProcess),
   };
+}
+
+function graceSettings(
+  own: SharedCacheOptions,
+  defaults: SharedCacheOptions,
+  where: string,
+): Pick<Settings, 'graceMs' | 'policy' | 'softTimeoutMs'> {
+  const graceMs = duration(own.grace ?? defaults.grace ?? 0, 'grace', where, 0);
+  const staleWhileReload: unknown = own.staleWhileReload ?? defaults.staleWhileReload ?? true;
+  if (typeof staleWhileReload !== 'boolean')
+    throw invalid(`staleWhileReload of ${where}`, 'a boolean', staleWhileReload);
+  const softTimeout = own.softTimeout ?? defaults.softTimeout;
+  if (own.softTimeout !== undefined && (graceMs === 0 || staleWhileReload)) {
+    throw new BreakwaterError(
+      'CACHE_OPTION_INVALID',
+      `cannot use softTimeout of ${where}: it says how long to wait before a stale value is served, which needs grace and staleWhileReload: false`,
+    );
+  }
+  return {
+    graceMs,
+    policy: { beta: beta(own.early ?? defaults.early ?? false, where), staleWhileReload },
+    softTimeoutMs:
+      softTimeout === undefined ? Number.POSITIVE_INFINITY : duration(softTimeout, 'softTimeout', where, 0),
+  };
+}
+
+function beta(early: unknown, where: string): number {
+  if (early === false) return 0;
+  if (early === 'xfetch') return 1;
+  if (typeof early === 'number' && early > 0 && early <= 100) return early;
+  throw invalid(`early of ${where}`, `"xfetch", an eagerness above 0 up to 100, or false`, early);
 }
 
 function l1Settings(l1: false | L1Options | undefined, where: string, inProcess: boolean): Settings['l1'] {
@@ -152,61 +166,7 @@ function l1Settings(l1: false | L1Options | undefined, where: string, inProcess:
   };
 }
 
-/** @throws BreakwaterError `CACHE_OPTION_INVALID`, `DURATION_INVALID` */
-export function duration(
-  value: Duration,
-  name: string,
-  where: string,
-  leastMs: number,
-  mostMs = Number.MAX_SAFE_INTEGER,
-): number {
-  const ms = parseDurationMs(value, `${name} of ${where}`);
-  if (ms >= leastMs && ms <= mostMs) return ms;
-  const bounds = ms < leastMs ? `at least ${leastMs} ms` : `at most ${mostMs} ms`;
-  throw invalid(`${name} of ${where}`, bounds, value);
-}
-
-function count(value: unknown, name: string, where: string, most: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw invalid(`${name} of ${where}`, `an integer from 1 to ${most}`, value);
-}
-
 function jitter(value: unknown, where: string): number {
   if (typeof value === 'number') return checkJitter(value);
   throw invalid(`jitter of ${where}`, 'a fraction from 0 up to below 1', value);
-}
-
-export function invalid(what: string, expected: string, received: unknown): BreakwaterError {
-  return new BreakwaterError(
-    'CACHE_OPTION_INVALID',
-    `cannot use ${what}: expected ${expected}, received ${show(received)}`,
-  );
-}
-
-/** The known name within two typing errors of `name`, or null. */
-function nearest(name: string, known: readonly string[]): string | null {
-  let best: string | null = null;
-  let bestDistance = 3;
-  for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
-/** Levenshtein's, one row. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const change = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, row[j]! + 1, next[j - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }

@@ -2,6 +2,7 @@
  * The words of the public face: what a declaration says, what a loader is, what comes back.
  */
 import type { Duration } from '../base/units.ts';
+import type { Source, SourceOptions } from './source.ts';
 
 /**
  * What JSON makes of a `V`: a `Date` comes back as text, methods and functions do not come back. The cache gives every caller the same
@@ -23,15 +24,23 @@ export type Cached<V> = V extends string | number | boolean | null | undefined
 export interface LoadContext {
   /** Aborted when the load's deadline has passed or the cache is closed. Hand it to the database driver. */
   readonly signal: AbortSignal;
+  /**
+   * What the cache still has of the ids, past its TTL: a loader that can ask "has it changed since?" (a version column, an ETag) may return
+   * {@link NOT_MODIFIED} for such an id. Values as the cache gives them ({@link Cached}).
+   */
+  readonly stale: ReadonlyMap<string, unknown>;
 }
+
+/** A loader's answer for an id in its context's `stale`: that value is the truth, and is fresh again. */
+export const NOT_MODIFIED: unique symbol = Symbol('breakwater: not modified');
 
 /**
  * What a loader brings: an array aligned with the ids, or a Map. `null`, `undefined` and what is missing from the Map mean
  * *known absent*. An `Error` in the place of a value fails that id alone.
  */
 export type LoadResult<K extends string, V> =
-  | ReadonlyMap<K, V | Error | null | undefined>
-  | readonly (V | Error | null | undefined)[];
+  | ReadonlyMap<K, V | Error | null | undefined | typeof NOT_MODIFIED>
+  | readonly (V | Error | null | undefined | typeof NOT_MODIFIED)[];
 
 /** Asks the source for all of `ids` at once (no duplicates, at least one). */
 export type Loader<K extends string, V> = (
@@ -60,6 +69,22 @@ export interface SharedCacheOptions {
   readonly negativeTtl?: Duration;
   /** Spreads every TTL by this fraction to both sides: 0.1 = uniform in 0.9 to 1.1 times. 0 up to below 1. Default 0.1. */
   readonly jitter?: number;
+  /**
+   * For how long after its TTL a value may still be served: at once while one caller (of the whole fleet) reloads it, and when the reload fails,
+   * is shed or takes too long. Never a value that was invalidated. Default 0: not at all.
+   */
+  readonly grace?: Duration;
+  /** False: a value within `grace` is served only when its reload fails, is shed, or outlasts `softTimeout`. Default true: at once. */
+  readonly staleWhileReload?: boolean;
+  /** With `staleWhileReload: false`: how long a caller waits for the reload before it takes the stale value. Default: as long as the load takes. */
+  readonly softTimeout?: Duration;
+  /**
+   * `'xfetch'`: a value is reloaded a little before its TTL ends, the sooner the longer its load takes and the more readers it has, so that nobody
+   * meets the end of it (Vattani et al., 2015). A number is the eagerness, 1 = the paper's. Default false.
+   */
+  readonly early?: 'xfetch' | number | false;
+  /** What stands in front of the loader: a source shared with other caches (`bw.source`), or options of a guard of this cache alone. */
+  readonly guard?: SourceOptions | Source;
   /** Longest that one call of the loader may take; then its signal is aborted and callers get `CACHE_LOAD_TIMEOUT`. Default `"5s"`. */
   readonly loadTimeout?: Duration;
   /**
@@ -88,6 +113,10 @@ export interface GetOptions {
   readonly signal?: AbortSignal;
   /** Longest that this caller waits (`CACHE_TIMEOUT`). Default: as long as the load may take. */
   readonly timeout?: Duration;
+  /** How long past its TTL a value may be for this caller; 0 = not at all. Narrows the declared `grace`, never widens it. */
+  readonly maxStale?: Duration;
+  /** The source's answer, from a load that begins after this call. It is stored for the others. */
+  readonly fresh?: boolean;
 }
 
 export interface SetOptions {
@@ -95,8 +124,8 @@ export interface SetOptions {
   readonly ttl?: Duration;
 }
 
-/** Which tier answered. */
-export type Tier = 'l1' | 'l2' | 'loader';
+/** Which tier answered; `stale`: either, with a value past its TTL. */
+export type Tier = 'l1' | 'l2' | 'loader' | 'stale';
 
 export interface Detailed<T> {
   /** null = known absent. */
@@ -114,6 +143,16 @@ export interface CacheStats {
   readonly l2Hits: number;
   /** Of those, answers that were "known absent". */
   readonly negativeHits: number;
+  /** Answers past their TTL, at once or after a reload failed. Not in `l1Hits` and `l2Hits`. */
+  readonly staleHits: number;
+  /** Reloads in the background, begun early or of a stale value, and those that another process was already busy with. */
+  readonly reloads: number;
+  readonly reloadsElsewhere: number;
+  /** Ids that the guard did not let through to the source, and ids answered by the remembered error of their last load. */
+  readonly shed: number;
+  readonly backedOff: number;
+  /** Ids for which the loader said "not modified". */
+  readonly notModified: number;
   /** Keys that neither tier had. */
   readonly misses: number;
   /** Callers that joined a flight of their key instead of starting one. */

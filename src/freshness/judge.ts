@@ -169,6 +169,11 @@ export function judge(
   return judgePastTtl(entry, wishes, policy, ageMs - entry.ttlMs);
 }
 
+/** For how long of its TTL an entry is certainly `fresh`, whatever the dice say: a caller with no wishes need not ask before. */
+export function surelyFreshMs(ttlMs: number, loadMs: number, beta: number): number {
+  return ttlMs - loadMs * beta * LONGEST_DRAW;
+}
+
 function judgePastTtl(entry: EntryFacts, wishes: Wishes, policy: FreshnessPolicy, staleMs: number): Verdict {
   if (entry.negative || !(entry.graceMs > 0)) return EXPIRED;
   if (!(staleMs < entry.graceMs)) return PAST_GRACE;

@@ -1,0 +1,423 @@
+/**
+ * Loads under way, from the guard's door to the fill: what a flight does when neither tier had what its callers want.
+ *
+ *     start --guard lets through--> loading --> answered --> filling --> judged
+ *        |                             |
+ *        +--- shed, backed off --------+--- failed, timed out ---> the stale value in the hand, if callers may have it; else the error
+ *
+ * Every load passes the guard (guard/guard.ts), whatever the state of L2: with the whole of it gone, the source sees no more calls at once than the
+ * cap. Reloads in the background go behind what callers wait for. A call that was cut off holds its slot until the loader has settled.
+ *
+ * Who comes while a load is under way waits for its *verdict* (flights.ts says why), which carries what the load brought, or null: ask again.
+ */
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { BreakwaterError } from '../base/errors.ts';
+import type { Random } from '../base/random.ts';
+import type { Scheduler } from '../base/scheduler.ts';
+import { jitteredTtlMs } from '../freshness/jitter.ts';
+import { isServableOnError } from '../freshness/judge.ts';
+import type { CacheStore, FillEntry, HeldLease } from '../stores/store.ts';
+import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
+import type { Counters } from './counters.ts';
+import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
+import { type Flight, type FlightWishes, type Got, justValue, PLAIN, type Seat } from './flight.ts';
+import { GuardShedError } from './guard/errors.ts';
+import { badResult, callLoader, type LoadAnswer, type Loaded, loadError, readAnswer } from './load.ts';
+import type { Settings } from './options.ts';
+import type { Outage } from './outage.ts';
+import type { Source } from './source.ts';
+import type { Cached, Loader } from './types.ts';
+import { hashTags, type Voids } from './voids.ts';
+import { Deferred } from './waiting.ts';
+
+export interface FlightPorts {
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+}
+
+export interface FlightSettings {
+  readonly readTimeoutMs: number;
+  readonly fillTimeoutMs: number;
+}
+
+/** What the flights of one cache work with. */
+export interface FlightsOptions<K extends string, V> {
+  readonly name: string;
+  /** Of the cache's name. */
+  readonly namespace: number;
+  readonly load: Loader<K, V>;
+  readonly source: Source;
+  readonly tagsOf: (value: Cached<V>, id: K) => readonly string[];
+  /** What is wrong with a value, or null. */
+  readonly check: (value: Cached<V>) => string | null;
+  readonly settings: Settings & FlightSettings;
+  readonly store: CacheStore;
+  readonly outage: Outage;
+  readonly voids: Voids;
+  readonly counters: Counters;
+  readonly ports: FlightPorts;
+  /**
+   * Keeps an answer in L1 unless something of it was voided after `stamp`. `atMs`: the moment that its age and TTL count from.
+   */
+  readonly keep: (id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number) => void;
+  /** The source had no row of this id. */
+  readonly onAbsent: (id: K) => void;
+}
+
+/** After a reload in the background was shed, none is tried for so long (unless the guard says for how long). */
+const RELOAD_PAUSE_MS = 250;
+const LONGEST_RELOAD_PAUSE_MS = 2_000;
+
+const NO_TAGS: readonly string[] = Object.freeze([]);
+const NOTHING_STALE: ReadonlyMap<string, unknown> = new Map();
+
+/** A call of the loader that has ended well. */
+interface Brought<V> extends LoadAnswer<V> {
+  readonly loadMs: number;
+}
+
+interface Fill<K extends string, T> {
+  readonly flight: Flight<K, T>;
+  readonly entry: Entry<T>;
+  readonly fill: FillEntry;
+}
+
+export class Loads<K extends string, V> {
+  readonly #options: FlightsOptions<K, V>;
+  readonly #all: Set<Flight<K, Cached<V>>>;
+  readonly #again: (id: K, wishes: FlightWishes) => Seat<Cached<V>>;
+  /** Loads that callers wait for, their fills not yet sent. */
+  readonly #loading = new Map<K, Flight<K, Cached<V>>>();
+  /** Reloads in the background. */
+  readonly #reloading = new Map<K, Flight<K, Cached<V>>>();
+  readonly #ending = new AbortController();
+  #noReloadBeforeMs = 0;
+  #closed = false;
+
+  /** @param all flights under way, shared with `Flights` @param again a new seat, for those who must ask again */
+  constructor(
+    options: FlightsOptions<K, V>,
+    all: Set<Flight<K, Cached<V>>>,
+    again: (id: K, wishes: FlightWishes) => Seat<Cached<V>>,
+  ) {
+    this.#options = options;
+    this.#all = all;
+    this.#again = again;
+  }
+
+  /** A load that a caller who comes now may join at once: not one whose own callers may take a stale value meanwhile. */
+  joinable(id: K, wishes: FlightWishes): Flight<K, Cached<V>> | null {
+    const loading = this.#loading.get(id);
+    return loading === undefined || loading.fallback?.servable === true || !suits(loading, wishes) ? null : loading;
+  }
+
+  /** A load that a flight may wait for instead of loading itself: a reload in the background too. */
+  followable(id: K, wishes: FlightWishes): Flight<K, Cached<V>> | null {
+    const loading = this.#loading.get(id) ?? this.#reloading.get(id);
+    return loading === undefined || !suits(loading, wishes) ? null : loading;
+  }
+
+  lateSeat(flight: Flight<K, Cached<V>>, wishes: FlightWishes): Seat<Cached<V>> {
+    if (wishes === PLAIN && flight.late !== null) return flight.late;
+    const { verdict } = flight;
+    assert(verdict !== null, 'a load under way has a verdict to come');
+    const got = verdict.promise.then((brought) => brought ?? this.#again(flight.id, wishes).got);
+    got.catch(ignore);
+    const seat = { got, value: justValue(got) };
+    if (wishes === PLAIN) flight.late = seat;
+    return seat;
+  }
+
+  /** Whether it makes sense to reload `key` in the background now. */
+  mayReload(key: string): boolean {
+    const { source, ports } = this.#options;
+    return ports.clock.now() >= this.#noReloadBeforeMs && source.guard.remembered(key) === null;
+  }
+
+  forget(id: K): void {
+    this.#loading.delete(id);
+    this.#reloading.delete(id);
+  }
+
+  close(reason: BreakwaterError): void {
+    this.#closed = true;
+    this.#loading.clear();
+    this.#reloading.clear();
+    this.#ending.abort(reason);
+  }
+
+  /** Answers with the stale value in the hand, if callers may have it still. False: there is none. */
+  answerStale(flight: Flight<K, Cached<V>>, reloadError: unknown): boolean {
+    const { settings, ports, counters } = this.#options;
+    const { fallback } = flight;
+    if (fallback === null || !fallback.servable) return false;
+    const { entry } = fallback;
+    const storedAtMs = flight.sentAtMs - entry.ageMs;
+    const nowMs = ports.clock.now();
+    const verdict = verdictOf(entry, storedAtMs, flight.wishes, settings.policy, nowMs, 0);
+    if (!isServableOnError(verdict) || this.#isCrossed(flight, entry)) return false;
+    counters.staleHits += 1;
+    flight.answer({ ...entry, ageMs: nowMs - storedAtMs, from: 'stale', reloadError });
+    return true;
+  }
+
+  // -- loading
+
+  start(flights: readonly Flight<K, Cached<V>>[]): void {
+    const foreground = flights.filter(({ priority }) => priority === 'foreground');
+    if (foreground.length === flights.length) this.#begin(foreground);
+    else {
+      if (foreground.length > 0) this.#begin(foreground);
+      this.#begin(flights.filter(({ priority }) => priority === 'background'));
+    }
+  }
+
+  /** All of one priority. */
+  #begin(all: readonly Flight<K, Cached<V>>[]): void {
+    const { settings, source, voids, counters } = this.#options;
+    const isBackground = all[0]!.priority === 'background';
+    const failed: Flight<K, Cached<V>>[] = [];
+    const flights = all.filter((flight) => {
+      // A leased flight counts from its lease: what was voided since then voids the fill as well.
+      if (flight.lease === null) flight.stamp = voids.stamp;
+      flight.verdict = new Deferred<Got<Cached<V>> | null>();
+      const remembered = source.guard.remembered(flight.key);
+      if (remembered === null) {
+        (isBackground ? this.#reloading : this.#loading).set(flight.id, flight);
+        return true;
+      }
+      counters.backedOff += 1;
+      this.#fail(flight, this.#errorFor(remembered.error, [flight]));
+      failed.push(flight);
+      return false;
+    });
+    this.#release(failed);
+    if (flights.length === 0) return;
+    if (isBackground) counters.reloads += flights.length;
+    else counters.misses += flights.length;
+    const { loadTimeoutMs } = settings;
+    source.guard
+      .run(({ signal }) => this.#call(flights, signal), {
+        priority: isBackground ? 'background' : 'foreground',
+        keys: flights.map(({ key }) => key),
+        hardTimeoutMs: loadTimeoutMs,
+        deadlineMs: loadTimeoutMs + source.queueTimeoutMs,
+        signal: this.#ending.signal,
+      })
+      .then(
+        (brought) => {
+          if (!this.#closed) this.#onLoaded(flights, brought);
+        },
+        (error: unknown) => {
+          if (!this.#closed) this.#onFailed(flights, error);
+        },
+      );
+  }
+
+  /** The guard's turn: calls the loader, and settles when the loader does. */
+  async #call(flights: readonly Flight<K, Cached<V>>[], signal: AbortSignal): Promise<Brought<V>> {
+    const { load, name, ports, counters } = this.#options;
+    counters.loads += 1;
+    counters.loadedIds += flights.length;
+    const ids = flights.map((flight) => flight.id);
+    let stale = NOTHING_STALE;
+    for (const { id, fallback } of flights) {
+      if (fallback === null) continue;
+      if (stale === NOTHING_STALE) stale = new Map();
+      (stale as Map<string, unknown>).set(id, fallback.entry.value);
+    }
+    // Measured here, where the source is asked: waiting for a turn is not the source's doing, and XFetch must not react to it.
+    const beganMs = ports.clock.now();
+    const result = await callLoader(load, ids, { signal, stale });
+    const loadMs = ports.clock.now() - beganMs;
+    return { ...readAnswer(result, ids, name), loadMs };
+  }
+
+  #errorFor(error: unknown, flights: readonly Flight<K, Cached<V>>[]): unknown {
+    const { name, settings } = this.#options;
+    return loadError(
+      error,
+      name,
+      flights.map(({ id }) => id),
+      settings.loadTimeoutMs,
+    );
+  }
+
+  #onFailed(flights: readonly Flight<K, Cached<V>>[], thrown: unknown): void {
+    const { counters, ports } = this.#options;
+    const error = this.#errorFor(thrown, flights);
+    if (error instanceof GuardShedError) {
+      counters.shed += flights.length;
+      if (flights[0]!.priority === 'background') {
+        const pauseMs = Math.min(error.retryAfterMs ?? RELOAD_PAUSE_MS, LONGEST_RELOAD_PAUSE_MS);
+        this.#noReloadBeforeMs = ports.clock.now() + pauseMs;
+      }
+    } else {
+      counters.loadErrors += 1;
+      if (error instanceof BreakwaterError && error.code === 'CACHE_LOAD_TIMEOUT') counters.loadTimeouts += 1;
+    }
+    for (const flight of flights) this.#fail(flight, error);
+    this.#release(flights);
+  }
+
+  #onLoaded(flights: readonly Flight<K, Cached<V>>[], { loaded, extras, loadMs }: Brought<V>): void {
+    const { ports, source, store, counters } = this.#options;
+    counters.loaderExtras += extras;
+    const nowMs = ports.clock.now();
+    const fills: Fill<K, Cached<V>>[] = [];
+    const unused: Flight<K, Cached<V>>[] = [];
+    flights.forEach((flight, index) => {
+      const one = loaded[index]!;
+      try {
+        if (one.kind === 'error') throw one.error;
+        const { entry, text } = this.#entryOf(flight, one, loadMs);
+        const { key, lease } = flight;
+        if (entry.ttlMs > 0 && lease !== null) {
+          // A fill over the network is not waited for. One in this process is done at once, and then `peek` has what `get` gave.
+          if (!store.inProcess) this.#answer(flight, entry);
+          const value = bytesOf(text, entry, entry.tags, nowMs);
+          fills.push({ flight, entry, fill: { key, value, lease, ttlMs: keptMs(entry), tags: entry.tags } });
+        } else {
+          // No lease, or an absence that is not to be remembered: nothing to fill, so no verdict to wait for.
+          this.#answer(flight, entry);
+          if (entry.ttlMs > 0) this.#options.keep(flight.id, entry, flight.stamp, nowMs);
+          this.#judged(flight, this.#isCrossed(flight, entry) ? null : entry);
+          unused.push(flight);
+        }
+      } catch (error) {
+        if (one.kind === 'error') counters.loadErrors += 1;
+        source.guard.noteFailure(flight.key, error);
+        this.#fail(flight, error);
+        unused.push(flight);
+      }
+    });
+    if (fills.length > 0) this.#fill(fills, nowMs);
+    this.#release(unused);
+  }
+
+  #entryOf(
+    flight: Flight<K, Cached<V>>,
+    loaded: Exclude<Loaded<V>, { readonly kind: 'error' }>,
+    loadMs: number,
+  ): { readonly entry: Entry<Cached<V>>; readonly text: string | null } {
+    const { settings, ports, tagsOf, name, check, counters } = this.#options;
+    const ttlMs = (meanMs: number): number => jitteredTtlMs(meanMs, settings.jitter, ports.random.nextFloat());
+    const { graceMs } = settings;
+    if (loaded.kind === 'absent') {
+      this.#options.onAbsent(flight.id);
+      const absent = { value: null, tags: NO_TAGS, ageMs: 0, version: null, graceMs: 0, loadMs };
+      return { entry: { ...absent, ttlMs: ttlMs(settings.negativeTtlMs) }, text: null };
+    }
+    let raw: unknown;
+    if (loaded.kind === 'not-modified') {
+      raw = flight.fallback?.entry.value;
+      if (raw === undefined || raw === null) {
+        throw badResult(name, `NOT_MODIFIED only for ids in the context's stale, received it for "${flight.id}"`);
+      }
+      counters.notModified += 1;
+    } else raw = loaded.value;
+    const text = toJson(raw, flight.key);
+    const value = JSON.parse(text) as Cached<V>;
+    if (FREEZE_VALUES) deepFreeze(value);
+    const wrong = check(value);
+    if (wrong !== null) throw invalidValue(flight.key, wrong);
+    const tags = tagsOf(value, flight.id);
+    return {
+      entry: { value, tags, ageMs: 0, ttlMs: ttlMs(settings.ttlMs), graceMs, loadMs, version: null },
+      text,
+    };
+  }
+
+  /** Its callers get the stale value in the hand or the error; who came late asks again or gets the error. */
+  #fail(flight: Flight<K, Cached<V>>, error: unknown): void {
+    this.#all.delete(flight);
+    this.#leave(flight);
+    assert(flight.verdict !== null, 'only a load fails');
+    if (flight.isOver || this.answerStale(flight, error)) {
+      flight.verdict.resolve(null);
+    } else {
+      flight.fail(error);
+      flight.verdict.reject(error);
+    }
+  }
+
+  // -- filling
+
+  #fill(fills: readonly Fill<K, Cached<V>>[], nowMs: number): void {
+    const { store, settings, counters, outage } = this.#options;
+    // From here on nobody joins: the fill may have been judged before such a caller came. Its read follows the fill to the store.
+    for (const { flight } of fills) this.#leave(flight);
+    store
+      .fill(
+        fills.map(({ fill }) => fill),
+        { timeoutMs: settings.fillTimeoutMs },
+      )
+      .then(
+        (stored) => {
+          fills.forEach(({ flight, entry }, index) => {
+            const isGood = stored[index] === true && !this.#isCrossed(flight, entry);
+            if (stored[index] !== true) counters.fillsRefused += 1;
+            if (isGood) this.#options.keep(flight.id, entry, flight.stamp, nowMs);
+            this.#answer(flight, entry);
+            this.#judged(flight, isGood ? entry : null);
+          });
+        },
+        (error: unknown) => {
+          if (!this.#closed) outage.note(error);
+          counters.fillErrors += fills.length;
+          for (const { flight, entry } of fills) {
+            this.#answer(flight, entry);
+            this.#judged(flight, null);
+          }
+        },
+      );
+  }
+
+  #answer(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): void {
+    this.#all.delete(flight);
+    if (!flight.isOver) flight.answer({ ...entry, from: 'loader' });
+  }
+
+  #isCrossed(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): boolean {
+    const { voids, namespace } = this.#options;
+    return voids.crossed(flight.stamp, flight.key, namespace, hashTags(entry.tags));
+  }
+
+  /** The verdict is out: late callers take what was brought, or ask again. */
+  #judged(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>> | null): void {
+    this.#leave(flight);
+    assert(flight.verdict !== null, 'only a load is judged');
+    flight.verdict.resolve(entry === null ? null : { ...entry, from: 'loader' });
+  }
+
+  #leave(flight: Flight<K, Cached<V>>): void {
+    if (this.#loading.get(flight.id) === flight) this.#loading.delete(flight.id);
+    if (this.#reloading.get(flight.id) === flight) this.#reloading.delete(flight.id);
+  }
+
+  /** Gives the leases of loads that will not fill back, so that other processes need not wait for them. */
+  #release(flights: readonly Flight<K, Cached<V>>[]): void {
+    const { store, settings } = this.#options;
+    const leases: HeldLease[] = [];
+    for (const { key, lease } of flights) if (lease !== null) leases.push({ key, lease });
+    if (leases.length > 0) store.release(leases, { timeoutMs: settings.fillTimeoutMs }).catch(ignore);
+  }
+}
+
+/** Whether what a load under way brings is what a caller with `wishes` may have, once it is judged. */
+function suits(loading: { readonly lease: string | null }, wishes: FlightWishes): boolean {
+  if (wishes.fresh === true) return false;
+  // Without a lease there is no word from the store about what was invalidated meanwhile.
+  return wishes.afterCall !== true || loading.lease !== null;
+}
+
+export function invalidValue(key: string, wrong: string): BreakwaterError {
+  return new BreakwaterError(
+    'CACHE_VALUE_INVALID',
+    `cannot cache ${key}: its value is not what the schema says: ${wrong}`,
+  );
+}
+
+function ignore(): void {}
