@@ -84,9 +84,18 @@ export class RedisCluster {
     return this.servers.slice(PRIMARIES);
   }
 
-  /** As the configuration was at the start. */
-  ownerOf(slot: number): ClusterServer {
-    return this.servers[Math.min(PRIMARIES - 1, Math.floor(slot / Math.ceil(SLOTS / PRIMARIES)))]!;
+  /** Who owns the slot now, as the first server that answers sees it. */
+  async currentOwnerOf(slot: number): Promise<ClusterServer> {
+    for (const line of (await this.servers[0]!.text('CLUSTER', 'NODES')).split('\n')) {
+      const [id, , , , , , , , ...ranges] = line.split(' ');
+      const owns = ranges.some((range) => {
+        const [first, last = first] = range.split('-').map(Number);
+        return slot >= first! && slot <= last!;
+      });
+      const server = owns ? this.servers.find((server) => server.id === id) : undefined;
+      if (server !== undefined) return server;
+    }
+    throw new Error(`nobody owns slot ${slot}`);
   }
 
   /** `redis://` with one of the primaries. */
