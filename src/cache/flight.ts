@@ -88,6 +88,8 @@ export class Flight<K extends string, T> implements Seat<T> {
 
   end(): void {
     this.isOver = true;
+    this.timer?.cancel();
+    this.timer = null;
     this.softTimer?.cancel();
     this.softTimer = null;
   }

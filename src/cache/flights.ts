@@ -325,7 +325,7 @@ export class Flights<K extends string, V> {
       flight.softTimer = null;
       // From here on nobody joins it: its answer is given.
       this.#leaveOpen(flight);
-      this.#loads.answerStale(flight, undefined);
+      if (this.#loads.answerStale(flight, undefined)) this.#all.delete(flight);
     });
   }
 

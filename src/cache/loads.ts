@@ -182,6 +182,7 @@ export class Loads<K extends string, V> {
     const flights = all.filter((flight) => {
       // A leased flight counts from its lease: what was voided since then voids the fill as well.
       if (flight.lease === null) flight.stamp = voids.stamp;
+      this.#all.add(flight); // its callers may have been answered already, those who come now have not
       flight.verdict = new Deferred<Got<Cached<V>> | null>();
       const remembered = source.guard.remembered(flight.key);
       if (remembered === null) {

@@ -32,6 +32,8 @@ interface Setup {
   readonly instances: number;
   /** L1 on: the store says that nobody else writes to it. */
   readonly l1: boolean;
+  /** TTLs shorter than a schedule, served stale and reloaded early; some callers have wishes. */
+  readonly ageing?: boolean;
 }
 
 class Schedule {
@@ -45,8 +47,10 @@ class Schedule {
   readonly log: string[] = [];
   readonly pending = new Set<Promise<void>>();
   gets = 0;
+  readonly setup: Setup;
 
   constructor(seed: number, setup: Setup) {
+    this.setup = setup;
     this.random = new SeededRandom(seed);
     this.source.automatic = false;
     const truth = embeddedTruth(this.scheduler, seed);
@@ -56,7 +60,17 @@ class Schedule {
         scheduler: this.scheduler,
         store,
         seed: seed + i,
-        defaults: { leaseWait: '40ms', loadTimeout: '1m' },
+        defaults: {
+          leaseWait: '40ms',
+          loadTimeout: '1m',
+          guard: { concurrency: 100 },
+          ...(setup.ageing === true && {
+            ttl: '30ms',
+            grace: '200ms',
+            early: 20,
+            staleWhileReload: seed % 3 !== 0,
+          }),
+        },
       });
       // Half the rows of one tag, all in one namespace.
       const cache = bw.cache<Row>('row', { load: this.source.load, tags: (row) => [row.id === '1' ? 'odd' : 'even'] });
@@ -84,8 +98,8 @@ class Schedule {
     const [only] = ids;
     const answer =
       ids.length === 1 && only !== undefined
-        ? instance.cache.get(only).then((row) => new Map([[only, row]]))
-        : instance.cache.getMany(ids);
+        ? instance.cache.get(only, this.wishes()).then((row) => new Map([[only, row]]))
+        : instance.cache.getMany(ids, this.wishes());
     this.track(
       answer.then((rows) => {
         for (const [id, row] of rows) {
@@ -97,6 +111,11 @@ class Schedule {
         }
       }),
     );
+  }
+
+  wishes(): { maxStale?: number; fresh?: boolean } | undefined {
+    if (this.setup.ageing !== true) return undefined;
+    return this.pick([undefined, undefined, {}, { maxStale: 0 }, { maxStale: 50 }, { fresh: true }]);
   }
 
   write(): void {
@@ -206,3 +225,7 @@ async function runAll(setup: Setup): Promise<void> {
 
 test('one process with L1: no wrong hit in random schedules', () => runAll({ instances: 1, l1: true }));
 test('two processes on one store, no L1: no wrong hit in random schedules', () => runAll({ instances: 2, l1: false }));
+test('one process with L1, grace and early reloads: no wrong hit', () =>
+  runAll({ instances: 1, l1: true, ageing: true }));
+test('two processes, no L1, grace and early reloads: no wrong hit', () =>
+  runAll({ instances: 2, l1: false, ageing: true }));
