@@ -12,6 +12,8 @@ import type { Session } from './session.ts';
 import { COMMANDS } from './table.ts';
 
 const INDEX = new NameIndex(COMMANDS.map((row) => row.name));
+/** A web page can make a browser post to this port, and the lines of the body would be commands: as in Redis, HTTP ends the connection. */
+const HTTP_INDEX = new NameIndex(['post', 'host:']);
 const RUN: readonly CommandFunction[] = COMMANDS.map((row) => row.run);
 /** Fewest and most arguments, the name included. */
 const FEWEST = Int32Array.from(COMMANDS, (row) => Math.abs(row.arity));
@@ -30,7 +32,11 @@ export function execute(context: Context, session: Session, args: Args, out: Rep
   if (row < 0) {
     context.unknownCommands += 1;
     context.errorReplies += 1;
-    unknownCommand(args, out);
+    if (HTTP_INDEX.find(args.bytes, args.start[0]!, args.length[0]!) >= 0) {
+      context.protocolErrors += 1;
+      session.closing = true;
+      out.error('ERR Protocol error: this is an HTTP request, and this port speaks RESP');
+    } else unknownCommand(args, out);
     return;
   }
   session.lastCommand = row;

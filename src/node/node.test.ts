@@ -258,6 +258,18 @@ test('a protocol error is answered and ends the session', () => {
   assert.equal(node.stats().commands.protocolErrors, 1);
 });
 
+test('HTTP on the RESP port ends the session before the body is executed', () => {
+  for (const request of [
+    'POST / HTTP/1.1\r\nContent-Type: text/plain\r\n\r\nSET a 1',
+    'PUT / HTTP/1.1\r\nhost: x\r\n\r\nSET a 1',
+  ]) {
+    const client = new Client(makeNode());
+    assert.match(client.line(request), /-ERR Protocol error: this is an HTTP request[^\r]*\r\n$/);
+    assert.equal(client.session.closing, true);
+    assert.equal(client.node.stats().commands.protocolErrors, 1);
+  }
+});
+
 test('QUIT answers, ends the session and executes nothing behind it', () => {
   const client = new Client(makeNode());
   assert.equal(client.line('SET a 1\r\nQUIT\r\nSET a 2'), '+OK\r\n+OK\r\n');
