@@ -18,6 +18,9 @@ import type { Outcome } from './cluster-outcome.ts';
 import { addressOf } from './cluster-topology.ts';
 import type { HostPort } from './url.ts';
 
+/** A server looks at its waiting clients ten times a second; the answer that not all have it should come before the deadline too. */
+const WAIT_SLACK_MS = 120;
+
 export class ClusterNode {
   readonly address: HostPort;
   readonly name: string;
@@ -66,8 +69,8 @@ export class ClusterNode {
   ): Promise<Outcome[]> {
     if (this.#closed) throw new BreakwaterError('CLIENT_CLOSED', 'cannot send the command: the client was closed');
     this.#writer ??= new RespClient({ ...this.#options, ...this.address });
-    // Answered within the deadline, also when it is the answer that not all have it.
-    const wait = (count: number): Command => ['WAIT', count, Math.max(1, Math.floor(options.timeoutMs * 0.8))];
+    const waitMs = Math.max(1, Math.floor(Math.min(options.timeoutMs * 0.8, options.timeoutMs - WAIT_SLACK_MS)));
+    const wait = (count: number): Command => ['WAIT', count, waitMs];
     const asked = this.replicas;
     const trailer: Command[] = asked === 0 ? [] : [wait(asked)];
     if (this.#expectedReplicas === null) trailer.unshift(['INFO', 'replication']);

@@ -47,8 +47,6 @@ export interface Head {
 
 export interface DecodedEntry {
   readonly version: number;
-  /** As the 16 digits stand in the entry. */
-  readonly versionText: string;
   readonly head: Head;
   readonly tags: readonly string[];
   readonly value: Uint8Array;
@@ -79,8 +77,7 @@ export function encodeBody(head: Head, tags: readonly string[], value: Uint8Arra
 export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
   if (bytes.length <= TAGS_AT) return null;
   const prefix = decoder.decode(bytes.subarray(VERSION_AT, TAGS_AT));
-  const versionText = prefix.slice(0, LIFE_AT - VERSION_AT);
-  const version = Number(versionText);
+  const version = Number(prefix.slice(0, LIFE_AT - VERSION_AT));
   const head = {
     epoch: prefix.slice(EPOCH_AT - VERSION_AT, NUMBER_AT - VERSION_AT),
     number: Number(prefix.slice(NUMBER_AT - VERSION_AT)),
@@ -97,7 +94,12 @@ export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
     tags.push(decoder.decode(bytes.subarray(at + 2, end)));
     at = end;
   }
-  return { version, versionText, head, tags, value: bytes.subarray(at, valueEnd) };
+  return { version, head, tags, value: bytes.subarray(at, valueEnd) };
+}
+
+/** The digits of the version, whatever else is wrong with the entry. */
+export function versionTextOf(bytes: Uint8Array): string {
+  return decoder.decode(bytes.subarray(VERSION_AT, LIFE_AT));
 }
 
 /** A lease as the library holds it: the token under the key, and the head before its load. `<token>.<epoch>.<number>` */

@@ -46,14 +46,19 @@ local function version(text)
   return (magic == ENTRY or magic == LEASE) and tonumber(string.sub(text, 5, 20)) or 0
 end
 local function ending(text)
-  return tonumber(string.sub(text, ${END_AT + 1}, ${EPOCH_AT}))
+  return tonumber(string.sub(text, ${END_AT + 1}, ${EPOCH_AT})) or #text
 end
--- what stands before the value, and the lease: nil = this life knows nothing of the key
+-- the lease in what stands behind the value; others may have written there
+local function lease_in(text)
+  if (#text - 17) % ${ID_BYTES} == 0 and string.find(text, '^[pt]') then return text end
+  return ''
+end
+-- what stands before the value, and the lease: nil = this life knows nothing of the key, or it was cut off
 local function start(key)
   local text = redis.pcall('GETRANGE', key, 0, ${EPOCH_AT - 1})
   if type(text) ~= 'string' then return '', nil end
-  if not is_ours(text) then return text, nil end
-  return text, redis.call('GETRANGE', key, ending(text), -1)
+  if not is_ours(text) or redis.call('STRLEN', key) < ending(text) then return text, nil end
+  return text, lease_in(redis.call('GETRANGE', key, ending(text), -1))
 end
 local function store(key, before, body, ttl)
   local time = redis.call('TIME')
@@ -144,13 +149,13 @@ for i = 1, #KEYS do
   if type(text) == 'table' then
     out[i] = { 4 }
   else
-    local ours = is_ours(text)
+    local ours = is_ours(text) and #text >= ending(text)
     if ours and string.sub(text, 1, 4) == ENTRY and string.sub(text, 5, 20) ~= dead then
       out[i] = { 1, text, redis.call('PTTL', key) }
     elseif not life then
       out[i] = { 0 }
     else
-      local lease = ours and string.sub(text, ending(text) + 1) or ''
+      local lease = ours and lease_in(string.sub(text, ending(text) + 1)) or ''
       out[i] = held(key, lease, token) or grant_alone(key, text, lease, token, life, wait)
     end
   end

@@ -16,7 +16,7 @@ import type { Outcome } from '../../client/cluster-outcome.ts';
 import type { LeaseCall, ReadCall, ReadResult } from '../store.ts';
 import type { Calls } from './calls.ts';
 import { storeError } from './errors.ts';
-import { type DecodedEntry, decodeEntry, formatLease } from './format.ts';
+import { type DecodedEntry, decodeEntry, formatLease, versionTextOf } from './format.ts';
 import type { Layout, Sector } from './sectors.ts';
 import type { Deadline, Shards } from './shards.ts';
 import { isDead, namespaceName, type Survey, surveyOf, tagName } from './survey.ts';
@@ -41,6 +41,8 @@ interface Reading {
   reply: Outcome;
   survey: Survey | null;
   entry: DecodedEntry | null;
+  /** Of what stands under the key, even where it cannot be read as an entry. */
+  versionText: string;
   ttlMs: number | null;
   state: 'unknown' | 'hit' | 'absent' | 'dead' | 'failed';
   error: unknown;
@@ -73,6 +75,7 @@ export async function readAll(
       reply: null,
       survey: null,
       entry: null,
+      versionText: '',
       ttlMs: null,
       state: 'unknown',
       error: null,
@@ -161,9 +164,10 @@ function take(reading: Reading, reply: readonly Outcome[]): void {
     return;
   }
   reading.entry = text instanceof Uint8Array ? decodeEntry(text) : null;
+  reading.versionText = text instanceof Uint8Array ? versionTextOf(text) : '';
   reading.ttlMs = typeof ttl === 'number' && ttl >= 0 ? ttl : null;
-  // Garbled: it can be neither served nor named as the dead one to replace. It is removed by the next write of the key.
-  if (reading.entry === null) fail(reading, null);
+  // Somebody wrote into it: to be replaced as one that is out of date.
+  if (reading.entry === null) reading.state = 'dead';
 }
 
 function judge(reading: Reading, survey: Survey, tags: TagMemory): void {
@@ -185,7 +189,7 @@ async function replaceDead(
   const requests = chunks.map((chunk) =>
     calls.read(
       chunk[0]!.slot,
-      chunk.map(({ key, token, entry }) => ({ key, token, dead: entry!.versionText })),
+      chunk.map(({ key, token, versionText }) => ({ key, token, dead: versionText })),
       lease,
     ),
   );
