@@ -3,12 +3,18 @@
  * and when the timer fires `sweep` looks at what is still pending, fails what is due, and says when the next is.
  *
  * In a steady flow the timer fires about once per command timeout. A deadline is met late by up to MIN_WAIT_MS, never early.
+ *
+ * A timer that fires much too late means that this process was held up: a long computation, a garbage collection, a stopped container.
+ * Then timers run before sockets are read, and every reply that lies there would be called a timeout, and a store that answered in
+ * time would count as down. So what has arrived is read first.
  */
 import type { Clock } from '../base/clock.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
 
 /** Bounds how often a long queue with many different deadlines is swept. */
 const MIN_WAIT_MS = 5;
+/** Later than a timer is on a busy machine that still runs its turns. */
+const HELD_UP_MS = 20;
 
 export class Deadlines {
   readonly #clock: Clock;
@@ -16,6 +22,8 @@ export class Deadlines {
   readonly #sweep: (nowMs: number) => number;
   #armedForMs = Number.POSITIVE_INFINITY;
   #timer: Timer | null = null;
+  /** Runs behind the reading of sockets in the same turn of the event loop. */
+  #afterReading: NodeJS.Immediate | null = null;
 
   /** `sweep(nowMs)` handles what is due and returns the next deadline, Infinity when there is none. */
   constructor(clock: Clock, scheduler: Scheduler, sweep: (nowMs: number) => number) {
@@ -26,12 +34,14 @@ export class Deadlines {
 
   /** Something is due at `deadlineMs`. */
   note(deadlineMs: number, nowMs: number): void {
-    if (deadlineMs < this.#armedForMs) this.#arm(deadlineMs, nowMs);
+    if (deadlineMs < this.#armedForMs && this.#afterReading === null) this.#arm(deadlineMs, nowMs);
   }
 
   stop(): void {
     this.#timer?.cancel();
     this.#timer = null;
+    if (this.#afterReading !== null) clearImmediate(this.#afterReading);
+    this.#afterReading = null;
     this.#armedForMs = Number.POSITIVE_INFINITY;
   }
 
@@ -43,6 +53,12 @@ export class Deadlines {
 
   readonly #onTimer = (): void => {
     this.#timer = null;
+    if (this.#clock.now() - this.#armedForMs < HELD_UP_MS) this.#look();
+    else this.#afterReading = setImmediate(this.#look);
+  };
+
+  readonly #look = (): void => {
+    this.#afterReading = null;
     this.#armedForMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#clock.now();
     const nextMs = this.#sweep(nowMs);
