@@ -3,7 +3,10 @@
  * the original. Needs `requires('redis-server')`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { findExecutable } from './requirements.ts';
 
 export class RedisServer {
@@ -45,8 +48,12 @@ export class RedisServer {
 }
 
 async function launch(port: number, flags: readonly string[]): Promise<ChildProcess> {
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...flags];
+  // A folder of its own: a replica writes the snapshot that it is sent to disk, whatever `save` says.
+  const folder = mkdtempSync(join(tmpdir(), 'bw-redis-'));
+  const where = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder];
+  const args = [...where, '--save', '', '--appendonly', 'no', ...flags];
   const child = spawn(findExecutable('redis-server')!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  child.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   await new Promise<void>((resolve, reject) => {
     let log = '';
     child.stdout.on('data', (piece: Buffer) => {
