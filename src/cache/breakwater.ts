@@ -5,10 +5,11 @@ import { BreakwaterError } from '../base/errors.ts';
 import type { CacheStore } from '../stores/store.ts';
 import { Cache, type CacheControls, type Shared, unacknowledged } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
+import { Coherence, type CoherenceStats } from './coherence.ts';
 import type { GuardStats } from './guard/stats.ts';
 import { checkName, checkTags, show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
-import { cacheSettings, checkDefaults } from './options.ts';
+import { cacheSettings, checkDefaults, type Reach } from './options.ts';
 import { Outage } from './outage.ts';
 import { Source, type SourceOptions } from './source.ts';
 import type { CacheOptions, CacheStats, SharedCacheOptions } from './types.ts';
@@ -22,6 +23,11 @@ export interface Invalidation {
   readonly tags?: readonly string[];
   /** Everything in the caches of these names. O(1) each. */
   readonly namespaces?: readonly string[];
+  /**
+   * When it is done: `'store'` (default) when the store has acknowledged; `'everywhere'` when besides no L1 of any process can serve what was
+   * invalidated: each has acknowledged, or its staleness bound has run out. So within about a second whoever is dead. Embedded: the same thing at once.
+   */
+  readonly wait?: 'store' | 'everywhere';
 }
 
 export interface BreakwaterStats {
@@ -34,6 +40,8 @@ export interface BreakwaterStats {
     /** The store's own numbers; null when it did not answer in time. */
     readonly numbers: Readonly<Record<string, number>> | null;
   };
+  /** How well L1s know what other processes invalidate; null = it is not followed: no L1, or no feed. */
+  readonly feed: CoherenceStats | null;
   readonly caches: Readonly<Record<string, CacheStats>>;
   /** The guards: by the name of the source, or `cache:<name>` for a cache that has one of its own. */
   readonly sources: Readonly<Record<string, GuardStats>>;
@@ -46,23 +54,31 @@ export interface BreakwaterParts {
   readonly defaults: SharedCacheOptions;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
+  /** The bound of L1s on a store with a feed; null (default) = it is not followed. */
+  readonly stalenessMs?: number | null;
 }
 
-const INVALIDATION = ['keys', 'tags', 'namespaces'] as const;
+const INVALIDATION = ['keys', 'tags', 'namespaces', 'wait'] as const;
+
+/** A takeover costs those who wait the largest bound of anybody, 1 s, and a little for clocks and timers. */
+const EVERYWHERE_MS = 2_000;
 
 export class Breakwater {
   readonly #parts: BreakwaterParts;
   readonly #shared: Shared;
+  /** null: no cache has an L1 yet, or the store has no feed, or it is not wanted. */
+  #coherence: Coherence | null = null;
   readonly #caches = new Map<string, CacheControls>();
   readonly #sources = new Map<string, Source>();
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `createBreakwater`. */
   constructor(parts: BreakwaterParts) {
-    const { store, ports, readTimeoutMs, writeTimeoutMs, defaults } = parts;
-    checkDefaults(defaults, store.inProcess);
+    const { store, ports, readTimeoutMs, writeTimeoutMs, defaults, stalenessMs = null } = parts;
+    checkDefaults(defaults, reachOf(store, stalenessMs));
     this.#parts = parts;
     this.#shared = { store, ports, readTimeoutMs, writeTimeoutMs, outage: new Outage(), voids: new Voids() };
+    store.feed?.listen((key) => this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)));
   }
 
   /**
@@ -80,7 +96,10 @@ export class Breakwater {
         `cannot declare cache "${name}": it is declared already; share that one`,
       );
     }
-    const settings = cacheSettings(options, this.#parts.defaults, name, this.#shared.store.inProcess);
+    const { defaults, stalenessMs = null } = this.#parts;
+    const reach = reachOf(this.#shared.store, stalenessMs);
+    const settings = cacheSettings(options, defaults, name, reach);
+    if (settings.l1 !== null && reach === 'feed') this.#follow();
     const cache = new Cache<K, V>(name, options, settings, this.#shared, (controls) => {
       this.#caches.set(name, controls);
       this.#sources.set(controls.source.name, controls.source);
@@ -109,7 +128,9 @@ export class Breakwater {
    * Invalidates keys, tags and whole caches, in every process that uses the store. Resolves when the store has acknowledged.
    *
    * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when it has not: it may or may not be in force; call again. A load under way for any of
-   * it is not stored. L1s of *other* processes follow within their `l1.ttl`.
+   * it is not stored. L1s of *other* processes follow within the `staleness` bound (without a feed within their `l1.ttl`), or before this resolves
+   * with `wait: 'everywhere'`. Rejects with `CACHE_NOT_EVERYWHERE` when the store has it and that it is everywhere was not proved, and with
+   * `CACHE_OPTION_INVALID` where the store cannot prove it.
    */
   async invalidate(what: Invalidation): Promise<void> {
     if (this.#closed !== null) throw this.#closed;
@@ -120,6 +141,7 @@ export class Breakwater {
     if (keys.length + tags.length + namespaces.length === 0) {
       throw invalid('invalidate', 'at least one of keys, tags, namespaces', 'none');
     }
+    const everywhere = this.#everywhere(what.wait);
     // Twice, as a delete does: see voids.ts.
     this.#void(keys, tags, namespaces);
     try {
@@ -133,6 +155,29 @@ export class Breakwater {
     } finally {
       this.#void(keys, tags, namespaces);
     }
+    await everywhere();
+  }
+
+  /** What is to be waited for after the store's acknowledgement. */
+  #everywhere(wait: unknown): () => Promise<void> {
+    const { store } = this.#shared;
+    if (wait === undefined || wait === 'store' || (wait === 'everywhere' && store.inProcess))
+      return () => Promise.resolve();
+    if (wait !== 'everywhere') throw invalid('wait of invalidate', `'store' or 'everywhere'`, wait);
+    const { feed } = store;
+    if (feed === undefined) {
+      throw new BreakwaterError(
+        'CACHE_OPTION_INVALID',
+        `cannot wait until an invalidation is everywhere: the ${store.kind} store does not know who keeps copies; use a Breakwater node, or wait: 'store'`,
+      );
+    }
+    return async () => {
+      try {
+        await feed.everywhere(Math.max(this.#shared.writeTimeoutMs, EVERYWHERE_MS));
+      } catch (error) {
+        throw unacknowledged('CACHE_NOT_EVERYWHERE', 'prove that the invalidation is everywhere', error);
+      }
+    };
   }
 
   /** Counters of every cache and of the store. Never rejects because the store does not answer. */
@@ -145,6 +190,7 @@ export class Breakwater {
     for (const [name, { guard }] of this.#sources) sources[name] = guard.stats();
     return {
       sources,
+      feed: this.#coherence?.stats() ?? null,
       store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers },
       caches,
     };
@@ -157,22 +203,46 @@ export class Breakwater {
   async close(): Promise<void> {
     if (this.#closed === null) {
       this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
+      this.#coherence?.close();
       for (const cache of this.#caches.values()) cache.close(this.#closed);
       for (const { guard } of this.#sources.values()) guard.close();
     }
     await this.#shared.store.close();
   }
 
+  /** From the first L1 on: a process without one need not hear of every invalidation. */
+  #follow(): void {
+    const { store, voids, ports } = this.#shared;
+    const { stalenessMs = null } = this.#parts;
+    if (this.#coherence !== null || store.feed === undefined || stalenessMs === null) return;
+    this.#coherence = new Coherence(store.feed, voids, stalenessMs, ports, (key) => {
+      voids.voidKey(key);
+      this.#forget(key);
+    });
+  }
+
+  #forget(key: string): void {
+    this.#controlsOf(key)?.forget(key.slice(key.indexOf(':') + 1));
+  }
+
+  /** A key of no cache here is in no L1 and in no flight here. */
+  #controlsOf(key: string): CacheControls | undefined {
+    return this.#caches.get(key.slice(0, Math.max(0, key.indexOf(':'))));
+  }
+
   #void(keys: readonly string[], tags: readonly string[], namespaces: readonly string[]): void {
     const { voids } = this.#shared;
     for (const key of keys) {
-      const colon = key.indexOf(':');
-      // A key of no cache here is in no L1 and in no flight here.
-      this.#caches.get(key.slice(0, Math.max(0, colon)))?.forget(key.slice(colon + 1));
+      this.#forget(key);
     }
     for (const tag of tags) voids.voidTag(tag);
     for (const namespace of namespaces) voids.voidNamespace(namespace);
   }
+}
+
+function reachOf(store: CacheStore, stalenessMs: number | null): Reach {
+  if (store.inProcess) return 'process';
+  return store.feed !== undefined && stalenessMs !== null ? 'feed' : 'ttl';
 }
 
 function checkList(list: unknown, name: string): readonly string[] {

@@ -41,6 +41,8 @@ export interface Shared {
 export interface CacheControls {
   /** This process wrote or invalidated `id`. */
   forget(id: string): void;
+  /** Another caller's load of `id` is over, with a value or without. */
+  leaseEnded(id: string): void;
   /** The guard in front of its loader. */
   readonly source: Source;
   stats(): CacheStats;
@@ -109,6 +111,7 @@ export class Cache<K extends string, V> {
     });
     expose({
       forget: (id) => this.#forget(id as K),
+      leaseEnded: (id) => this.#flights.wake(id as K),
       source: this.#source,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),

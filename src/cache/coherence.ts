@@ -30,14 +30,6 @@ const RANGE = 0;
 /** A kind from a later version of the node. */
 const UNKNOWN_KIND = 99;
 
-/** What other processes' invalidations do here. */
-export interface CoherenceEffects {
-  /** Drops a full key from its cache and what is under way for it. */
-  forgetKey(key: string): void;
-  /** Another caller's load of this key is over. */
-  leaseEnded(key: string): void;
-}
-
 /** For people and metrics. */
 export interface CoherenceStats {
   /** L1s are served from at the moment. */
@@ -58,7 +50,7 @@ export interface CoherenceStats {
 export class Coherence implements FeedHandlers {
   readonly #feed: StoreFeed;
   readonly #voids: Voids;
-  readonly #effects: CoherenceEffects;
+  readonly #forgetKey: (key: string) => void;
   readonly #clock: Clock;
   readonly #scheduler: Scheduler;
   readonly #follower: FeedFollower;
@@ -67,16 +59,17 @@ export class Coherence implements FeedHandlers {
   #unsupported = false;
   #closed = false;
 
+  /** @param forgetKey voids a full key: out of its cache, and what is under way for it is not kept */
   constructor(
     feed: StoreFeed,
     voids: Voids,
     boundMs: number,
     ports: { readonly clock: Clock; readonly scheduler: Scheduler },
-    effects: CoherenceEffects,
+    forgetKey: (key: string) => void,
   ) {
     this.#feed = feed;
     this.#voids = voids;
-    this.#effects = effects;
+    this.#forgetKey = forgetKey;
     this.#clock = ports.clock;
     this.#scheduler = ports.scheduler;
     // Names are remembered by `voids`; the follower's own memory of them is not asked.
@@ -172,15 +165,11 @@ export class Coherence implements FeedHandlers {
     this.#follower.record(link, seq, range, ballot, number, code, name, this.#clock.now());
     if (counts.records !== before) {
       // Applied: before anything is acknowledged, which `#after` does.
-      if (kind === 'key') this.#effects.forgetKey(name);
+      if (kind === 'key') this.#forgetKey(name);
       else if (kind === 'tag') this.#voids.voidTag(name);
       else if (kind === 'namespace') this.#voids.voidNamespace(name);
     }
     this.#after();
-  }
-
-  leaseEnded(key: string): void {
-    this.#effects.leaseEnded(key);
   }
 
   // -- within

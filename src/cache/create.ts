@@ -36,13 +36,27 @@ export interface BreakwaterOptions {
    * not seen by the others. Default false: refused.
    */
   readonly allowInWorkers?: boolean;
+  /**
+   * With a node: the longest that an L1 may serve what another process has invalidated, while the node can be reached and when it cannot; then
+   * L1 is bypassed. 10 ms to 1 s, default `"250ms"`. `false`: no feed; then an L1 needs a `ttl`, which is the bound.
+   */
+  readonly staleness?: Duration | false;
   /** Longest that a read of L2 may take before the loader is asked instead. Default `"250ms"`. */
   readonly readTimeout?: Duration;
   /** Longest that `set`, `delete`, `invalidate` and fills wait for the store. Default `"2s"`. */
   readonly writeTimeout?: Duration;
 }
 
-const OPTIONS = ['store', 'defaults', 'memory', 'eviction', 'allowInWorkers', 'readTimeout', 'writeTimeout'] as const;
+const OPTIONS = [
+  'store',
+  'defaults',
+  'memory',
+  'eviction',
+  'allowInWorkers',
+  'staleness',
+  'readTimeout',
+  'writeTimeout',
+] as const;
 const EMBEDDED_ONLY = ['memory', 'eviction', 'allowInWorkers'] as const;
 const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
 
@@ -66,6 +80,7 @@ export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
     defaults: options.defaults ?? {},
     readTimeoutMs,
     writeTimeoutMs,
+    stalenessMs: stalenessOf(options),
   });
 }
 
@@ -96,6 +111,14 @@ function openEmbedded(options: BreakwaterOptions, ports: FlightPorts): CacheStor
     );
   }
   return new EmbeddedStore({ memoryBytes: parseSizeBytes(options.memory ?? '64mb', 'memory'), eviction, ...ports });
+}
+
+/** The node's own limits: it is what a restart costs those who wait for everybody. */
+function stalenessOf({ staleness = '250ms' }: BreakwaterOptions): number | null {
+  if (staleness === false) return null;
+  const ms = duration(staleness, 'staleness', 'createBreakwater', 1);
+  if (ms < 10 || ms > 1000) throw invalid('staleness of createBreakwater', '10 ms to 1 s', staleness);
+  return ms;
 }
 
 /** Only the scheme: the rest may hold a password. */

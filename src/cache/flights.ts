@@ -48,6 +48,8 @@ import type { Cached } from './types.ts';
 
 const FIRST_POLL_MS = 5;
 const LONGEST_POLL_MS = 50;
+/** Where the store tells when another caller's lease ends, asking is for what it could not tell: a lost message, an invalidated tag. */
+const TOLD_POLL_MS = 200;
 /**
  * How long a flight waits for loads of other processes, in leases: the first holder may be dead, then the next one is granted, and it is
  * worth waiting for that one too before everybody loads.
@@ -115,6 +117,15 @@ export class Flights<K extends string, V> {
   /** This process wrote or deleted `id`: nobody joins what is being loaded for it any more. */
   forget(id: K): void {
     this.#loads.forget(id);
+  }
+
+  /** Another process's load of `id` is over: whoever waits for it here asks now. */
+  wake(id: K): void {
+    const flight = this.#open.get(id);
+    if (flight === undefined || flight.timer === null || flight.isOver) return;
+    flight.timer.cancel();
+    flight.timer = null;
+    this.#gather(flight);
   }
 
   /** Ends all flights with `reason` and aborts their loaders. */
@@ -414,7 +425,11 @@ export class Flights<K extends string, V> {
     flight.waitUntilMs ??= nowMs + settings.leaseWaitMs * LEASES_WAITED;
     if (nowMs >= flight.waitUntilMs) return false;
     if (open === undefined) this.#setOpen(flight);
-    const delayMs = Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS, flight.waitUntilMs - nowMs);
+    const pollMs =
+      this.#options.store.feed === undefined || flight.wishes !== PLAIN
+        ? Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS)
+        : TOLD_POLL_MS;
+    const delayMs = Math.min(pollMs, flight.waitUntilMs - nowMs);
     flight.polls += 1;
     counters.leasePolls += 1;
     flight.timer = ports.scheduler.setTimer(delayMs, () => {

@@ -10,6 +10,12 @@ import { checkNames, count, duration, invalid } from './checks.ts';
 import { guardOptions, Source, type SourceOptions } from './source.ts';
 import type { L1Options, SharedCacheOptions } from './types.ts';
 
+/**
+ * How an invalidation by another process reaches an L1: nobody else can make one; by the store's feed, within the bound of `staleness`; or not
+ * at all, so that the L1's own ttl is the bound.
+ */
+export type Reach = 'process' | 'feed' | 'ttl';
+
 /** A cache's options as numbers. */
 export interface Settings {
   readonly ttlMs: number;
@@ -60,9 +66,9 @@ const LARGEST_BATCH = 65_536;
 const MOST_L1_ENTRIES = 10_000_000;
 
 /** Checks `defaults` by itself, so that a mistake in it shows at once. */
-export function checkDefaults(defaults: SharedCacheOptions, inProcess: boolean): void {
+export function checkDefaults(defaults: SharedCacheOptions, reach: Reach): void {
   checkNames(defaults, SHARED, 'defaults');
-  settingsOf(defaults, {}, 'defaults', inProcess);
+  settingsOf(defaults, {}, 'defaults', reach);
   const { guard } = defaults;
   if (guard !== undefined && !(guard instanceof Source)) guardOptions('guard of defaults', guard);
 }
@@ -76,19 +82,14 @@ export function cacheSettings(
   own: SharedCacheOptions,
   defaults: SharedCacheOptions,
   name: string,
-  inProcess: boolean,
+  reach: Reach,
 ): Settings {
   const where = `cache "${name}"`;
   checkNames(own, OWN, where);
-  return settingsOf(own, defaults, where, inProcess);
+  return settingsOf(own, defaults, where, reach);
 }
 
-function settingsOf(
-  own: SharedCacheOptions,
-  defaults: SharedCacheOptions,
-  where: string,
-  inProcess: boolean,
-): Settings {
+function settingsOf(own: SharedCacheOptions, defaults: SharedCacheOptions, where: string, reach: Reach): Settings {
   const ttlMs = duration(own.ttl ?? defaults.ttl ?? DEFAULTS.ttl, 'ttl', where, 1);
   const negativeTtl = own.negativeTtl ?? defaults.negativeTtl;
   const negativeTtlMs =
@@ -110,7 +111,7 @@ function settingsOf(
     leaseWaitMs: duration(own.leaseWait ?? defaults.leaseWait ?? DEFAULTS.leaseWait, 'leaseWait', where, 0),
     maxBatch: count(own.maxBatch ?? defaults.maxBatch ?? DEFAULTS.maxBatch, 'maxBatch', where, LARGEST_BATCH),
     guard: own.guard ?? defaults.guard ?? {},
-    l1: l1Settings(own.l1 ?? defaults.l1, where, inProcess),
+    l1: l1Settings(own.l1 ?? defaults.l1, where, reach),
   };
 }
 
@@ -145,12 +146,12 @@ function beta(early: unknown, where: string): number {
   throw invalid(`early of ${where}`, `"xfetch", an eagerness above 0 up to 100, or false`, early);
 }
 
-function l1Settings(l1: false | L1Options | undefined, where: string, inProcess: boolean): Settings['l1'] {
+function l1Settings(l1: false | L1Options | undefined, where: string, reach: Reach): Settings['l1'] {
   if (l1 === false) return null;
-  if (l1 === undefined && !inProcess) return null;
+  if (l1 === undefined && reach !== 'process') return null;
   const given: L1Options = l1 ?? {};
   checkNames(given, L1, `l1 of ${where}`);
-  if (!inProcess && given.ttl === undefined) {
+  if (reach === 'ttl' && given.ttl === undefined) {
     throw new BreakwaterError(
       'CACHE_OPTION_INVALID',
       `cannot use l1 of ${where} without its ttl: an invalidation by another process does not reach this L1, so l1.ttl is the longest that a stale value may be served here, received none`,

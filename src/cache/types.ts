@@ -55,7 +55,7 @@ export interface L1Options {
   /** Most bytes, by an estimate of what the live objects take on the heap. Default 32 MiB. Number, or text such as `"64mb"`. */
   readonly maxBytes?: number | string;
   /**
-   * Longest that an entry is served from L1; never longer than its own TTL. On a networked store this is the bound on how
+   * Longest that an entry is served from L1; never longer than its own TTL. On a networked store without a feed this is the bound on how
    * long another process's invalidation can go unseen here, and it must be given there.
    */
   readonly ttl?: Duration;
@@ -95,8 +95,8 @@ export interface SharedCacheOptions {
   /** Most ids of one L2 read and one call of the loader. Default 1,000. */
   readonly maxBatch?: number;
   /**
-   * Live objects in this process. Default: on for the embedded store; off for networked ones, where `{ ttl }` switches it on and
-   * is then the bound on staleness.
+   * Live objects in this process. Default: on for the embedded store; off for networked ones, where an object switches it on: `{}` in front of a node,
+   * whose feed bounds the staleness (`staleness` of `createBreakwater`), `{ ttl }` where there is no feed and the ttl is the bound.
    */
   readonly l1?: false | L1Options;
 }

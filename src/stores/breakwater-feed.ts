@@ -33,6 +33,7 @@ export class BreakwaterFeed implements StoreFeed {
   readonly #peer: string;
   readonly #scheduler: Scheduler;
   #handlers: FeedHandlers | null = null;
+  #onLeaseEnded: ((key: string) => void) | null = null;
   /** The link that stands; 0 = none. */
   #link = 0;
   #lastLink = 0;
@@ -53,8 +54,13 @@ export class BreakwaterFeed implements StoreFeed {
     if (this.#isReady) this.#openLink();
   }
 
-  get isFollowed(): boolean {
-    return this.#handlers !== null;
+  listen(onLeaseEnded: (key: string) => void): void {
+    this.#onLeaseEnded = onLeaseEnded;
+  }
+
+  /** Are ends of leases of use to anybody? */
+  get isListenedTo(): boolean {
+    return this.#onLeaseEnded !== null;
   }
 
   /** The client's `onState`. */
@@ -71,10 +77,14 @@ export class BreakwaterFeed implements StoreFeed {
 
   /** The client's `onPush`. */
   readonly onPush = (kind: string, items: Reply[]): void => {
+    if (kind === 'bw.lease') {
+      // Later still: the reader whose answer came just before has to be waiting by then.
+      this.#scheduler.setTimer(0, () => this.#onLeaseEnded?.(textOf(items[0])));
+      return;
+    }
     const link = this.#link;
     queueMicrotask(() => {
       if (kind === 'bw.feed') this.#onRecord(link, items);
-      else if (kind === 'bw.lease') this.#handlers?.leaseEnded(textOf(items[0]));
       else if (kind === 'bw.everywhere') this.#settle(Number(items[0]), null);
     });
   };

@@ -105,7 +105,7 @@ export class BreakwaterStore implements CacheStore {
     if (keys.length === 0) return [];
     const command: (string | number)[] = ['BW.MGET', keys.length, ...keys];
     if (call.lease) command.push('LEASE', Math.max(1, Math.ceil(call.leaseMs ?? DEFAULT_LEASE_MS)));
-    if (call.lease && this.feed.isFollowed) command.push('NOTIFY');
+    if (call.lease && this.feed.isListenedTo) command.push('NOTIFY');
     const reply = await this.#send(command, call);
     if (!Array.isArray(reply) || reply.length !== keys.length) throw unexpected('BW.MGET');
     return reply.map(readResult);

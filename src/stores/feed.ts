@@ -42,13 +42,13 @@ export interface FeedHandlers {
     kind: string,
     name: string,
   ): void;
-  /** The lease of a key that another caller held has ended: ask again. */
-  leaseEnded(key: string): void;
 }
 
 export interface StoreFeed {
   /** Follows from the next connection on, or at once where one stands. Once. */
   follow(handlers: FeedHandlers): void;
+  /** Calls back when another caller's lease ended that a read here was told to wait for: ask again. Best effort. Once. */
+  listen(onLeaseEnded: (key: string) => void): void;
   subscribe(link: number, id: number, boundMs: number, positions: readonly FeedPosition[]): void;
   ping(link: number, id: number, applied: number): void;
   acknowledge(link: number, applied: number): void;

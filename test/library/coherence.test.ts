@@ -1,0 +1,276 @@
+/**
+ * L1s of several processes over one node, kept right by its feed: over real sockets, through proxies that delay, cut and swallow.
+ *
+ * The checker of the random mix, at each answer out of an L1 with a version that the source has replaced:
+ *   1. the delete that announced a later version was acknowledged at most one bound before the question
+ *   2. none that was acknowledged *everywhere* before the question announced a later version
+ */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { systemClock } from '../../src/base/clock.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { type Breakwater, createBreakwater } from '../../src/cache/index.ts';
+import { RespClient } from '../../src/client/client.ts';
+import { Node } from '../../src/node/node.ts';
+import { LatencyMeter } from '../../src/server/latency.ts';
+import { RespListener } from '../../src/server/resp-listener.ts';
+import { FaultProxy } from '../support/fault-proxy.ts';
+
+const BOUND_MS = 250;
+const clock = systemClock();
+
+let port = 0;
+let node: Node;
+const endings: (() => unknown)[] = [];
+
+before(async () => {
+  node = new Node({
+    memoryBytes: 32 * 1024 ** 2,
+    eviction: 'tinylfu',
+    random: new SeededRandom(1),
+    // Followers of an earlier run have nothing to trust any more.
+    startMs: clock.now() - 5000,
+    version: 'test',
+  });
+  const listener = new RespListener(node, clock, new LatencyMeter(), {
+    maxClients: 100,
+    stallTimeoutMs: 60_000,
+    idleTimeoutMs: 0,
+    clientMemoryBytes: 256 * 1024 ** 2,
+  });
+  port = await listener.listen(0, '127.0.0.1');
+  const ticks = setInterval(() => {
+    node.onTick(clock.now());
+    if (node.hasPushes) listener.schedulePushes();
+  }, 5);
+  endings.push(
+    () => clearInterval(ticks),
+    () => listener.close(0),
+  );
+});
+after(async () => {
+  for (const end of endings.reverse()) await end();
+});
+
+function open(at = port): Breakwater {
+  const bw = createBreakwater({ store: `breakwater://127.0.0.1:${at}`, staleness: BOUND_MS });
+  endings.push(() => bw.close());
+  return bw;
+}
+
+async function behindProxy(): Promise<{ bw: Breakwater; proxy: FaultProxy }> {
+  const proxy = await FaultProxy.start({ host: '127.0.0.1', port });
+  endings.push(() => proxy.close());
+  return { bw: open(proxy.port), proxy };
+}
+
+const isInTime = async (bw: Breakwater): Promise<boolean> => (await bw.stats()).feed?.isInTime === true;
+
+test('what another process deletes, tags and clears leaves it', async () => {
+  const [a, b] = [open(), open()];
+  const client = new RespClient({ port });
+  endings.push(() => client.close());
+  const rows = new Map([['1', 1]]);
+  const load = (ids: readonly string[]) => ids.map((id) => ({ n: rows.get(id) ?? 0 }));
+  const inA = a.cache('plain', { load, l1: {}, tags: () => ['t'] });
+  const inB = b.cache('plain', { load, tags: () => ['t'] });
+  const invalidations = [
+    () => inB.delete('1'),
+    () => b.invalidate({ tags: ['t'] }),
+    () => b.invalidate({ namespaces: ['plain'] }),
+    () => inB.set('1', { n: rows.get('1') ?? 0 }),
+    () => client.command(['FLUSHALL']),
+    () => client.command(['DEL', 'plain:1']),
+  ];
+  await inA.get('1');
+  await waitUntil(() => isInTime(a));
+  for (const invalidate of invalidations) {
+    await waitUntil(async () => (await inA.getDetailed('1')).from === 'l1');
+    const n = rows.get('1')! + 1;
+    rows.set('1', n);
+    await invalidate();
+    await waitUntil(() => inA.peek('1')?.n !== n - 1);
+    assert.equal((await inA.get('1'))?.n, n);
+  }
+  const { feed } = await a.stats();
+  assert.ok(feed !== null && feed.records > 0 && feed.boundMs === BOUND_MS && !feed.isUnsupported);
+});
+
+test('everywhere: when it resolves no L1 serves the old value; a process that hangs costs one bound', async () => {
+  const { bw: a, proxy } = await behindProxy();
+  const b = open();
+  let n = 1;
+  const load = (ids: readonly string[]) => ids.map(() => ({ n }));
+  const inA = a.cache('everywhere', { load, l1: {} });
+  b.cache('everywhere', { load });
+  const settle = async (): Promise<void> => {
+    await waitUntil(async () => (await inA.getDetailed('1').catch(() => null))?.from === 'l1');
+  };
+  for (let round = 0; round < 5; round += 1) {
+    await settle();
+    n += 1;
+    await b.invalidate({ keys: ['everywhere:1'], wait: 'everywhere' });
+    assert.notEqual(inA.peek('1')?.n, n - 1);
+  }
+  await settle();
+  proxy.delay(60_000, 'down');
+  n += 1;
+  const beganMs = clock.now();
+  await b.invalidate({ keys: ['everywhere:1'], wait: 'everywhere' });
+  assert.equal(inA.peek('1'), undefined, 'its bound has run out');
+  assert.ok(clock.now() - beganMs >= BOUND_MS / 2, 'and that was waited for');
+  assert.equal((await a.stats()).feed?.isInTime, false);
+  await assert.rejects(b.invalidate({ keys: ['x:1'], wait: 'always' as never }), { code: 'CACHE_OPTION_INVALID' });
+});
+
+test('a break in the connection is replayed: nothing else leaves L1', async () => {
+  const { bw: a, proxy } = await behindProxy();
+  const b = open();
+  const versions = new Map<string, number>();
+  const load = (ids: readonly string[]) => ids.map((id) => ({ n: versions.get(id) ?? 0 }));
+  const inA = a.cache('replay', { load, l1: {} });
+  const inB = b.cache('replay', { load });
+  await waitUntil(async () => {
+    await inA.getMany(['kept', 'gone']);
+    return inA.peek('kept') !== undefined && inA.peek('gone') !== undefined;
+  });
+  const before = (await a.stats()).feed!;
+  proxy.reset();
+  versions.set('gone', 1);
+  await inB.delete('gone');
+  await waitUntil(async () => (await a.stats()).feed!.replays > before.replays && (await isInTime(a)));
+  await waitUntil(() => inA.peek('kept') !== undefined);
+  assert.equal(inA.peek('gone'), undefined);
+  assert.equal((await inA.get('gone'))?.n, 1);
+  assert.equal((await a.stats()).feed!.suspects, before.suspects);
+});
+
+test('without a feed it is refused, or bounded by a ttl', async () => {
+  const embedded = createBreakwater();
+  endings.push(() => embedded.close());
+  await embedded.invalidate({ tags: ['x'], wait: 'everywhere' });
+  assert.equal((await embedded.stats()).feed, null);
+  const bare = createBreakwater({ store: `breakwater://127.0.0.1:${port}`, staleness: false });
+  endings.push(() => bare.close());
+  assert.throws(() => bare.cache('c', { load: () => [], l1: {} }), { code: 'CACHE_OPTION_INVALID' });
+  assert.throws(() => createBreakwater({ store: 'breakwater://h', staleness: '2s' }), { code: 'CACHE_OPTION_INVALID' });
+});
+
+test('who waits for another process is told: 20 processes, one load, and all have it within moments of its end', async () => {
+  const processes = Array.from({ length: 20 }, () => open());
+  let loads = 0;
+  let endedMs = 0;
+  const load = async (ids: readonly string[]) => {
+    loads += 1;
+    await pause(120);
+    endedMs = clock.now();
+    return ids.map(() => ({ n: 1 }));
+  };
+  const caches = processes.map((bw) => bw.cache('stampede', { load }));
+  await Promise.all(caches.map((cache) => cache.get('warm-up')));
+  loads = 0;
+  await Promise.all(caches.map((cache) => cache.get('cold')));
+  const lateMs = clock.now() - endedMs;
+  assert.equal(loads, 1);
+  assert.ok(lateMs < 100, `the last one had it ${lateMs} ms after the load`);
+  const polls = caches.reduce((sum, cache) => sum + cache.stats().leasePolls, 0);
+  assert.ok(polls <= 2 * 19, `told, not polling: ${polls} waits in two rounds`);
+});
+
+test('a random mix of readers, writers and faults: no hit beyond the bound, none after everywhere', async () => {
+  const { BREAKWATER_SEED } = process.env;
+  const seed = Number(BREAKWATER_SEED ?? Math.floor(Math.random() * 2 ** 31));
+  const random = new SeededRandom(seed);
+  const readers = await Promise.all([behindProxy(), behindProxy()]);
+  const writer = open();
+  const KEYS = 6;
+  const versions = new Array<number>(KEYS).fill(0);
+  /** Per key: version and when its delete was acknowledged, by the store and everywhere. */
+  const facts: { readonly key: number; readonly version: number; storeMs: number; everywhereMs: number }[] = [];
+  const load = async (ids: readonly string[]) => {
+    const read = ids.map((id) => ({ n: versions[Number(id)]! }));
+    await pause(random.nextFloat() * 10);
+    return read;
+  };
+  const caches = readers.map(({ bw }) =>
+    bw.cache('mix', { load, l1: {}, tags: (_v, id) => [`odd-${Number(id) % 2}`] }),
+  );
+  writer.cache('mix', { load });
+  let hits = 0;
+  const violations: string[] = [];
+  const untilMs = clock.now() + 4000;
+  const running = (): boolean => clock.now() < untilMs;
+  const check = (key: number, n: number, askedMs: number): void => {
+    for (const fact of facts) {
+      if (fact.key !== key || fact.version <= n) continue;
+      const late = askedMs - fact.storeMs;
+      if (late > BOUND_MS) violations.push(`key ${key}: ${n} served, ${fact.version} acknowledged ${late} ms before`);
+      if (askedMs > fact.everywhereMs) violations.push(`key ${key}: ${n} served, ${fact.version} was everywhere`);
+    }
+  };
+  const read = async (cache: (typeof caches)[number]): Promise<void> => {
+    while (running()) {
+      const key = random.nextUint32() % KEYS;
+      const askedMs = clock.now();
+      const seen = cache.peek(String(key));
+      if (seen !== undefined && seen !== null) {
+        hits += 1;
+        check(key, seen.n, askedMs);
+      } else cache.get(String(key), { timeout: 1000 }).catch(() => undefined);
+      await pause(random.nextFloat() * 2);
+    }
+  };
+  const write = async (): Promise<void> => {
+    while (running()) {
+      const key = random.nextUint32() % KEYS;
+      const isTag = random.nextFloat() < 0.3;
+      const covered = isTag ? [...versions.keys()].filter((each) => each % 2 === key % 2) : [key];
+      const made = covered.map((each) => {
+        versions[each]! += 1;
+        const [storeMs, everywhereMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+        return { key: each, version: versions[each]!, storeMs, everywhereMs };
+      });
+      facts.push(...made);
+      const names = isTag ? { tags: [`odd-${key % 2}`] } : { keys: [`mix:${key}`] };
+      if (random.nextFloat() < 0.5) {
+        await writer.invalidate(names);
+        for (const fact of made) fact.storeMs = clock.now();
+      } else {
+        await writer.invalidate({ ...names, wait: 'everywhere' });
+        for (const fact of made) fact.everywhereMs = clock.now();
+      }
+      await pause(random.nextFloat() * 40);
+    }
+  };
+  const fault = async (): Promise<void> => {
+    while (running()) {
+      const { proxy } = readers[random.nextUint32() % readers.length]!;
+      const kind = random.nextUint32() % 4;
+      if (kind === 0) proxy.reset();
+      else if (kind === 1) proxy.delay(random.nextFloat() * 300, random.nextFloat() < 0.5 ? 'down' : 'up');
+      else if (kind === 2) proxy.blackhole('down');
+      else proxy.cut();
+      await pause(100 + random.nextFloat() * 400);
+      if (kind === 2) proxy.reset();
+      proxy.delay(0);
+      proxy.heal();
+      await pause(random.nextFloat() * 300);
+    }
+  };
+  await Promise.all([...caches.map(read), write(), write(), fault()]);
+  assert.deepEqual(violations, [], `seed ${seed}`);
+  assert.ok(hits > 200, `L1 was of use: ${hits} hits`);
+  assert.ok(facts.some(({ everywhereMs }) => everywhereMs < Number.POSITIVE_INFINITY));
+});
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function waitUntil(isTrue: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+  const deadlineMs = clock.now() + withinMs;
+  while (!(await isTrue())) {
+    assert.ok(clock.now() < deadlineMs, 'it did not come true in time');
+    await pause(5);
+  }
+}
