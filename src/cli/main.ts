@@ -12,7 +12,7 @@ import { register as registerDel } from './del.ts';
 import { register as registerDemo } from './demo.ts';
 import { register as registerGet } from './get.ts';
 import { register as registerInvalidate } from './invalidate.ts';
-import { EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
+import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
 import { register as registerServe } from './serve.ts';
 import { register as registerSet } from './set.ts';
 import { register as registerStats } from './stats.ts';
@@ -91,4 +91,15 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** A reader that goes away, as `head` does, is no failure of ours, and ends no node. A full disk is one. */
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') return;
+  sayError(`breakwater: cannot write the output: ${oneLine(error.message)} [OUTPUT_FAILED]`);
+  process.exit(EXIT_FAILURE);
+}
+
+process.stdout.on('error', onOutputError);
+process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') process.exit(EXIT_FAILURE);
+});
 process.exitCode = await main(process.argv);

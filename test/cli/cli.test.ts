@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { type Finished, RawClient, runCli, type ServedNode, serveNode } from '../server/support.ts';
+import {
+  eventually,
+  type Finished,
+  RawClient,
+  runCli,
+  type ServedNode,
+  serveNode,
+  startCli,
+} from '../server/support.ts';
 
 let node: ServedNode;
 before(async () => {
@@ -89,6 +98,33 @@ test('what the node refused is not taken for a node that is not there', async ()
   const tooLarge = await runCli(['set', 'a', '-', '--port', String(node.port)], {}, 'x'.repeat(9_000_000));
   assert.equal(tooLarge.code, 1);
   assert.doesNotMatch(tooLarge.stderr, /starts one/);
+});
+
+test('a reader that goes away, as head does, is no failure and ends no node', async () => {
+  const help = startCli(['--help']);
+  help.stdout.destroy();
+  let stderr = '';
+  help.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const [code] = (await once(help, 'close')) as [number | null];
+  assert.deepEqual([code, stderr], [0, '']);
+
+  const port = await freePort();
+  const serve = startCli(['serve', '--port', String(port), '--http-port', '0', '--log-format', 'text']);
+  try {
+    serve.stdout.destroy();
+    serve.stderr.destroy();
+    await eventually(
+      async () => (await runCli(['set', 'a', '1', '--port', String(port)])).code === 0,
+      () => `the node on port ${port} answers`,
+      20_000,
+    );
+    serve.kill('SIGTERM');
+    assert.deepEqual(await once(serve, 'exit'), [0, null]);
+  } finally {
+    serve.kill('SIGKILL');
+  }
 });
 
 async function freePort(): Promise<number> {

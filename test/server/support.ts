@@ -2,7 +2,7 @@
  * Real nodes in real processes for the tests of the server and the CLI, and a plain socket to talk to them: what these tests are about is
  * what happens between processes.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
@@ -26,13 +26,18 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** Starts the CLI. The caller ends it. */
+export function startCli(args: readonly string[], extra: Record<string, string> = {}): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, ['--import', 'tsx', MAIN, ...args], { env: cleanEnvironment(extra) });
+}
+
 /** Runs the CLI to its end; killed, with `code` null, when it has none within {@link CLI_DEADLINE_MS}. */
 export async function runCli(
   args: readonly string[],
   extra: Record<string, string> = {},
   input = '',
 ): Promise<Finished> {
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, ...args], { env: cleanEnvironment(extra) });
+  const child = startCli(args, extra);
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => {
