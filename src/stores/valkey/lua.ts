@@ -106,7 +106,10 @@ const SURVEY = `
 redis.call('ZREM', KEYS[1], '-')
 local epoch, n = head(KEYS[1], ARGV[1])
 local out = { epoch, tostring(n), redis.call('ZSCORE', KEYS[1], 'f') or '0' }
-for i = 2, #ARGV do out[i + 2] = redis.call('ZSCORE', KEYS[1], ARGV[i]) or '' end
+for i = 2, #ARGV, 500 do
+  local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, i, math.min(i + 499, #ARGV)))
+  for k = 1, #scores do out[i + k + 1] = scores[k] or '' end
+end
 return out
 `;
 
