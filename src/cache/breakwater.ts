@@ -77,7 +77,10 @@ export class Breakwater {
     const { store, ports, readTimeoutMs, writeTimeoutMs, defaults, stalenessMs = null } = parts;
     checkDefaults(defaults, reachOf(store, stalenessMs));
     this.#parts = parts;
-    this.#shared = { store, ports, readTimeoutMs, writeTimeoutMs, outage: new Outage(), voids: new Voids() };
+    const { random } = ports;
+    const half = (): string => random.nextUint32().toString(16).padStart(8, '0');
+    const sessionId = half() + half();
+    this.#shared = { sessionId, store, ports, readTimeoutMs, writeTimeoutMs, outage: new Outage(), voids: new Voids() };
     store.feed?.listen((key) => this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)));
   }
 

@@ -15,20 +15,25 @@ import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
 import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
+import { KnownKeys } from './filter/known-keys.ts';
 import { type FlightWishes, PLAIN } from './flight.ts';
 import { Flights } from './flights.ts';
 import { checkTags, fullKey } from './key.ts';
 import { L1, type L1Entry } from './l1.ts';
-import type { FlightPorts } from './loads.ts';
+import { type FlightPorts, invalidValue } from './loads.ts';
 import type { Settings } from './options.ts';
 import type { Outage } from './outage.ts';
+import { type Check, checkOf } from './schema.ts';
+import { isOwnToken, newToken } from './session.ts';
 import { Source } from './source.ts';
-import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions } from './types.ts';
+import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions, Written } from './types.ts';
 import { hashNamespace, hashTags, type Voids } from './voids.ts';
 import { waitAlone } from './waiting.ts';
 
 /** What all caches of one Breakwater share. */
 export interface Shared {
+  /** Names this Breakwater in session tokens. */
+  readonly sessionId: string;
   readonly store: CacheStore;
   readonly outage: Outage;
   readonly voids: Voids;
@@ -49,7 +54,7 @@ export interface CacheControls {
   close(reason: BreakwaterError): void;
 }
 
-const GET_OPTIONS = ['signal', 'timeout', 'maxStale', 'fresh'] as const;
+const GET_OPTIONS = ['signal', 'timeout', 'maxStale', 'fresh', 'after'] as const;
 const SET_OPTIONS = ['ttl'] as const;
 const NO_TAGS: readonly string[] = Object.freeze([]);
 
@@ -70,6 +75,8 @@ export class Cache<K extends string, V> {
   readonly #l1: L1<Cached<V>> | null;
   readonly #flights: Flights<K, V>;
   readonly #source: Source;
+  readonly #check: Check;
+  readonly #known: KnownKeys | null;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -80,9 +87,11 @@ export class Cache<K extends string, V> {
     shared: Shared,
     expose: (controls: CacheControls) => void,
   ) {
-    const { load, tags } = options;
+    const { load, tags, known } = options;
     if (typeof load !== 'function') throw invalid(`load of cache "${name}"`, 'a function', load);
     if (tags !== undefined && typeof tags !== 'function') throw invalid(`tags of cache "${name}"`, 'a function', tags);
+    this.#check = checkOf(options.schema, `cache "${name}"`);
+    this.#known = known === undefined ? null : checkKnown(known, name, shared.store.inProcess);
     this.name = name;
     this.#shared = shared;
     this.#settings = settings;
@@ -98,8 +107,8 @@ export class Cache<K extends string, V> {
       namespace: this.#namespace,
       load,
       source: this.#source,
-      check: () => null,
-      onAbsent: () => undefined,
+      check: this.#check,
+      onAbsent: () => this.#known?.noteAbsent(),
       tagsOf: this.#tagsOf,
       settings: { ...settings, readTimeoutMs: shared.readTimeoutMs, fillTimeoutMs: shared.writeTimeoutMs },
       store: shared.store,
@@ -147,7 +156,7 @@ export class Cache<K extends string, V> {
    */
   getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, Cached<V> | null>> {
     try {
-      const { signal, timeoutMs, wishes } = readGetOptions(options);
+      const { signal, timeoutMs, wishes } = this.#readOptions(options);
       const answers = new Map<K, Cached<V> | null>();
       const missing: K[] = [];
       const flights: Promise<Cached<V> | null>[] = [];
@@ -155,7 +164,7 @@ export class Cache<K extends string, V> {
         if (answers.has(id)) continue;
         const near = this.#near(id, wishes);
         answers.set(id, near === null ? null : near.entry.value);
-        if (near !== null) continue;
+        if (near !== null || this.#isUnknown(id, wishes)) continue;
         missing.push(id);
         flights.push(this.#flights.seat(id, wishes).value);
       }
@@ -193,6 +202,8 @@ export class Cache<K extends string, V> {
     if (text === 'null') throw absentValue(key);
     const shared = JSON.parse(text) as Cached<V>;
     if (FREEZE_VALUES) deepFreeze(shared);
+    const wrong = this.#check(shared);
+    if (wrong !== null) throw invalidValue(key, wrong);
     const meanMs = options.ttl === undefined ? this.#settings.ttlMs : duration(options.ttl, 'ttl', 'set', 1);
     const ttlMs = jitteredTtlMs(meanMs, this.#settings.jitter, ports.random.nextFloat());
     const lifetime = { ttlMs, graceMs: this.#settings.graceMs, loadMs: 0 };
@@ -222,8 +233,36 @@ export class Cache<K extends string, V> {
    */
   async delete(id: K): Promise<boolean> {
     const key = this.#keyOf(id);
-    const { store, writeTimeoutMs } = this.#shared;
     this.#counters.deletes += 1;
+    return this.#invalidate(id, key);
+  }
+
+  /**
+   * Changes the source, then invalidates `id` everywhere: the order that leaves no old value behind. Resolves when the store has
+   * acknowledged; gets that begin then, in any process without L1, see the change, and with {@link GetOptions.after} in every process.
+   *
+   * Rejects with what `update` threw (the key is invalidated all the same, since the source may have taken the change), or with
+   * `CACHE_INVALIDATION_UNACKNOWLEDGED` when the source was changed and the store did not acknowledge: then call `delete` until it does.
+   */
+  async write<T>(id: K, update: () => T | Promise<T>): Promise<Written<T>> {
+    const key = this.#keyOf(id);
+    if (typeof update !== 'function') throw invalid(`write of ${key}`, 'a function that changes the source', update);
+    this.#counters.writes += 1;
+    // Before the row can be committed, so that nobody is told that it does not exist.
+    this.#known?.add(id);
+    let result: T;
+    try {
+      result = await update();
+    } catch (error) {
+      await this.#invalidate(id, key).catch(() => undefined);
+      throw error;
+    }
+    await this.#invalidate(id, key);
+    return { result, token: newToken(this.#shared.sessionId, this.#shared.voids.stamp) };
+  }
+
+  async #invalidate(id: K, key: string): Promise<boolean> {
+    const { store, writeTimeoutMs } = this.#shared;
     // 1. Nobody who asks from now on joins a load that began earlier; what L1 has goes.
     this.#forget(id);
     try {
@@ -249,6 +288,8 @@ export class Cache<K extends string, V> {
 
   /** `id` was written or invalidated by this process: out of L1, and whatever is on its way is not kept. */
   #forget(id: K): void {
+    // Whoever invalidates a key may have inserted its row.
+    this.#known?.add(id);
     this.#shared.voids.voidKey(this.#prefix + id);
     this.#flights.forget(id);
     this.#l1?.remove(id);
@@ -264,7 +305,7 @@ export class Cache<K extends string, V> {
   #getAged(id: K): Promise<Cached<V> | null> {
     try {
       const near = this.#near(id, PLAIN);
-      if (near === null) return this.#flights.seat(id).value;
+      if (near === null) return this.#isUnknown(id, PLAIN) ? Promise.resolve(null) : this.#flights.seat(id).value;
       near.entry.promise ??= Promise.resolve(near.entry.value);
       return near.entry.promise;
     } catch (error) {
@@ -276,13 +317,16 @@ export class Cache<K extends string, V> {
   #getWith(id: K, options: GetOptions, detailed: false): Promise<Cached<V> | null>;
   #getWith(id: K, options: GetOptions, detailed: boolean): Promise<Detailed<Cached<V>> | Cached<V> | null> {
     try {
-      const { signal, timeoutMs, wishes } = readGetOptions(options);
+      const { signal, timeoutMs, wishes } = this.#readOptions(options);
       const near = this.#near(id, wishes);
       if (near !== null) {
         const { value, version, storedAtMs } = near.entry;
         if (!detailed) return Promise.resolve(value);
         const ageMs = this.#shared.ports.clock.now() - storedAtMs;
         return Promise.resolve({ value, from: near.isStale ? 'stale' : 'l1', ageMs, version });
+      }
+      if (this.#isUnknown(id, wishes)) {
+        return Promise.resolve(detailed ? { value: null, from: 'filter', ageMs: 0, version: null } : null);
       }
       const seat = this.#flights.seat(id, wishes);
       if (!detailed) return this.#waitAlone(seat.value, signal, timeoutMs, this.#prefix + id);
@@ -297,7 +341,8 @@ export class Cache<K extends string, V> {
    * What L1 may answer a caller with these wishes, or null. What is to be loaded anew while it is served, is.
    */
   #near(id: K, wishes: FlightWishes): { readonly entry: L1Entry<Cached<V>>; readonly isStale: boolean } | null {
-    if (this.#l1 === null) return null;
+    // What L1 has may be older than another process's write.
+    if (this.#l1 === null || wishes.afterCall === true) return null;
     const { ports } = this.#shared;
     const nowMs = ports.clock.now();
     const entry = this.#l1.findAged(id, nowMs);
@@ -312,6 +357,22 @@ export class Cache<K extends string, V> {
     else counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
     return { entry, isStale };
+  }
+
+  /** Whether the filter is sure that there is no such id. Who wants the source's answer is not told by a filter. */
+  #isUnknown(id: K, wishes: FlightWishes): boolean {
+    if (this.#known === null || this.#closed !== null || wishes.fresh === true) return false;
+    if (typeof id !== 'string' || this.#known.mightContain(id)) return false;
+    this.#counters.filtered += 1;
+    return true;
+  }
+
+  #readOptions(options: GetOptions): CallOptions {
+    const read = readGetOptions(options);
+    const { sessionId, store } = this.#shared;
+    if (options.after === undefined || isOwnToken(options.after, sessionId)) return read;
+    // An embedded store heard nothing of a write elsewhere: only the source can answer.
+    return { ...read, wishes: { ...read.wishes, ...(store.inProcess ? { fresh: true } : { afterCall: true }) } };
   }
 
   #waitAlone<T>(
@@ -354,6 +415,16 @@ export class Cache<K extends string, V> {
       bytes: heapBytes(value) + 8 * tags.length,
     });
   }
+}
+
+/** @throws BreakwaterError `CACHE_OPTION_INVALID` */
+function checkKnown(known: unknown, name: string, inProcess: boolean): KnownKeys {
+  if (!(known instanceof KnownKeys)) throw invalid(`known of cache "${name}"`, 'a KnownKeys', known);
+  if (inProcess) return known;
+  throw new BreakwaterError(
+    'CACHE_OPTION_INVALID',
+    `cannot use known of cache "${name}": it needs the embedded store, since a row that another process inserts would be called absent here`,
+  );
 }
 
 interface CallOptions {

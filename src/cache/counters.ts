@@ -24,6 +24,9 @@ export interface Counters {
   leasePolls: number;
   leaseGiveUps: number;
   unreadable: number;
+  schemaMisses: number;
+  filtered: number;
+  writes: number;
   sets: number;
   deletes: number;
 }
@@ -54,6 +57,9 @@ export function newCounters(): Counters {
     leasePolls: 0,
     leaseGiveUps: 0,
     unreadable: 0,
+    schemaMisses: 0,
+    filtered: 0,
+    writes: 0,
     sets: 0,
     deletes: 0,
   };

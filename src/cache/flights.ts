@@ -265,7 +265,10 @@ export class Flights<K extends string, V> {
     const entry = entryOf<Cached<V>>(hit, settings.graceMs);
     if ('unreadable' in entry) return false;
     try {
-      if (entry.value !== null && check(entry.value) !== null) return false;
+      if (entry.value !== null && check(entry.value) !== null) {
+        this.#options.counters.schemaMisses += 1;
+        return false;
+      }
       if (FREEZE_VALUES) deepFreeze(entry.value);
       this.#onEntry(flight, entry, toLease);
     } catch (error) {

@@ -6,8 +6,11 @@ export type { Duration } from '../base/units.ts';
 export type { Breakwater, BreakwaterStats, Invalidation } from './breakwater.ts';
 export type { Cache } from './cache.ts';
 export { type BreakwaterOptions, createBreakwater } from './create.ts';
+export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
+export type { StandardIssue, StandardResult, StandardSchema } from './schema.ts';
+export type { SessionToken } from './session.ts';
 export type { BackoffFace, BreakerFace, Source, SourceOptions } from './source.ts';
 export type {
   Cached,
@@ -22,5 +25,6 @@ export type {
   SetOptions,
   SharedCacheOptions,
   Tier,
+  Written,
 } from './types.ts';
 export { NOT_MODIFIED } from './types.ts';

@@ -46,7 +46,7 @@ const SHARED = [
   'maxBatch',
   'l1',
 ] as const;
-const OWN = [...SHARED, 'load', 'tags'] as const;
+const OWN = [...SHARED, 'load', 'tags', 'schema', 'known'] as const;
 const L1 = ['maxEntries', 'maxBytes', 'ttl'] as const;
 
 const DEFAULTS = {

@@ -2,6 +2,9 @@
  * The words of the public face: what a declaration says, what a loader is, what comes back.
  */
 import type { Duration } from '../base/units.ts';
+import type { KnownKeys } from './filter/known-keys.ts';
+import type { StandardSchema } from './schema.ts';
+import type { SessionToken } from './session.ts';
 import type { Source, SourceOptions } from './source.ts';
 
 /**
@@ -105,6 +108,13 @@ export interface CacheOptions<K extends string, V> extends SharedCacheOptions {
   readonly load: Loader<K, V>;
   /** Tags of a value, for `bw.invalidate({ tags })`. Called with what the cache stores (see {@link Cached}). */
   readonly tags?: (value: Cached<V>, id: K) => readonly string[];
+  /** Checks values before they are written and after they are read from L2, where what it refuses is a miss. Any Standard Schema v1 that answers at once. */
+  readonly schema?: StandardSchema;
+  /**
+   * Which ids exist: one that certainly does not is answered null before anything is asked. Ids are added by `set`, `write`, `delete` and invalidated keys
+   * of this process; rows that others insert are unknown until its next build. Embedded store only.
+   */
+  readonly known?: KnownKeys;
 }
 
 /** Of one call. */
@@ -117,6 +127,16 @@ export interface GetOptions {
   readonly maxStale?: Duration;
   /** The source's answer, from a load that begins after this call. It is stored for the others. */
   readonly fresh?: boolean;
+  /** Nothing older than the write that gave this token ({@link Written}), in whatever process: of the keys that it invalidated. */
+  readonly after?: SessionToken;
+}
+
+/** What `write` resolves to. */
+export interface Written<T> {
+  /** What the update returned. */
+  readonly result: T;
+  /** For `get(id, { after: token })`, here or in another process. */
+  readonly token: SessionToken;
 }
 
 export interface SetOptions {
@@ -124,8 +144,8 @@ export interface SetOptions {
   readonly ttl?: Duration;
 }
 
-/** Which tier answered; `stale`: either, with a value past its TTL. */
-export type Tier = 'l1' | 'l2' | 'loader' | 'stale';
+/** Which tier answered; `stale`: either, with a value past its TTL; `filter`: the option `known` said that there is no such id. */
+export type Tier = 'l1' | 'l2' | 'loader' | 'stale' | 'filter';
 
 export interface Detailed<T> {
   /** null = known absent. */
@@ -178,6 +198,11 @@ export interface CacheStats {
   readonly leaseGiveUps: number;
   /** L2 entries that could not be read (other format version, not JSON): misses. */
   readonly unreadable: number;
+  /** Of those, the ones that the schema refused. */
+  readonly schemaMisses: number;
+  /** Gets that the filter of known keys answered. */
+  readonly filtered: number;
+  readonly writes: number;
   readonly sets: number;
   readonly deletes: number;
   readonly l1: { readonly entries: number; readonly bytes: number; readonly evictions: number } | null;

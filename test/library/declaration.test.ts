@@ -14,7 +14,7 @@ test('an option that is not known is refused, with the one that was meant', () =
   const declare = (options: object) => () => bw.cache('x', { load: async () => [], ...options });
   assert.throws(declare({ tll: '1m' }), coded('CACHE_OPTION_UNKNOWN', '"tll"', '"ttl"'));
   assert.throws(declare({ negativeTTL: '1m' }), coded('CACHE_OPTION_UNKNOWN', '"negativeTtl"'));
-  for (const planned of ['schema', 'compress', 'plainSet']) {
+  for (const planned of ['codec', 'compress', 'plainSet']) {
     assert.throws(declare({ [planned]: '1h' }), coded('CACHE_OPTION_UNKNOWN', planned, 'does not have it yet'));
   }
   assert.throws(declare({ l1: { maxEntires: 3 } }), coded('CACHE_OPTION_UNKNOWN', '"maxEntries"'));
@@ -41,7 +41,7 @@ test('a bad value is refused when it is declared, with what was received', () =>
     coded('CACHE_OPTION_INVALID', 'eviction', 'fifo'),
   );
   assert.throws(() => createBreakwater({ store: 'redis' as 'embedded' }), coded('CACHE_OPTION_INVALID', 'store'));
-  assert.throws(() => createBreakwater({ store: 'redis://h:1' as 'embedded' }), coded('STORE_URL_INVALID', 'redis'));
+  assert.throws(() => createBreakwater({ store: 'http://h:1' as 'embedded' }), coded('STORE_URL_INVALID', 'http'));
   assert.throws(
     () => createBreakwater({ store: 'breakwater://h:1', memory: '1mb' }),
     coded('CACHE_OPTION_INVALID', 'memory', 'breakwater://'),

@@ -1,0 +1,194 @@
+/**
+ * What stands at the doors: schemas, the filter of known keys, writes and their tokens.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { z } from 'zod';
+import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import { KnownKeys, type StandardSchema } from '../../src/cache/index.ts';
+import { embeddedTruth, openLibrary, type Row, SlowStore, Source } from './support.ts';
+
+const ROW = z.object({ id: z.string(), n: z.number().min(0) });
+
+test('schema: what a loader or a set brings is checked before it is written', async () => {
+  const { bw, scheduler } = openLibrary();
+  const source = new Source();
+  source.rows.set('good', 1);
+  source.rows.set('bad', -1);
+  const cache = bw.cache<Row>('row', { load: source.load, schema: ROW });
+  const [good, bad] = await Promise.allSettled([cache.get('good'), cache.get('bad')]);
+  assert.deepEqual(good, { status: 'fulfilled', value: { id: 'good', n: 1 } });
+  assert.ok(bad?.status === 'rejected' && bad.reason.code === 'CACHE_VALUE_INVALID');
+  assert.match(bad.reason.message, /row:bad.*n: /);
+  await assert.rejects(cache.set('x', { id: 'x', n: -5 }), { code: 'CACHE_VALUE_INVALID' });
+  assert.equal(cache.peek('x'), undefined);
+  source.rows.set('bad', 2);
+  await scheduler.run(601);
+  assert.equal((await cache.get('bad'))?.n, 2);
+  assert.equal(await cache.get('absent'), null, 'an absence is not checked');
+});
+
+test('schema: an entry that it refuses is a miss, counted, and repaired', async () => {
+  const scheduler = new ManualScheduler();
+  const truth = embeddedTruth(scheduler);
+  const old = openLibrary({ scheduler, store: truth }).bw.cache<object>('row', { load: async () => [{ name: 'v1' }] });
+  await old.get('1');
+  const source = new Source();
+  source.rows.set('1', 7);
+  const { bw } = openLibrary({ scheduler, store: truth, defaults: { l1: false } });
+  const cache = bw.cache<Row>('row', { load: source.load, schema: ROW });
+  const got = await cache.getDetailed('1');
+  assert.deepEqual([got.from, got.value?.n], ['loader', 7]);
+  assert.equal((await cache.getDetailed('1')).from, 'l2');
+  const { unreadable, schemaMisses } = cache.stats();
+  assert.deepEqual([unreadable, schemaMisses], [1, 1]);
+});
+
+test('schema: one that is none, answers later or throws', async () => {
+  const { bw } = openLibrary();
+  const load = async (ids: readonly string[]): Promise<string[]> => [...ids];
+  for (const schema of [{}, 'zod', null, { '~standard': { version: 2, validate: () => ({ value: 1 }) } }]) {
+    assert.throws(() => bw.cache('none', { load, schema: schema as unknown as StandardSchema }), {
+      code: 'CACHE_OPTION_INVALID',
+    });
+  }
+  const made = (validate: StandardSchema['~standard']['validate']): StandardSchema => ({
+    '~standard': { version: 1, vendor: 'test', validate },
+  });
+  const later = bw.cache('later', { load, schema: made(() => Promise.reject(new Error('x'))) });
+  await assert.rejects(later.get('1'), /at once/);
+  const throws = bw.cache('throws', {
+    load,
+    schema: made(() => {
+      throw new Error('broken schema');
+    }),
+  });
+  await assert.rejects(throws.get('1'), /broken schema/);
+});
+
+test('known: an id that certainly does not exist costs nothing; what is written is known at once', async () => {
+  const { bw } = openLibrary();
+  const known = new KnownKeys({ seed: 1, falsePositiveRate: 0.0001 });
+  const source = new Source();
+  for (let i = 0; i < 100; i += 1) source.rows.set(`${i}`, i);
+  const cache = bw.cache<Row>('row', { load: source.load, known });
+  assert.equal(await cache.get('ghost'), null);
+  assert.equal(source.calls.length, 1, 'nothing is refused before the first build');
+  await known.build(source.rows.keys());
+  const ghosts = Array.from({ length: 50 }, (_, i) => `ghost${i}`);
+  for (const id of ghosts) assert.equal(await cache.get(id), null);
+  assert.equal((await cache.getMany(ghosts)).size, 50);
+  assert.equal((await cache.getDetailed('ghost7')).from, 'filter');
+  assert.equal(source.calls.length, 1);
+  assert.equal(cache.stats().filtered, 101);
+  assert.equal((await cache.get('42'))?.n, 42);
+  await cache.write('new', () => {
+    source.rows.set('new', 1);
+  });
+  assert.equal((await cache.get('new'))?.n, 1);
+  source.rows.set('told', 2);
+  await bw.invalidate({ keys: ['row:told'] });
+  assert.equal((await cache.get('told'))?.n, 2);
+  source.rows.set('ghost1', 3);
+  assert.equal((await cache.get('ghost1', { fresh: true }))?.n, 3, 'the source’s answer is the source’s');
+  await assert.rejects(cache.get(7 as unknown as string), { code: 'CACHE_KEY_INVALID' });
+  await bw.close();
+  await assert.rejects(cache.get('ghost2'), { code: 'CACHE_CLOSED' });
+});
+
+test('known: refused where rows of other processes would be called absent', () => {
+  const scheduler = new ManualScheduler();
+  const { bw } = openLibrary({ scheduler, store: new SlowStore(embeddedTruth(scheduler)) });
+  const load = async (): Promise<string[]> => [];
+  assert.throws(() => bw.cache('x', { load, known: new KnownKeys({ seed: 1 }) }), { code: 'CACHE_OPTION_INVALID' });
+  assert.throws(() => openLibrary().bw.cache('x', { load, known: new Set() as unknown as KnownKeys }), {
+    code: 'CACHE_OPTION_INVALID',
+  });
+});
+
+test('write: the source first, then the invalidation, acknowledged', async () => {
+  const { bw } = openLibrary();
+  const source = new Source();
+  source.rows.set('1', 1);
+  const cache = bw.cache<Row>('row', { load: source.load });
+  await cache.get('1');
+  let commit = (): void => undefined;
+  const writing = cache.write('1', async () => {
+    await new Promise<void>((resolve) => {
+      commit = resolve;
+    });
+    source.rows.set('1', 2);
+    return 'done';
+  });
+  await drainPromises();
+  assert.equal(cache.peek('1')?.n, 1, 'the old value is the truth until the commit');
+  commit();
+  assert.equal((await writing).result, 'done');
+  assert.equal(cache.peek('1'), undefined);
+  assert.equal((await cache.get('1'))?.n, 2);
+});
+
+test('write: an update that throws invalidates all the same; an invalidation that fails is told', async () => {
+  const scheduler = new ManualScheduler();
+  const store = new SlowStore(embeddedTruth(scheduler), true);
+  store.direct = true;
+  const { bw } = openLibrary({ scheduler, store });
+  const source = new Source();
+  source.rows.set('1', 1);
+  const cache = bw.cache<Row>('row', { load: source.load });
+  await cache.get('1');
+  const lost = new Error('connection lost after COMMIT');
+  const update = (): void => {
+    source.rows.set('1', 2);
+    throw lost;
+  };
+  await assert.rejects(cache.write('1', update), (error) => error === lost);
+  assert.equal((await cache.get('1'))?.n, 2);
+  store.failing = { what: 'delete', error: new Error('gone') };
+  const write = cache.write('1', () => 1);
+  await assert.rejects(write, { code: 'CACHE_INVALIDATION_UNACKNOWLEDGED' });
+  await assert.rejects(cache.write('1', 'update' as unknown as () => void), { code: 'CACHE_OPTION_INVALID' });
+});
+
+test('after: another process’s write is seen past its L1 and past a load that began before it', async () => {
+  const scheduler = new ManualScheduler();
+  const truth = embeddedTruth(scheduler);
+  const source = new Source();
+  source.rows.set('1', 1);
+  const store = (): SlowStore => {
+    const made = new SlowStore(truth);
+    made.direct = true;
+    return made;
+  };
+  const a = openLibrary({ scheduler, store: store(), seed: 1 }).bw.cache<Row>('row', { load: source.load });
+  const options = { load: source.load, l1: { ttl: '1m' } };
+  const b = openLibrary({ scheduler, store: store(), seed: 2 }).bw.cache<Row>('row', options);
+  await b.get('1');
+  await b.get('1');
+  const { token } = await a.write('1', () => {
+    source.rows.set('1', 2);
+  });
+  assert.equal((await b.get('1'))?.n, 1, 'its L1 has not heard of it');
+  assert.equal((await b.get('1', { after: token }))?.n, 2);
+  assert.equal((await b.get('1'))?.n, 2, 'and L1 has it now');
+  assert.equal((await a.getMany(['1'], { after: token })).get('1')?.n, 2);
+
+  // The store cannot be reached, and a load that began before the write is under way here.
+  source.automatic = false;
+  const broken = store();
+  broken.failing = { what: 'read', error: new Error('gone') };
+  const c = openLibrary({ scheduler, store: broken, seed: 99 }).bw.cache<Row>('row', { load: source.load });
+  const before = c.get('1');
+  await drainPromises();
+  const later = await a.write('1', () => {
+    source.rows.set('1', 3);
+  });
+  const after = c.get('1', { after: later.token });
+  await drainPromises();
+  for (const call of source.calls) call.finish();
+  assert.equal((await before)?.n, 2);
+  assert.equal((await after)?.n, 3);
+  for (const bad of ['', 'token', 7, null]) {
+    await assert.rejects(a.get('1', { after: bad as string }), { code: 'CACHE_TOKEN_INVALID' });
+  }
+});
