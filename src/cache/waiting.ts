@@ -3,6 +3,7 @@
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { Scheduler } from '../base/scheduler.ts';
+import { listen } from './abort.ts';
 
 /** A promise and the functions that settle it. */
 export class Deferred<T> {
@@ -49,10 +50,10 @@ export function waitAlone<T>(
             ),
           );
     const done = (): void => {
-      signal?.removeEventListener('abort', onAbort);
+      unlisten?.();
       timer?.cancel();
     };
-    signal?.addEventListener('abort', onAbort);
+    const unlisten = signal === undefined ? null : listen(signal, onAbort);
     shared.then(
       (value) => {
         done();

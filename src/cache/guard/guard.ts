@@ -31,6 +31,7 @@ import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Random } from '../../base/random.ts';
 import type { Scheduler, Timer } from '../../base/scheduler.ts';
+import { listen } from '../abort.ts';
 import { BackoffTable, type RememberedFailure } from './backoff.ts';
 import { CircuitBreaker, type Outcome } from './breaker.ts';
 import { type Call, type GuardRequest, newCall, type SourceCall } from './call.ts';
@@ -215,8 +216,7 @@ export class Guard {
         this.#cutOff(call, signal.reason, 'neutral');
       }
     };
-    signal.addEventListener('abort', onAbort, { once: true });
-    call.unlisten = () => signal.removeEventListener('abort', onAbort);
+    call.unlisten = listen(signal, onAbort);
   }
 
   // -- turns
