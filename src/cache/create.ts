@@ -13,18 +13,23 @@ import { type Duration, parseSizeBytes } from '../base/units.ts';
 import { BreakwaterStore } from '../stores/breakwater.ts';
 import { EmbeddedStore } from '../stores/embedded.ts';
 import type { CacheStore } from '../stores/store.ts';
+import { ValkeyStore } from '../stores/valkey.ts';
 import { Breakwater } from './breakwater.ts';
 import { checkNames, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 import type { SharedCacheOptions } from './types.ts';
 
+type Scheme = 'breakwater' | 'breakwaters' | 'redis' | 'rediss' | 'valkey' | 'valkeys';
+type StoreUrlText = `${Scheme}://${string}`;
+
 export interface BreakwaterOptions {
   /**
-   * Where L2 lives: `'embedded'` (default) inside this process, or a node, as in `'breakwater://127.0.0.1:7379'`
-   * (`breakwater://user:password@host:port`, `breakwaters://` for TLS).
+   * Where L2 lives: `'embedded'` (default) inside this process; a node, as in `'breakwater://127.0.0.1:7379'`
+   * (`breakwater://user:password@host:port`, `breakwaters://` for TLS); or Redis or Valkey, one server or a cluster, as in
+   * `'redis://127.0.0.1:6379'` (`valkey://`, `rediss://` and `valkeys://` for TLS). docs/stores.md says what each promises.
    */
-  readonly store?: 'embedded' | `breakwater://${string}` | `breakwaters://${string}`;
+  readonly store?: 'embedded' | StoreUrlText;
   /** Options of all caches that they do not set themselves. */
   readonly defaults?: SharedCacheOptions;
   /** Embedded only: the bound of its memory, all structures counted. Default `"64mb"`. */
@@ -97,7 +102,9 @@ function openStore(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
       `cannot use option "${name}": it is for the embedded store, this one is ${schemeOf(store)}`,
     );
   }
-  return new BreakwaterStore({ url: store, ...ports });
+  return /^(?:redis|valkey)s?:/i.test(store)
+    ? new ValkeyStore({ url: store, ...ports })
+    : new BreakwaterStore({ url: store, ...ports });
 }
 
 function openEmbedded(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
