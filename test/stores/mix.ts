@@ -131,16 +131,24 @@ export class Mix {
       const { outsider } = this.#options;
       const isOutside = outsider !== undefined && this.#pick(3) === 0;
       const row = this.#anyRow();
-      await this.#write([row], 'key', () => (isOutside ? outsider(row.key) : store.delete([row.key], this.#call())));
+      await this.#write(
+        () => [row],
+        'key',
+        () => (isOutside ? outsider(row.key) : store.delete([row.key], this.#call())),
+      );
     } else if (roll < 85) await this.#setRow(store, this.#anyRow());
     else if (roll < 94) {
       const tag = `tag-${this.#pick(TAGS)}`;
-      const rows = this.#rows.filter(({ tags }) => tags.includes(tag));
-      await this.#write(rows, 'tag', () => store.invalidate({ tags: [tag] }, this.#call()));
+      const tagged = (): Row[] => this.#rows.filter(({ tags }) => tags.includes(tag));
+      await this.#write(tagged, 'tag', () => store.invalidate({ tags: [tag] }, this.#call()));
     } else {
       const namespace = NAMESPACES[this.#pick(NAMESPACES.length)]!;
       const rows = this.#rows.filter((row) => row.namespace === namespace);
-      await this.#write(rows, 'key', () => store.invalidate({ namespaces: [namespace] }, this.#call()));
+      await this.#write(
+        () => rows,
+        'key',
+        () => store.invalidate({ namespaces: [namespace] }, this.#call()),
+      );
     }
   }
 
@@ -192,9 +200,16 @@ export class Mix {
     else this.counts.refused += 1;
   }
 
-  /** Changes `rows` in the database, tells the cache, and notes the bound when it was acknowledged. */
-  async #write(rows: readonly Row[], by: 'key' | 'tag', tell: () => Promise<unknown>): Promise<void> {
-    for (const row of rows) while (row.setting !== null) await row.setting;
+  /** Changes the rows that `choose` names in the database, tells the cache, and notes the bound when it was acknowledged. */
+  async #write(choose: () => readonly Row[], by: 'key' | 'tag', tell: () => Promise<unknown>): Promise<void> {
+    // Chosen anew after each wait: another row may be under way then, and a row that was set has other tags.
+    let rows = choose();
+    for (;;) {
+      const busy = rows.find((row) => row.setting !== null);
+      if (busy === undefined) break;
+      await busy.setting;
+      rows = choose();
+    }
     const covered = rows.filter((row) => by === 'key' || row.settled >= row.tagsVersion);
     const versions = new Map<Row, number>();
     for (const row of rows) {
@@ -220,14 +235,18 @@ export class Mix {
   async #setRow(store: CacheStore, row: Row): Promise<void> {
     if (row.writers > 0 || row.setting !== null) return;
     let done = ignore;
-    const written = this.#write([row], 'key', () => {
-      row.tags = this.#someTags();
-      row.tagsVersion = row.version;
-      row.setting = new Promise((resolve) => {
-        done = resolve;
-      });
-      return store.set(row.key, encoder.encode(String(row.version)), { ttlMs: 60_000, tags: row.tags }, this.#call());
-    });
+    const written = this.#write(
+      () => [row],
+      'key',
+      () => {
+        row.tags = this.#someTags();
+        row.tagsVersion = row.version;
+        row.setting = new Promise((resolve) => {
+          done = resolve;
+        });
+        return store.set(row.key, encoder.encode(String(row.version)), { ttlMs: 60_000, tags: row.tags }, this.#call());
+      },
+    );
     await written;
     row.setting = null;
     done();
