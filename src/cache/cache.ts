@@ -281,7 +281,7 @@ export class Cache<K extends string, V> {
     const l1 = this.#l1;
     return {
       ...this.#counters,
-      l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions },
+      l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions, bypassed: l1.bypassed },
       flights: this.#flights.count,
     };
   }

@@ -205,7 +205,13 @@ export interface CacheStats {
   readonly writes: number;
   readonly sets: number;
   readonly deletes: number;
-  readonly l1: { readonly entries: number; readonly bytes: number; readonly evictions: number } | null;
+  /** `bypassed`: gets that L1 had and did not answer, because it was not known recently enough what other processes invalidated. */
+  readonly l1: {
+    readonly entries: number;
+    readonly bytes: number;
+    readonly evictions: number;
+    readonly bypassed: number;
+  } | null;
   /** Loads under way. */
   readonly flights: number;
 }

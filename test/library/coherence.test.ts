@@ -20,16 +20,24 @@ const BOUND_MS = 250;
 const clock = systemClock();
 
 let port = 0;
-let node: Node;
 const endings: (() => unknown)[] = [];
 
 before(async () => {
-  node = new Node({
+  // Followers of an earlier run have nothing to trust any more.
+  const started = await start(0, clock.now() - 5000);
+  port = started.port;
+  endings.push(started.close);
+});
+after(async () => {
+  for (const end of endings.reverse()) await end();
+});
+
+async function start(at: number, startMs: number): Promise<{ port: number; close: () => Promise<void> }> {
+  const node = new Node({
     memoryBytes: 32 * 1024 ** 2,
     eviction: 'tinylfu',
-    random: new SeededRandom(1),
-    // Followers of an earlier run have nothing to trust any more.
-    startMs: clock.now() - 5000,
+    random: new SeededRandom(Math.floor(startMs)),
+    startMs,
     version: 'test',
   });
   const listener = new RespListener(node, clock, new LatencyMeter(), {
@@ -38,19 +46,17 @@ before(async () => {
     idleTimeoutMs: 0,
     clientMemoryBytes: 256 * 1024 ** 2,
   });
-  port = await listener.listen(0, '127.0.0.1');
+  const bound = await listener.listen(at, '127.0.0.1');
   const ticks = setInterval(() => {
     node.onTick(clock.now());
     if (node.hasPushes) listener.schedulePushes();
   }, 5);
-  endings.push(
-    () => clearInterval(ticks),
-    () => listener.close(0),
-  );
-});
-after(async () => {
-  for (const end of endings.reverse()) await end();
-});
+  const close = (): Promise<void> => {
+    clearInterval(ticks);
+    return listener.close(0);
+  };
+  return { port: bound, close };
+}
 
 function open(at = port): Breakwater {
   const bw = createBreakwater({ store: `breakwater://127.0.0.1:${at}`, staleness: BOUND_MS });
@@ -143,6 +149,24 @@ test('a break in the connection is replayed: nothing else leaves L1', async () =
   assert.equal(inA.peek('gone'), undefined);
   assert.equal((await inA.get('gone'))?.n, 1);
   assert.equal((await a.stats()).feed!.suspects, before.suspects);
+});
+
+test('a node that was started anew has forgotten: all of L1 is dropped, and everywhere waits for followers that it does not know', async () => {
+  const first = await start(0, clock.now() - 5000);
+  const bw = open(first.port);
+  const cache = bw.cache('restart', { load: (ids: readonly string[]) => ids.map(() => ({ n: 1 })), l1: {} });
+  await waitUntil(async () => (await cache.getDetailed('1')).from === 'l1');
+  const { suspects } = (await bw.stats()).feed!;
+  await first.close();
+  const second = await start(first.port, clock.now());
+  const startedMs = clock.now();
+  endings.push(second.close);
+  await waitUntil(async () => (await bw.stats()).feed!.suspects > suspects && (await isInTime(bw)));
+  assert.equal(cache.peek('1'), undefined);
+  await bw.invalidate({ keys: ['restart:1'], wait: 'everywhere' });
+  assert.ok(clock.now() - startedMs >= 1000, 'one largest bound after the start');
+  await waitUntil(async () => (await cache.getDetailed('1')).from === 'l1');
+  assert.ok(cache.stats().l1!.bypassed >= 0);
 });
 
 test('without a feed it is refused, or bounded by a ttl', async () => {
