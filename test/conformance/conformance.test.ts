@@ -100,6 +100,7 @@ const value = fc.oneof(
   fc.string({ maxLength: 12, unit: 'binary' }).map((text) => Buffer.from(text).toString('latin1')),
   fc.constantFrom('0.5', '-1.25', '1000.001'),
 );
+const small = fc.constantFrom('0.5', '-1.25', '1000.001', '7', '-12', '1e3', 'x', '');
 /** Moments far ahead or long past: what is compared must not depend on the millisecond it is executed in. */
 const moment = fc.constantFrom('4102444800', '4102444801', '1', '-1', '0', 'x');
 const momentMs = fc.constantFrom('4102444800123', '4102444800500', '4102444801999', '1', '-1', '0', 'x');
@@ -127,7 +128,9 @@ const command: fc.Arbitrary<string[]> = fc.oneof(
     arbitrary: list<string>(name('EXPIRETIME', 'PEXPIRETIME', 'EXISTS', 'DEL', 'UNLINK', 'TOUCH', 'MGET'), key),
   },
   { weight: 2, arbitrary: list<string>(name('INCRBY', 'DECRBY'), key, integer) },
-  { weight: 2, arbitrary: list<string>(name('APPEND', 'GETSET', 'SETNX', 'INCRBYFLOAT'), key, value) },
+  { weight: 2, arbitrary: list<string>(name('APPEND', 'GETSET', 'SETNX'), key, value) },
+  // A key of its own: on huge integers Redis's long double rounds where ours is exact (docs/protocol.md).
+  { weight: 1, arbitrary: list<string>(name('INCRBYFLOAT', 'SET', 'GETSET'), fc.constant('f'), small) },
   { weight: 2, arbitrary: list<string>(name('GETEX'), key, setOptions) },
   { weight: 1, arbitrary: list<string>(name('EXPIREAT'), key, moment, condition) },
   { weight: 1, arbitrary: list<string>(name('PEXPIREAT'), key, momentMs, condition) },
@@ -140,6 +143,13 @@ const command: fc.Arbitrary<string[]> = fc.oneof(
   { weight: 1, arbitrary: list<string>(name('GET', 'set', 'TTL', 'EXPIRE')) },
 );
 
+/**
+ * Redis counts what was stored with a moment long past until somebody asks for it or its background cycle comes by, we never do: ask for every
+ * key first, so that DBSIZE does not depend on when that was.
+ */
+const afterExpiry = (words: string[]): string[][] =>
+  words[0] === 'DBSIZE' ? [['EXISTS', 'a', 'b', 'ns:c', '', 'f'], words] : [words];
+
 test('random commands over few keys get the same bytes', needsRedis, async () => {
   const { theirs, ours } = await freshConnections(2);
   await fc.assert(
@@ -147,7 +157,7 @@ test('random commands over few keys get the same bytes', needsRedis, async () =>
       fc.constantFrom(2, 3),
       fc.array(command, { minLength: 1, maxLength: 60 }),
       async (protocol, words) => {
-        const commands = [['FLUSHALL'], ['HELLO', String(protocol)], ...words].map((parts) =>
+        const commands = [['FLUSHALL'], ['HELLO', String(protocol)], ...words.flatMap(afterExpiry)].map((parts) =>
           parts.map((part) => Buffer.from(part, 'latin1')),
         );
         const replies = await theirs.run(commands);
@@ -159,7 +169,7 @@ test('random commands over few keys get the same bytes', needsRedis, async () =>
         ours.node.store.invariants();
       },
     ),
-    { numRuns: 300 },
+    { numRuns: Number(process.env['BREAKWATER_RUNS'] ?? 300) },
   );
   theirs.close();
 });
