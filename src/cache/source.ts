@@ -9,9 +9,10 @@
  * A cache without one has a guard of its own with the defaults. The options here are the guard's (`guard/options.ts` says what each is and
  * costs) in the words of the public face: durations, checked names.
  *
- * One default differs from the guard's own: `maxAbandoned` is 0. A call that was cut off holds its slot until the loader has settled, for ever
- * if it never does, so that the database never sees more than `concurrency` calls from this process. A loader that ignores its signal and hangs
- * can so take all slots; that shows in `stats()` as `lingering`, and callers are shed with a typed error instead of hanging.
+ * A call that was cut off holds its slot until the loader has settled, so that the database never sees more than `concurrency` calls from this
+ * process. A loader that ignores its `signal` and never settles would so take its slot for ever, and `concurrency` of them the whole source: such a call
+ * is given up `abandonAfter` (60 s) after its abort, at most `maxAbandoned` of them at a time. Where no query may be given up, set `maxAbandoned: 0`; lost slots
+ * then show in `stats()` as `lingering`, and callers are shed with a typed error.
  */
 import { type Duration, parseDurationMs } from '../base/units.ts';
 import { checkNames, invalid } from './checks.ts';
@@ -36,7 +37,7 @@ export interface SourceOptions {
   readonly breaker?: false | BreakerFace;
   /** How long a key that failed is answered with its error instead of being loaded again; `false` = not at all. */
   readonly backoff?: false | BackoffFace;
-  /** How many calls that were cut off and never settle may give up their slots (after `abandonAfter`). Default 0: none. */
+  /** How many calls that were cut off and never settle may give up their slots (after `abandonAfter`). Default `concurrency`; 0 = none, ever. */
   readonly maxAbandoned?: number;
   /** Default `"60s"`. */
   readonly abandonAfter?: Duration;
@@ -62,7 +63,9 @@ export interface BreakerFace {
 }
 
 export interface BackoffFace {
-  /** After a first failure, give or take a fifth; doubled with each in a row. Default `"500ms"`. */
+  /** How many failures in a row of a key open its first window; 1 = the first does. Default 2. */
+  readonly after?: number;
+  /** Length of the first window, give or take a fifth; doubled with each further failure. Default `"500ms"`. */
   readonly base?: Duration;
   /** Default `"30s"`. */
   readonly max?: Duration;
@@ -84,7 +87,7 @@ const SOURCE = [
   'isFailure',
 ] as const;
 const BREAKER = ['window', 'failureRatio', 'minimumCalls', 'consecutiveFailures', 'open', 'maxOpen', 'probes'] as const;
-const BACKOFF = ['base', 'max', 'maxKeys'] as const;
+const BACKOFF = ['after', 'base', 'max', 'maxKeys'] as const;
 const QUEUE_TIMEOUT_MS = 5_000;
 
 /** A guarded source, made by `bw.source`. */
@@ -121,7 +124,7 @@ export function guardOptions(name: string, options: SourceOptions): GuardOptions
     ratePerSecond: options.rate,
     burst: options.burst,
     maxQueue: options.queue,
-    maxAbandoned: options.maxAbandoned ?? 0,
+    maxAbandoned: options.maxAbandoned,
     abandonAfterMs: ms(abandonAfter, 'abandonAfter'),
     isFailure,
     breaker:
@@ -140,6 +143,7 @@ export function guardOptions(name: string, options: SourceOptions): GuardOptions
       backoff === undefined || backoff === false
         ? backoff
         : given({
+            after: backoff.after,
             baseMs: ms(backoff.base, 'backoff.base'),
             maxMs: ms(backoff.max, 'backoff.max'),
             maxKeys: backoff.maxKeys,

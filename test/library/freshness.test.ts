@@ -99,7 +99,7 @@ test('what was invalidated is not served within its grace, and a reload that it 
 });
 
 test('a failing reload: the stale value until its grace is over, one call of the loader per back-off window', async () => {
-  const { scheduler, source, caches } = fleet(1, { ...GRACE, grace: '20s' });
+  const { scheduler, source, caches } = fleet(1, { ...GRACE, grace: '20s', guard: { backoff: { after: 1 } } });
   const [cache] = caches as [Cache<string, Row>];
   await cache.get('1');
   const before = source.calls.length;
@@ -120,7 +120,7 @@ test('a failing reload: the stale value until its grace is over, one call of the
 });
 
 test('staleWhileReload: false: callers wait for the load; its error, timeout or shedding gives them the stale value', async () => {
-  const options = { ...GRACE, staleWhileReload: false, loadTimeout: '1s' } as const;
+  const options = { ...GRACE, staleWhileReload: false, loadTimeout: '1s', guard: { backoff: { after: 1 } } } as const;
   const { scheduler, source, caches } = fleet(1, options);
   const [cache] = caches as [Cache<string, Row>];
   await cache.get('1');

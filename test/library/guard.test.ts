@@ -108,6 +108,7 @@ test('a batch leaves out the keys that failed a moment ago, and gives their call
   const { bw, scheduler } = openLibrary();
   const asked: string[][] = [];
   const cache = bw.cache('row', {
+    guard: { backoff: { after: 1 } },
     load: async (ids) => {
       asked.push([...ids]);
       return ids.map((id) => (id === 'bad' ? new RangeError('poison') : id));
@@ -167,4 +168,29 @@ test('close: calls at the source are aborted with the reason, those that wait ar
   }
   assert.equal(source.last.signal.reason.code, 'CACHE_CLOSED');
   assert.equal(source.calls.length, 1);
+});
+
+test('loaders that hang and ignore their signal hold their slots, but not for ever', async () => {
+  const { bw, scheduler } = openLibrary();
+  let hanging = true;
+  const cache = bw.cache('row', {
+    load: (ids) => (hanging ? new Promise<string[]>(() => {}) : Promise.resolve([...ids])),
+    loadTimeout: '100ms',
+    maxBatch: 1,
+    guard: { concurrency: 2, queueTimeout: '1s' },
+  });
+  const hung = Promise.allSettled([cache.get('1'), cache.get('2')]);
+  await drainPromises();
+  await scheduler.run(100);
+  assert.ok((await hung).every((one) => one.status === 'rejected' && one.reason.code === 'CACHE_LOAD_TIMEOUT'));
+  hanging = false;
+  const shed = assert.rejects(cache.get('3'), { code: 'GUARD_DEADLINE' });
+  await drainPromises();
+  await scheduler.run(1_100);
+  await shed;
+  await scheduler.run(60_000);
+  const answer = cache.get('4');
+  await scheduler.run(10);
+  assert.equal(await answer, '4');
+  await bw.close();
 });

@@ -40,8 +40,9 @@ test('the page shows live figures, fits a phone, and says when the node is gone'
     await client.expect('GET a\r\n', '$1\r\n1\r\n');
     await page.goto(node.url);
     await page.waitForSelector('#state[data-state=live]');
-    await page.waitForFunction("document.querySelector('[data-text=hits]').textContent === '1'");
-    await page.waitForFunction("document.querySelector('#chart .line') !== null");
+    // Selectors, not waitForFunction: the page's own policy forbids the eval that a repeated predicate needs.
+    await page.waitForSelector('[data-text=hits]:text-is("1")');
+    await page.waitForSelector('#chart .line', { state: 'attached' });
     assert.equal(await page.textContent('[data-text=entries]'), '1');
     assert.equal(await page.textContent('[data-text=connections]'), '1');
     assert.match((await page.textContent('[data-text=memoryNote]'))!, /of 64\.0 MiB, tinylfu/);

@@ -5,7 +5,7 @@ import { SeededRandom } from '../../base/random.ts';
 import { BackoffTable } from './backoff.ts';
 
 const EVEN = { nextFloat: () => 0.5, nextUint32: () => 2 ** 31 };
-const OPTIONS = { baseMs: 100, maxMs: 350, maxKeys: 100 };
+const OPTIONS = { after: 1, baseMs: 100, maxMs: 350, maxKeys: 100 };
 
 test('within the window the remembered error stands, whatever it is; each failure in a row doubles the window', () => {
   const table = new BackoffTable(OPTIONS, EVEN);
@@ -21,6 +21,20 @@ test('within the window the remembered error stands, whatever it is; each failur
     assert.equal(table.check('b', nowMs), null);
     nowMs += windowMs;
   }
+});
+
+test('one failure alone opens no window; from the second in a row on they do', () => {
+  const table = new BackoffTable({ ...OPTIONS, after: 2 }, EVEN);
+  table.failed('a', 'x', 0);
+  assert.equal(table.check('a', 0), null);
+  table.failed('a', 'x', 1);
+  assert.equal(table.check('a', 100)?.failures, 2);
+  assert.equal(table.check('a', 101), null);
+  table.failed('a', 'x', 101);
+  assert.equal(table.check('a', 300)?.failures, 3);
+  table.succeeded('a');
+  table.failed('a', 'x', 301);
+  assert.equal(table.check('a', 301), null);
 });
 
 test('a success wipes the slate; so does a long quiet time', () => {

@@ -1,12 +1,13 @@
 /**
  * Failures remembered by key. A loader that throws for `user:42` will most likely throw again a millisecond later, and a hot
- * key has a caller every millisecond: without a memory each of them is another failing query. So a failure opens a *window*
- * for its key; who asks within it gets the remembered error, and the source is not asked. Each failure in a row doubles the
+ * key has a caller every millisecond: without a memory each of them is another failing query. So failures in a row open a *window*
+ * for their key; who asks within it gets the remembered error, and the source is not asked. Each further failure doubles the
  * window. The circuit breaker does not do this: one poisonous row among thousands of good ones never moves its share.
  *
- *     fail        fail               fail
- *      |---w---|   |------2w------|   |------------4w------------|  ...up to maxMs
- *          ^ answered by the remembered error
+ *     fail  fail        fail               fail
+ *      |     |---w---|   |------2w------|   |------------4w------------|  ...up to maxMs
+ *            ^ `after` (2): one failure alone is often chance (a cut connection, a deadline), and whoever asks
+ *              next tries again at once. Nobody's key is blocked by one query that hung.
  *
  * The table is bounded, because keys come from outside: when the younger of two halves is full, the elder is dropped as a whole
  * and the younger becomes the elder. O(1), no walk, no list links; the table holds the last `maxKeys / 2` failing keys for certain and at most `maxKeys`.
@@ -17,7 +18,9 @@
 import type { Random } from '../../base/random.ts';
 
 export interface BackoffOptions {
-  /** Length of the window after a first failure, give or take a fifth. Default 500 ms. */
+  /** How many failures in a row open the first window. 1 = the first one does. Default 2. */
+  readonly after: number;
+  /** Length of the first window, give or take a fifth. Default 500 ms. */
   readonly baseMs: number;
   /** The longest window. Default 30 s. */
   readonly maxMs: number;
@@ -25,7 +28,7 @@ export interface BackoffOptions {
   readonly maxKeys: number;
 }
 
-export const DEFAULT_BACKOFF: BackoffOptions = { baseMs: 500, maxMs: 30_000, maxKeys: 10_000 };
+export const DEFAULT_BACKOFF: BackoffOptions = { after: 2, baseMs: 500, maxMs: 30_000, maxKeys: 10_000 };
 
 const JITTER = 0.2;
 
@@ -63,10 +66,11 @@ export class BackoffTable {
   /** Remembers that loading `key` failed, and opens its window. */
   failed(key: string, error: unknown, nowMs: number): void {
     const before = this.#find(key);
-    const { baseMs, maxMs, maxKeys } = this.#options;
+    const { after, baseMs, maxMs, maxKeys } = this.#options;
     // Quiet for the longest window since the last one ended: a new story, not the next chapter.
     const inRow = before !== undefined && nowMs < before.untilMs + maxMs ? before.failures : 0;
-    const windowMs = Math.min(maxMs, baseMs * 2 ** Math.min(inRow, 30));
+    const doublings = inRow + 1 - after;
+    const windowMs = doublings < 0 ? 0 : Math.min(maxMs, baseMs * 2 ** Math.min(doublings, 30));
     const jitter = 1 + JITTER * (2 * this.#random.nextFloat() - 1);
     if (this.#young.size >= maxKeys / 2 && !this.#young.has(key)) {
       this.#old = this.#young;

@@ -48,7 +48,7 @@ test('never more than the cap, nobody lost, everybody answered once and by the d
           hardTimeoutMs: 60,
           ...(given.ratePerSecond === undefined ? {} : { ratePerSecond: given.ratePerSecond }),
           breaker: given.breaker && { consecutiveFailures: 3, minimumCalls: 5, openMs: 50, maxOpenMs: 100, probes: 1 },
-          backoff: given.backoff && { baseMs: 40, maxMs: 80, maxKeys: 4 },
+          backoff: given.backoff && { after: 1, baseMs: 40, maxMs: 80, maxKeys: 4 },
         },
         { clock, scheduler, random: new SeededRandom(4) },
       );

@@ -378,7 +378,7 @@ describe('the breaker', () => {
 
 describe('back-off by key', () => {
   test('a failing loader is called once per window and key; within it everybody gets that very error', async () => {
-    const bench = new Bench({ breaker: false, backoff: { baseMs: 1000, maxMs: 1000 } });
+    const bench = new Bench({ breaker: false, backoff: { after: 1, baseMs: 1000, maxMs: 1000 } });
     const failure = new Error('no such column');
     let calls = 0;
     const load = (): Promise<never> => {
@@ -399,7 +399,7 @@ describe('back-off by key', () => {
   });
 
   test('asked again when the turn comes: who waited behind the failing call does not repeat it', async () => {
-    const bench = new Bench({ breaker: false, concurrency: 1 });
+    const bench = new Bench({ breaker: false, backoff: { after: 1 }, concurrency: 1 });
     bench.call('a', { keys: ['42'] });
     bench.call('b', { keys: ['42'] });
     bench.call('c', { keys: ['43'] });
@@ -409,7 +409,7 @@ describe('back-off by key', () => {
   });
 
   test('a timeout opens the window, a shed call and a caller who gave up do not; a success closes it', async () => {
-    const bench = new Bench({ breaker: false, hardTimeoutMs: 10, concurrency: 1, maxQueue: 0 });
+    const bench = new Bench({ breaker: false, backoff: { after: 1 }, hardTimeoutMs: 10, concurrency: 1, maxQueue: 0 });
     bench.call('slow', { keys: ['slow'] });
     bench.call('shed', { keys: ['shed'] });
     await bench.run(10);

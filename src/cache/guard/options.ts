@@ -113,6 +113,7 @@ function check(settings: GuardSettings): void {
     }
   }
   if (backoff !== null) {
+    wholeFrom(1, backoff.after, name, 'backoff.after');
     above(0, backoff.baseMs, name, 'backoff.baseMs');
     above(0, backoff.maxMs, name, 'backoff.maxMs');
     wholeFrom(2, backoff.maxKeys, name, 'backoff.maxKeys');
