@@ -34,6 +34,11 @@ export interface Scheduler {
    * not throw: an exception out of a timer crashes the process.
    */
   setTimer(delayMs: number, fire: () => void, options?: TimerOptions): Timer;
+  /**
+   * Runs `fire` once, behind the reading of what has arrived by now. A process that was held up runs its timers before it reads its sockets: who would
+   * call a peer silent looks again after this.
+   */
+  afterInput(fire: () => void): Timer;
 }
 
 /** The longest delay that the platform's timers take (2^31 - 1 ms, 24.8 days); longer ones are set again on the way. */
@@ -43,7 +48,7 @@ const NEVER: Timer = { cancel: () => undefined };
 
 /** Timers of the platform. The monotonic clock drives them, so setting the wall clock moves none. */
 export function systemScheduler(): Scheduler {
-  return { setTimer: setSystemTimer };
+  return { setTimer: setSystemTimer, afterInput };
 }
 
 function setSystemTimer(delayMs: number, fire: () => void, options?: TimerOptions): Timer {
@@ -57,6 +62,11 @@ function setSystemTimer(delayMs: number, fire: () => void, options?: TimerOption
   };
   arm(delayMs);
   return { cancel: () => clearTimeout(handle) };
+}
+
+function afterInput(fire: () => void): Timer {
+  const handle = setImmediate(fire);
+  return { cancel: () => clearImmediate(handle) };
 }
 
 interface ManualTimer extends Timer {
@@ -100,6 +110,11 @@ export class ManualScheduler implements Scheduler {
     }
     this.#timers.splice(low, 0, timer);
     return timer;
+  }
+
+  /** Input comes from nowhere here: behind the timers that are due already. */
+  afterInput(fire: () => void): Timer {
+    return this.setTimer(0, fire);
   }
 
   /** How many timers are set: a test that ends with some left has found a leak. */

@@ -56,6 +56,8 @@ export interface BreakwaterParts {
   readonly writeTimeoutMs: number;
   /** The bound of L1s on a store with a feed; null (default) = it is not followed. */
   readonly stalenessMs?: number | null;
+  /** How many invalidated keys, tags and namespaces this process remembers, a power of two: what was forgotten counts as invalidated. Default 4,096. */
+  readonly rememberedVoids?: number;
 }
 
 const INVALIDATION = ['keys', 'tags', 'namespaces', 'wait'] as const;
@@ -80,7 +82,15 @@ export class Breakwater {
     const { random } = ports;
     const half = (): string => random.nextUint32().toString(16).padStart(8, '0');
     const sessionId = half() + half();
-    this.#shared = { sessionId, store, ports, readTimeoutMs, writeTimeoutMs, outage: new Outage(), voids: new Voids() };
+    this.#shared = {
+      sessionId,
+      store,
+      ports,
+      readTimeoutMs,
+      writeTimeoutMs,
+      outage: new Outage(),
+      voids: new Voids(parts.rememberedVoids),
+    };
     store.feed?.listen((key) => this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)));
   }
 

@@ -22,11 +22,17 @@ const encoder = new TextEncoder();
 
 export class Voids {
   /** Tags and namespaces. L1 reads `names.newest` at every hit. */
-  readonly names = new Generations(CAPACITY);
-  readonly #keys = new Generations(CAPACITY);
+  readonly names: Generations;
+  readonly #keys: Generations;
   #stamp = 0;
   /** Until when what this process knows is all there is to know, by its clock: L1 is bypassed later. `coherence.ts` moves it. */
   goodUntilMs = Number.POSITIVE_INFINITY;
+
+  /** @param capacity names and keys remembered, a power of two */
+  constructor(capacity = CAPACITY) {
+    this.names = new Generations(capacity);
+    this.#keys = new Generations(capacity);
+  }
 
   /** The number of the last void; what starts now is crossed by what comes later. */
   get stamp(): number {

@@ -28,10 +28,12 @@ import { AbortListeners } from './abort.ts';
 import { type BackOff, backOffMs, DEFAULT_BACK_OFF } from './back-off.ts';
 import { Connection } from './connection.ts';
 import { Deadlines } from './deadlines.ts';
+import type { Dial } from './link.ts';
 import { Pending } from './pending.ts';
 import { Ring } from './ring.ts';
 import { type ClientEvent, type ClientState, nextAttempt, transition } from './state.ts';
 import { type ClientStats, newStats } from './stats.ts';
+import { tcpDial } from './tcp-dial.ts';
 
 export interface ClientOptions {
   /** Host name or address. Default 127.0.0.1. */
@@ -62,6 +64,8 @@ export interface ClientOptions {
   readonly onPush?: ((kind: string, items: Reply[]) => void) | undefined;
   /** Told after every change of `state`. Must not throw. */
   readonly onState?: ((state: ClientState) => void) | undefined;
+  /** The network. Default: sockets. */
+  readonly dial?: Dial | undefined;
   readonly clock?: Clock | undefined;
   readonly scheduler?: Scheduler | undefined;
   readonly random?: Random | undefined;
@@ -308,6 +312,7 @@ export class RespClient {
         host: this.#host,
         port: this.#options.port,
         tls: tls === true ? {} : tls ? tls : null,
+        dial: this.#options.dial ?? tcpDial,
         protocol: this.#options.protocol ?? 3,
         username,
         password,

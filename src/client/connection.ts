@@ -7,10 +7,8 @@
  * their promise continuations have run (`process.nextTick`, which runs once the microtask queue is empty). So commands issued
  * together travel together, and a lone command waits for nothing.
  *
- * Reading: into one static buffer; the reply parser copies values out of it.
+ * Reading: out of the link's buffer; the reply parser copies values. The network itself is behind the port `link.ts`.
  */
-import { isIP, type Socket, connect as tcpConnect } from 'node:net';
-import { type ConnectionOptions as TlsOptions, connect as tlsConnect } from 'node:tls';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
@@ -19,15 +17,13 @@ import type { Reply } from '../resp/reply.ts';
 import { PROTOCOL_ERROR, REPLY, ReplyParser } from '../resp/reply-parser.ts';
 import { type Command, RequestWriter } from '../resp/request-writer.ts';
 import { type HandshakeOptions, handshake } from './handshake.ts';
+import type { Dial, DialTarget, Link } from './link.ts';
 import { Pending } from './pending.ts';
 import { Ring } from './ring.ts';
 import type { ClientStats } from './stats.ts';
 
-export interface ConnectionOptions extends HandshakeOptions {
-  readonly host: string;
-  readonly port: number;
-  /** TLS options, or null for plain TCP. */
-  readonly tls: TlsOptions | null;
+export interface ConnectionOptions extends HandshakeOptions, DialTarget {
+  readonly dial: Dial;
   /** For TCP, TLS and the handshake together. */
   readonly connectTimeoutMs: number;
   /** The oldest command unanswered, and not a byte of progress, for so long: the peer counts as dead. */
@@ -45,16 +41,14 @@ export interface ConnectionEvents {
   onEnd(error: BreakwaterError, unanswered: Pending[]): void;
 }
 
-const READ_BUFFER_BYTES = 64 * 1024;
 /** A batch this large is written before the tick ends, so that sending overlaps encoding. */
 const EARLY_FLUSH_BYTES = 1024 * 1024;
-const KEEP_ALIVE_MS = 30_000;
 
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #events: ConnectionEvents;
   readonly #stats: ClientStats;
-  readonly #socket: Socket;
+  readonly #link: Link;
   readonly #parser: ReplyParser;
   readonly #writer = new RequestWriter();
   readonly #inFlight = new Ring<Pending>();
@@ -64,30 +58,17 @@ export class Connection {
   #connected = false;
   #ended = false;
   #progressMs = 0;
-  #socketError: Error | null = null;
 
   constructor(options: ConnectionOptions, events: ConnectionEvents, stats: ClientStats) {
     this.#options = options;
     this.#events = events;
     this.#stats = stats;
     this.#parser = new ReplyParser(this.#onPush);
-    const { host, port, tls } = options;
-    const onread = {
-      buffer: new Uint8Array(READ_BUFFER_BYTES),
-      callback: (size: number, bytes: Uint8Array): boolean => {
-        this.#onBytes(bytes, size);
-        return true;
-      },
-    };
-    // `onread` belongs to tls.connect too (since Node.js 13.6), though its types do not say so.
-    const secure = { ...(isIP(host) === 0 ? { servername: host } : {}), ...tls, host, port, onread };
-    this.#socket = tls === null ? tcpConnect({ host, port, onread }) : tlsConnect(secure);
-    this.#socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
-    this.#socket.once(tls === null ? 'connect' : 'secureConnect', () => void this.#introduce());
-    this.#socket.once('error', (error) => {
-      this.#socketError = error;
+    this.#link = options.dial(options, {
+      onOpen: () => void this.#introduce(),
+      onBytes: (bytes, size) => this.#onBytes(bytes, size),
+      onClose: (error) => this.destroy(this.#linkEnded(error)),
     });
-    this.#socket.once('close', () => this.destroy(this.#socketEnded()));
     this.#connectTimer = options.scheduler.setTimer(options.connectTimeoutMs, () => {
       this.destroy(
         new BreakwaterError(
@@ -105,7 +86,7 @@ export class Connection {
 
   /** Bytes accepted that the kernel has not taken yet. */
   get unsentBytes(): number {
-    return this.#writer.length + this.#socket.writableLength;
+    return this.#writer.length + this.#link.unsentBytes;
   }
 
   /** No caller waits for anything that was sent. O(in flight) in the worst case. */
@@ -162,7 +143,7 @@ export class Connection {
     if (this.#ended) return;
     this.#ended = true;
     this.#connectTimer.cancel();
-    this.#socket.destroy();
+    this.#link.destroy();
     const unanswered = this.#inFlight.drain();
     this.#commandsInFlight = 0;
     this.#events.onEnd(error, unanswered);
@@ -206,9 +187,7 @@ export class Connection {
     if (this.#ended || writer.length === 0) return;
     this.#stats.writes += 1;
     this.#stats.bytesSent += writer.length;
-    this.#socket.write(Buffer.from(writer.bytes.buffer, 0, writer.length));
-    // Written through to the kernel (the usual case): the buffer is free again. Else the socket still reads from it.
-    if (this.#socket.writableLength === 0) writer.reset();
+    if (this.#link.write(Buffer.from(writer.bytes.buffer, 0, writer.length))) writer.reset();
     else writer.release();
   }
 
@@ -264,8 +243,7 @@ export class Connection {
     }
   };
 
-  #socketEnded(): BreakwaterError {
-    const error = this.#socketError as (Error & { code?: string }) | null;
+  #linkEnded(error: (Error & { readonly code?: string }) | null): BreakwaterError {
     const why = error === null ? 'the server closed it' : error.message || error.code || error.name;
     return this.#connected
       ? new BreakwaterError('CLIENT_CONNECTION_LOST', `lost the connection to ${this.#peer}: ${why}`, { cause: error })

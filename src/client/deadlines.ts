@@ -23,7 +23,7 @@ export class Deadlines {
   #armedForMs = Number.POSITIVE_INFINITY;
   #timer: Timer | null = null;
   /** Runs behind the reading of sockets in the same turn of the event loop. */
-  #afterReading: NodeJS.Immediate | null = null;
+  #afterReading: Timer | null = null;
 
   /** `sweep(nowMs)` handles what is due and returns the next deadline, Infinity when there is none. */
   constructor(clock: Clock, scheduler: Scheduler, sweep: (nowMs: number) => number) {
@@ -40,7 +40,7 @@ export class Deadlines {
   stop(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    if (this.#afterReading !== null) clearImmediate(this.#afterReading);
+    this.#afterReading?.cancel();
     this.#afterReading = null;
     this.#armedForMs = Number.POSITIVE_INFINITY;
   }
@@ -54,7 +54,7 @@ export class Deadlines {
   readonly #onTimer = (): void => {
     this.#timer = null;
     if (this.#clock.now() - this.#armedForMs < HELD_UP_MS) this.#look();
-    else this.#afterReading = setImmediate(this.#look);
+    else this.#afterReading = this.#scheduler.afterInput(this.#look);
   };
 
   readonly #look = (): void => {

@@ -114,6 +114,8 @@ export class Context {
     readonly startedMs: number;
     /** Rows of the command table. */
     readonly commandCount: number;
+    /** Records of the invalidation feed kept. */
+    readonly feedRecords?: number;
   }) {
     this.store = parts.store;
     this.freshness = parts.freshness;
@@ -122,7 +124,7 @@ export class Context {
     this.startedMs = parts.startedMs;
     this.nowMs = parts.startedMs;
     const run = { epoch: parts.startedMs, node: parts.settings.runId.slice(0, 8) };
-    this.pushes = new Pushes(parts.freshness, run, parts.startedMs);
+    this.pushes = new Pushes(parts.freshness, run, parts.startedMs, parts.feedRecords);
     this.calls = new Float64Array(parts.commandCount);
     this.failures = new Float64Array(parts.commandCount);
     this.rejections = new Float64Array(parts.commandCount);

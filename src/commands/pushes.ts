@@ -33,6 +33,7 @@ export class Pushes implements InvalidationListener {
   readonly leaseWaiters: LeaseWaiters;
   readonly #run: Ballot;
   readonly #startedMs: number;
+  readonly #feedRecords: number | undefined;
   #feed: InvalidationFeed | null = null;
   /** By the subscriber's id. */
   readonly #followers = new Map<number, Session>();
@@ -47,14 +48,15 @@ export class Pushes implements InvalidationListener {
   readonly #silent: Subscriber[] = [];
   readonly #record: FeedRecord;
 
-  /** @param run a ballot that no earlier run of this node had */
-  constructor(freshness: Freshness, run: Ballot, startedMs: number) {
+  /** @param run a ballot that no earlier run of this node had @param feedRecords records kept for followers that are behind */
+  constructor(freshness: Freshness, run: Ballot, startedMs: number, feedRecords?: number) {
     this.#freshness = freshness;
     this.#run = run;
     this.leaseWaiters = new LeaseWaiters(freshness.leases, (session, key, end) =>
       this.#tell(session, { kind: 'lease', key, end }),
     );
     this.#startedMs = startedMs;
+    this.#feedRecords = feedRecords;
     this.#record = {
       seq: 0,
       range: 0,
@@ -243,7 +245,14 @@ export class Pushes implements InvalidationListener {
   #open(): InvalidationFeed {
     if (this.#feed === null) {
       // As of the start: followers of an earlier run may trust what they have until one bound after it.
-      this.#feed = new InvalidationFeed({ run: this.#run, nowMs: this.#startedMs });
+      this.#feed = new InvalidationFeed({
+        run: this.#run,
+        nowMs: this.#startedMs,
+        // Room for names goes with the records, and any one name fits.
+        ...(this.#feedRecords === undefined
+          ? {}
+          : { maxRecords: this.#feedRecords, maxNameBytes: LONGEST_NAME_BYTES + 32 * this.#feedRecords }),
+      });
       this.#feed.begin(RANGE, this.#run, this.#startedMs);
       this.#collected = this.#feed.head;
       this.#freshness.listener = this;

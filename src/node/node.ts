@@ -54,6 +54,8 @@ export interface NodeOptions {
   readonly leaseCapacity?: number;
   /** Invalidated names remembered, a power of two. Default 65,536. */
   readonly generationCapacity?: number;
+  /** Records of the invalidation feed kept for followers that are behind. Default 65,536. */
+  readonly feedRecords?: number;
   /** Parameters of the server for CONFIG GET (`port`, `bind`, `timeout` ...). */
   readonly parameters?: Readonly<Record<string, string>>;
   /** Limits of the request parser other than those that follow from the sizes above. */
@@ -103,6 +105,7 @@ export class Node {
       random,
       startedMs: Math.floor(options.startMs),
       commandCount: COMMAND_COUNT,
+      ...(options.feedRecords === undefined ? {} : { feedRecords: options.feedRecords }),
       settings: {
         memoryBytes: options.memoryBytes,
         eviction: options.eviction,

@@ -17,6 +17,7 @@ import type { Random } from '../base/random.ts';
 import type { Scheduler } from '../base/scheduler.ts';
 import { parseSizeBytes } from '../base/units.ts';
 import { type CommandOptions, RespClient } from '../client/client.ts';
+import type { Dial } from '../client/link.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import { BreakwaterFeed } from './breakwater-feed.ts';
 import type {
@@ -36,6 +37,8 @@ export interface BreakwaterStoreOptions {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
+  /** The network. Default: sockets. */
+  readonly dial?: Dial;
 }
 
 /**
@@ -84,7 +87,7 @@ export class BreakwaterStore implements CacheStore {
         `cannot use ${url.hosts.length} hosts: this version knows one node, as in breakwater://host:port`,
       );
     }
-    const { clock, scheduler, random } = options;
+    const { clock, scheduler, random, dial } = options;
     const { maxValue } = url.options;
     this.#maxValueBytes =
       maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
@@ -98,6 +101,7 @@ export class BreakwaterStore implements CacheStore {
       clock,
       scheduler,
       random,
+      dial,
     });
   }
 
