@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { SeededRandom } from '../base/random.ts';
 import { Zipf } from '../base/zipf.ts';
 import { L1, type L1Facts } from './l1.ts';
+import { hashId, L1Sketch } from './l1-sketch.ts';
 import { hashNamespace, hashTags, Voids } from './voids.ts';
 
 const SPACE = hashNamespace('x');
@@ -103,6 +104,31 @@ test('a scan of keys that are asked for once does not wash out the hot ones', ()
   }
   const left = hot.filter((id) => l1.find(id, 0) !== null).length;
   assert.ok(left > 450, `${left} of 500 hot keys are left (an LRU keeps none: 5,000 cold keys come between two uses)`);
+});
+
+test('a loop a little larger than L1 finds what an LRU never would', () => {
+  const l1 = new L1<number>({ maxEntries: 400, maxBytes: 1e9 }, new Voids(), SPACE);
+  let hits = 0;
+  for (let i = 0; i < 50_000; i += 1) {
+    if (l1.find(`${i % 500}`, 0) !== null) hits += 1;
+    else l1.put(`${i % 500}`, facts(1));
+  }
+  assert.ok(hits > 25_000, `${hits} of 50,000`);
+  l1.invariants();
+});
+
+test('the sketch never estimates too low before it ages, and a doubling forgets nothing', () => {
+  const sketch = new L1Sketch();
+  sketch.growFor(64);
+  const ids = Array.from({ length: 64 }, (_, i) => hashId(`id${i}`));
+  ids.forEach((hash, i) => {
+    for (let use = 0; use < i % 5; use += 1) sketch.count(hash);
+  });
+  sketch.growFor(10_000);
+  ids.forEach((hash, i) => {
+    assert.ok(sketch.estimate(hash) >= i % 5);
+  });
+  assert.equal(sketch.bytes, 4 * 16_384);
 });
 
 test('hit ratio on a Zipf stream is above an LRU’s', () => {
