@@ -20,7 +20,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'disk-log': ['base'],
   server: ['base', 'resp', 'wire', 'commands', 'node', 'dashboard', 'disk-log'],
   client: ['base', 'hash', 'resp'],
-  stores: ['base', 'hash', 'client', 'engine', 'freshness'],
+  stores: ['base', 'hash', 'client', 'engine', 'freshness', 'disk-log'],
   cache: ['base', 'freshness', 'stores'],
   sources: ['base', 'cache', 'disk-log'],
   gateway: ['base', 'stores', 'cache', 'sources'],
