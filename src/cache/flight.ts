@@ -49,6 +49,10 @@ export class Flight<K extends string, T> implements Seat<T> {
   stamp = 0;
   sentAtMs = 0;
   lease: string | null = null;
+  /** When it last left for the store: all its callers had come by then. A number of `Loads.next()`. */
+  departed = 0;
+  /** When its load began to ask the source, by the same count; 0 = it has not. */
+  asked = 0;
   /** Until when it may wait for another process's load; null = it has not waited. */
   waitUntilMs: number | null = null;
   polls = 0;

@@ -27,8 +27,13 @@
  *   3. B calls get('42') here, sees A's load under way and joins it.
  *   4. The load ends. A asked before 2, A may have the old row. The fill is refused: B asks again, in a new flight, and gets the new row.
  *
- * Without a lease (L2 cannot be reached) there is no verdict and callers take what the load brings: protecting the source comes first
- * while the store is gone, and staleness is bounded by the length of a load.
+ * Without a lease (L2 cannot be reached, or waiting for other processes took too long) there is no verdict. Such a load is joined only until it
+ * asks the source. Who comes later waits for its end and then flies again, all of them together: so while the store is gone at most one load of
+ * a key is running and one is to come, and no answer is older than its caller.
+ *
+ *   1. The store is down. A's load of `user:42` has read the old row, and is slow to answer.
+ *   2. The store is back. Another process updates the row and deletes `user:42`; acknowledged. Here the next probe is some time off.
+ *   3. B calls get('42') here. Joined to A's load, it would get the old row. It waits for A's load to end; the next load reads the new row.
  *
  * What this process itself invalidates is known at once (`voids.ts`): a delete takes the load of its key out of `#loading`, and anything
  * crossed is kept out of L1. Loading and filling stand in loads.ts.
@@ -190,7 +195,11 @@ export class Flights<K extends string, V> {
   }
 
   #send(flights: readonly Flight<K, Cached<V>>[]): void {
-    for (const flight of flights) this.#leaveOpen(flight);
+    const departed = this.#loads.next();
+    for (const flight of flights) {
+      this.#leaveOpen(flight);
+      flight.departed = departed;
+    }
     // Who wants the source's answer asks the store for the right to load, not for what it has.
     const fresh = flights.filter(({ wishes }) => wishes.fresh === true);
     const others = fresh.length === 0 ? flights : flights.filter(({ wishes }) => wishes.fresh !== true);
@@ -243,20 +252,25 @@ export class Flights<K extends string, V> {
     assert(results.length === flights.length, 'a store answers every key');
     if (this.#closed !== null) return;
     const toLoad: Flight<K, Cached<V>>[] = [];
+    const givenUp: Flight<K, Cached<V>>[] = [];
     const toLease: Flight<K, Cached<V>>[] = [];
     const toClean: Flight<K, Cached<V>>[] = [];
     flights.forEach((flight, index) => {
       const result = results[index]!;
       if (result.kind === 'hit') {
         if (!this.#onHit(flight, result, toLease)) toClean.push(flight);
-      } else if (result.lease !== null) {
-        flight.lease = result.lease;
-        toLoad.push(flight);
-      } else this.#onHeld(flight, toLoad);
+        return;
+      }
+      // What an earlier read of this flight brought is gone, perhaps invalidated.
+      flight.fallback = null;
+      flight.lease = result.lease;
+      if (result.lease !== null) toLoad.push(flight);
+      else this.#onHeld(flight, givenUp);
     });
     if (toClean.length > 0) this.#clean(toClean);
     if (toLease.length > 0) this.#lease(toLease);
     if (toLoad.length > 0) this.#loads.start(toLoad);
+    if (givenUp.length > 0) this.#loadWithoutLease(givenUp);
   }
 
   /** False: what L2 has cannot be read, or is not what the schema says. */
@@ -383,13 +397,15 @@ export class Flights<K extends string, V> {
         if (this.#closed !== null) return;
         outage.succeeded();
         const toLoad: Flight<K, Cached<V>>[] = [];
+        const givenUp: Flight<K, Cached<V>>[] = [];
         flights.forEach((flight, index) => {
           flight.lease = leases[index]!;
           if (flight.lease !== null) toLoad.push(flight);
-          else if (flight.wishes.fresh === true) toLoad.push(flight);
-          else this.#onHeld(flight, toLoad);
+          else if (flight.wishes.fresh === true) givenUp.push(flight);
+          else this.#onHeld(flight, givenUp);
         });
         if (toLoad.length > 0) this.#loads.start(toLoad);
+        if (givenUp.length > 0) this.#loadWithoutLease(givenUp);
       },
       (error: unknown) => this.#onStoreError(flights, error),
     );
@@ -398,7 +414,7 @@ export class Flights<K extends string, V> {
   // -- waiting
 
   /** Another caller holds the lease. */
-  #onHeld(flight: Flight<K, Cached<V>>, toLoad: Flight<K, Cached<V>>[]): void {
+  #onHeld(flight: Flight<K, Cached<V>>, givenUp: Flight<K, Cached<V>>[]): void {
     const { counters } = this.#options;
     if (flight.priority === 'background') {
       counters.reloadsElsewhere += 1;
@@ -406,7 +422,7 @@ export class Flights<K extends string, V> {
       flight.fail(LEFT_TO_OTHERS);
     } else if (!flight.isOver && !this.#waitOrFollow(flight)) {
       counters.leaseGiveUps += 1;
-      toLoad.push(flight);
+      givenUp.push(flight);
     }
   }
 
@@ -414,7 +430,7 @@ export class Flights<K extends string, V> {
   #waitOrFollow(flight: Flight<K, Cached<V>>): boolean {
     const { ports, settings, counters } = this.#options;
     // Our own process holds it: no need to poll.
-    const loading = this.#loads.followable(flight.id, flight.wishes);
+    const loading = this.#loads.followable(flight.id, flight.wishes, flight.departed);
     if (loading !== null) {
       this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
       return true;
@@ -427,7 +443,7 @@ export class Flights<K extends string, V> {
     const nowMs = ports.clock.now();
     flight.waitUntilMs ??= nowMs + settings.leaseWaitMs * LEASES_WAITED;
     if (nowMs >= flight.waitUntilMs) return false;
-    if (open === undefined) this.#setOpen(flight);
+    if (open === undefined && isJoinable(flight)) this.#setOpen(flight);
     const pollMs =
       this.#options.store.feed === undefined || flight.wishes !== PLAIN
         ? Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS)
@@ -456,16 +472,53 @@ export class Flights<K extends string, V> {
     );
   }
 
-  /** L2 could not be asked. A load of the key that is under way here will do. */
+  /** L2 could not be asked, or has no lease for us. At most one such load of a key is under way. */
   #loadWithoutLease(flights: readonly Flight<K, Cached<V>>[]): void {
-    const toLoad: Flight<K, Cached<V>>[] = [];
+    const toLoad = new Map<K, Flight<K, Cached<V>>>();
+    const behind: Flight<K, Cached<V>>[] = [];
     for (const flight of flights) {
-      const loading = this.#loads.followable(flight.id, flight.wishes);
-      if (loading === null) toLoad.push(flight);
-      else this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
+      if (toLoad.has(flight.id) || !this.#mustLoad(flight)) behind.push(flight);
+      else toLoad.set(flight.id, flight);
     }
-    if (toLoad.length > 0) this.#loads.start(toLoad);
+    if (toLoad.size > 0) this.#loads.start([...toLoad.values()]);
+    for (const flight of behind) {
+      const loading = this.#followable(flight);
+      if (loading !== null) this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
+      else this.#flyAfter(flight);
+    }
   }
+
+  #mustLoad(flight: Flight<K, Cached<V>>): boolean {
+    return this.#followable(flight) === null && this.#loads.leaseless(flight.id) === null;
+  }
+
+  /** What is brought in the background is nobody's answer: any load will do. */
+  #followable(flight: Flight<K, Cached<V>>): Flight<K, Cached<V>> | null {
+    return this.#loads.followable(flight.id, flight.wishes, flight.priority === 'background' ? 0 : flight.departed);
+  }
+
+  /** Flies again when the load without a lease that is under way is over. Until then others may join. */
+  #flyAfter(flight: Flight<K, Cached<V>>): void {
+    const { id, wishes } = flight;
+    const loading = this.#loads.leaseless(id);
+    const open = wishes === PLAIN ? this.#open.get(id) : this.#openWished.get(wishKey(id, wishes));
+    if (open !== undefined) {
+      this.#follow(flight, open);
+      return;
+    }
+    if (isJoinable(flight)) this.#setOpen(flight);
+    const again = (): void => {
+      if (this.#closed === null && !flight.isOver) this.#gather(flight);
+    };
+    // Null: what was started a moment ago is over already, with an error that is remembered.
+    if (loading === null) again();
+    else loading.verdict!.promise.then(again, again);
+  }
+}
+
+/** Not one with a stale value in the hand, which was read before those came who would join now. */
+function isJoinable(flight: { readonly fallback: { readonly servable: boolean } | null }): boolean {
+  return flight.fallback?.servable !== true;
 }
 
 function wishKey(id: string, { fresh, afterCall, maxStaleMs }: FlightWishes): string {

@@ -94,6 +94,7 @@ export class Loads<K extends string, V> {
   readonly #reloading = new Map<K, Flight<K, Cached<V>>>();
   readonly #ending = new AbortController();
   #noReloadBeforeMs = 0;
+  #order = 0;
   #closed = false;
 
   /** @param all flights under way, shared with `Flights` @param again a new seat, for those who must ask again */
@@ -107,16 +108,33 @@ export class Loads<K extends string, V> {
     this.#again = again;
   }
 
+  /** Counts what happens in this process, so that "before" and "after" are comparisons of two integers. */
+  next(): number {
+    this.#order += 1;
+    return this.#order;
+  }
+
   /** A load that a caller who comes now may join at once: not one whose own callers may take a stale value meanwhile. */
   joinable(id: K, wishes: FlightWishes): Flight<K, Cached<V>> | null {
     const loading = this.#loading.get(id);
-    return loading === undefined || loading.fallback?.servable === true || !suits(loading, wishes) ? null : loading;
+    if (loading === undefined || loading.fallback?.servable === true) return null;
+    return suits(loading, wishes, this.#order) ? loading : null;
   }
 
-  /** A load that a flight may wait for instead of loading itself: a reload in the background too. */
-  followable(id: K, wishes: FlightWishes): Flight<K, Cached<V>> | null {
-    const loading = this.#loading.get(id) ?? this.#reloading.get(id);
-    return loading === undefined || !suits(loading, wishes) ? null : loading;
+  /** A load that a flight whose callers had come by `departed` may wait for instead of loading itself: a reload in the background too. */
+  followable(id: K, wishes: FlightWishes, departed: number): Flight<K, Cached<V>> | null {
+    const loading = this.#underWay(id);
+    return loading === null || !suits(loading, wishes, departed) ? null : loading;
+  }
+
+  /** A load without a lease: nobody joins it once it asks the source, and the next one of the key begins when it is over. */
+  leaseless(id: K): Flight<K, Cached<V>> | null {
+    const loading = this.#underWay(id);
+    return loading === null || loading.lease !== null ? null : loading;
+  }
+
+  #underWay(id: K): Flight<K, Cached<V>> | null {
+    return this.#loading.get(id) ?? this.#reloading.get(id) ?? null;
   }
 
   lateSeat(flight: Flight<K, Cached<V>>, wishes: FlightWishes): Seat<Cached<V>> {
@@ -222,6 +240,8 @@ export class Loads<K extends string, V> {
     const { load, name, ports, counters } = this.#options;
     counters.loads += 1;
     counters.loadedIds += flights.length;
+    const asked = this.next();
+    for (const flight of flights) flight.asked = asked;
     const ids = flights.map((flight) => flight.id);
     let stale = NOTHING_STALE;
     for (const { id, fallback } of flights) {
@@ -407,11 +427,16 @@ export class Loads<K extends string, V> {
   }
 }
 
-/** Whether what a load under way brings is what a caller with `wishes` may have, once it is judged. */
-function suits(loading: { readonly lease: string | null }, wishes: FlightWishes): boolean {
-  if (wishes.fresh === true) return false;
-  // Without a lease there is no word from the store about what was invalidated meanwhile.
-  return wishes.afterCall !== true || loading.lease !== null;
+/** Whether what a load under way brings is what callers with `wishes` who had come by `departed` may have, once it is judged. */
+function suits(
+  loading: { readonly lease: string | null; readonly asked: number },
+  wishes: FlightWishes,
+  departed: number,
+): boolean {
+  // It asks the source after they came: whatever they wish for.
+  if (loading.asked === 0 || loading.asked > departed) return true;
+  // Without a lease there is no word from the store about what was invalidated before they came.
+  return loading.lease !== null && wishes.fresh !== true;
 }
 
 export function invalidValue(key: string, wrong: string): BreakwaterError {

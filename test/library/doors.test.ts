@@ -185,8 +185,10 @@ test('after: another process’s write is seen past its L1 and past a load that 
   });
   const after = c.get('1', { after: later.token });
   await drainPromises();
-  for (const call of source.calls) call.finish();
+  source.last.finish();
   assert.equal((await before)?.n, 2);
+  await drainPromises();
+  source.last.finish();
   assert.equal((await after)?.n, 3);
   for (const bad of ['', 'token', 7, null]) {
     await assert.rejects(a.get('1', { after: bad as string }), { code: 'CACHE_TOKEN_INVALID' });

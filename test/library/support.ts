@@ -105,8 +105,8 @@ export class SlowStore implements CacheStore {
   /** Calls on their way, oldest first; run one to let it take the next half of its way. */
   readonly steps: { readonly what: Step; readonly go: () => void }[] = [];
   readonly counts: Record<Step, number> = { read: 0, lease: 0, fill: 0, set: 0, delete: 0, invalidate: 0, release: 0 };
-  /** While set, calls of this kind fail with it on arrival. */
-  failing: { readonly what: Step; readonly error: Error } | null = null;
+  /** While set, calls of this kind (or these) fail with it on arrival. */
+  failing: { readonly what: Step | readonly Step[]; readonly error: Error } | null = null;
   /** Nothing is slow: calls go straight through. */
   direct = false;
 
@@ -155,7 +155,7 @@ export class SlowStore implements CacheStore {
   #travel<T>(what: Step, act: () => Promise<T>): Promise<T> {
     this.counts[what] += 1;
     const failing = this.failing;
-    if (failing !== null && failing.what === what) return Promise.reject(failing.error);
+    if (failing !== null && [failing.what].flat().includes(what)) return Promise.reject(failing.error);
     if (this.direct) return act();
     return new Promise<T>((resolve, reject) => {
       const arrive = (): void => {
