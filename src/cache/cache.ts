@@ -153,7 +153,7 @@ export class Cache<K extends string, V> {
 
   /**
    * Several values, in the order of `ids` (duplicates once): one read of L2 and one call of the loader for all that L1 does not have
-   * (per `maxBatch`), each key with the guarantees of {@link get}. Rejects with the first error when any of them fails; the others are still cached.
+   * (per `maxBatch`; of more than 4,096 the next ones when these are stored), each key with the guarantees of {@link get}. Rejects with the first error when any of them fails; the others are still cached.
    */
   getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, Cached<V> | null>> {
     try {

@@ -67,6 +67,7 @@ export class Flight<K extends string, T> implements Seat<T> {
   /** While loading: what those who came late may have; null = they ask again. */
   verdict: Deferred<Got<T> | null> | null = null;
   late: Seat<T> | null = null;
+  onFree: (() => void) | null = null;
 
   constructor(id: K, key: string, wishes: FlightWishes, priority: Priority) {
     this.id = id;
@@ -90,7 +91,16 @@ export class Flight<K extends string, T> implements Seat<T> {
     this.#answer.reject(error);
   }
 
+  /** It holds no lease (any more), and waits for others or is over. */
+  free(): void {
+    const { onFree } = this;
+    this.onFree = null;
+    onFree?.();
+  }
+
   end(): void {
+    // With a load under way it is free when that has filled.
+    if (this.verdict === null) this.free();
     this.isOver = true;
     this.timer?.cancel();
     this.timer = null;

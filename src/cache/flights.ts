@@ -45,6 +45,7 @@ import { assert } from '../base/assert.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { ReadHit, ReadResult } from '../stores/store.ts';
 import { deepFreeze, FREEZE_VALUES } from './codec.ts';
+import { Departures } from './departures.ts';
 import { type Entry, entryOf, verdictOf } from './entry.ts';
 import { Flight, type FlightWishes, type Got, PLAIN, type Seat } from './flight.ts';
 import { fullKey } from './key.ts';
@@ -75,12 +76,13 @@ export class Flights<K extends string, V> {
   /** Ids that are being reloaded in the background, from the wish for it to its end. */
   readonly #reloading = new Set<K>();
   readonly #all = new Set<Flight<K, Cached<V>>>();
-  #gathered: Flight<K, Cached<V>>[] = [];
+  readonly #departures: Departures<Flight<K, Cached<V>>>;
   #closed: BreakwaterError | null = null;
 
   constructor(options: FlightsOptions<K, V>) {
     this.#options = options;
     this.#prefix = `${options.name}:`;
+    this.#departures = new Departures(options.settings.maxBatch, (flights) => this.#send(flights));
     this.#loads = new Loads(options, this.#all, (id, wishes) => this.seat(id, wishes));
   }
 
@@ -107,7 +109,7 @@ export class Flights<K extends string, V> {
     }
     const flight = this.#newFlight(id, wishes, 'foreground');
     this.#setOpen(flight);
-    this.#gather(flight);
+    this.#departures.gather(flight);
     return flight;
   }
 
@@ -116,7 +118,7 @@ export class Flights<K extends string, V> {
     if (this.#closed !== null || !this.#mayReload(id)) return;
     const flight = this.#newFlight(id, PLAIN, 'background');
     flight.reloadsAgeMs = ageMs;
-    this.#gather(flight);
+    this.#departures.gather(flight);
   }
 
   /** This process wrote or deleted `id`: nobody joins what is being loaded for it any more. */
@@ -130,7 +132,7 @@ export class Flights<K extends string, V> {
     if (flight === undefined || flight.timer === null || flight.isOver) return;
     flight.timer.cancel();
     flight.timer = null;
-    this.#gather(flight);
+    this.#departures.gather(flight);
   }
 
   /** Ends all flights with `reason` and aborts their loaders. */
@@ -144,7 +146,7 @@ export class Flights<K extends string, V> {
     this.#all.clear();
     this.#open.clear();
     this.#openWished.clear();
-    this.#gathered = [];
+    this.#departures.clear();
     this.#loads.close(reason);
   }
 
@@ -177,21 +179,6 @@ export class Flights<K extends string, V> {
     if (flight.wishes === PLAIN) return;
     const key = wishKey(flight.id, flight.wishes);
     if (this.#openWished.get(key) === flight) this.#openWished.delete(key);
-  }
-
-  // -- gathered
-
-  #gather(flight: Flight<K, Cached<V>>): void {
-    this.#gathered.push(flight);
-    // The end of the tick: after every promise reaction that is due now, so that gets behind an await gather too.
-    if (this.#gathered.length === 1) Promise.resolve().then(() => process.nextTick(() => this.#depart()));
-  }
-
-  #depart(): void {
-    const flights = this.#gathered;
-    this.#gathered = [];
-    const { maxBatch } = this.#options.settings;
-    for (let start = 0; start < flights.length; start += maxBatch) this.#send(flights.slice(start, start + maxBatch));
   }
 
   #send(flights: readonly Flight<K, Cached<V>>[]): void {
@@ -451,14 +438,16 @@ export class Flights<K extends string, V> {
     const delayMs = Math.min(pollMs, flight.waitUntilMs - nowMs);
     flight.polls += 1;
     counters.leasePolls += 1;
+    flight.free();
     flight.timer = ports.scheduler.setTimer(delayMs, () => {
       flight.timer = null;
-      if (!flight.isOver) this.#gather(flight);
+      if (!flight.isOver) this.#departures.gather(flight);
     });
     return true;
   }
 
   #follow(flight: Flight<K, Cached<V>>, seat: Seat<Cached<V>>): void {
+    flight.free();
     this.#options.counters.joined += 1;
     seat.got.then(
       (got) => {
@@ -506,9 +495,10 @@ export class Flights<K extends string, V> {
       this.#follow(flight, open);
       return;
     }
+    flight.free();
     if (isJoinable(flight)) this.#setOpen(flight);
     const again = (): void => {
-      if (this.#closed === null && !flight.isOver) this.#gather(flight);
+      if (this.#closed === null && !flight.isOver) this.#departures.gather(flight);
     };
     // Null: what was started a moment ago is over already, with an error that is remembered.
     if (loading === null) again();

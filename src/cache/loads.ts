@@ -362,6 +362,7 @@ export class Loads<K extends string, V> {
       flight.fail(error);
       flight.verdict.reject(error);
     }
+    flight.free();
   }
 
   // -- filling
@@ -411,6 +412,7 @@ export class Loads<K extends string, V> {
     this.#leave(flight);
     assert(flight.verdict !== null, 'only a load is judged');
     flight.verdict.resolve(entry === null ? null : { ...entry, from: 'loader' });
+    flight.free();
   }
 
   #leave(flight: Flight<K, Cached<V>>): void {

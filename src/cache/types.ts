@@ -95,7 +95,7 @@ export interface SharedCacheOptions {
    * others at most twice as long, then loads without filling L2.
    */
   readonly leaseWait?: Duration;
-  /** Most ids of one L2 read and one call of the loader. Default 1,000. */
+  /** Most ids of one L2 read and one call of the loader. Default 1,000; above 4,096 it is 4,096, so that the leases of one `getMany` fit into the store. */
   readonly maxBatch?: number;
   /**
    * Live objects in this process. Default: on for the embedded store; off for networked ones, where an object switches it on: `{}` in front of a node,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BreakwaterError } from '../../src/base/errors.ts';
 import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import { createBreakwater } from '../../src/cache/index.ts';
 import { embeddedTruth, openLibrary, SlowStore, Source } from './support.ts';
 
 test('10,000 concurrent callers of a cold key: one read of L2, one load, one value for all', async () => {
@@ -143,6 +144,51 @@ test('gets of one tick gather: one read of L2, one call of the loader, in chunks
       ['7', '8'],
     ],
   );
+});
+
+test('getMany of more ids than the store has leases: every one of them is stored, in convoys; others need not wait for it', async () => {
+  const bw = createBreakwater();
+  const ids = Array.from({ length: 40_000 }, (_, i) => `${i}`);
+  let [loaded, most, running] = [0, 0, 0];
+  const load = async (batch: readonly string[]) => {
+    loaded += batch.length;
+    running += batch.length;
+    most = Math.max(most, running);
+    await new Promise((resolve) => setImmediate(resolve));
+    running -= batch.length;
+    return [...batch];
+  };
+  const cache = bw.cache('row', { load, l1: false });
+  const all = cache.getMany(ids);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(await Promise.race([cache.get('another'), all.then(() => 'too late')]), 'another');
+  assert.equal((await all).get('39999'), '39999');
+  assert.deepEqual([loaded, cache.stats().fillsRefused], [40_001, 0]);
+  assert.ok(most <= 4_097, `${most} at once`);
+  await cache.getMany(ids);
+  assert.equal(loaded, 40_001, 'all of them are in the store');
+  await bw.close();
+});
+
+test('a convoy of flights that fail, or wait for another process, makes room for the next one', async () => {
+  const { bw, scheduler } = openLibrary({ defaults: { loadTimeout: '1s', leaseWait: '100ms' } });
+  const ids = Array.from({ length: 9_000 }, (_, i) => `${i}`);
+  let calls = 0;
+  const cache = bw.cache('row', {
+    load: async (batch): Promise<string[]> => {
+      calls += 1;
+      if (batch.includes('0')) throw new Error('no database');
+      return batch.includes('1500') ? new Promise(() => undefined) : [...batch];
+    },
+    l1: false,
+  });
+  const outcome = Promise.allSettled([cache.getMany(ids), cache.get('8999')]);
+  await scheduler.run(3_000);
+  const [many, last] = await outcome;
+  assert.ok(many?.status === 'rejected');
+  assert.deepEqual(last, { status: 'fulfilled', value: '8999' });
+  assert.equal(calls, 9);
+  await bw.close();
 });
 
 test('getMany: order of asking, duplicates once, partial hits, at most one read and one load', async () => {
