@@ -3,7 +3,8 @@
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { CacheStore } from '../stores/store.ts';
-import { Cache, type CacheControls, type Shared, unacknowledged } from './cache.ts';
+import { unacknowledged } from './acknowledged.ts';
+import { Cache, type CacheControls, type Shared } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
 import type { GuardStats } from './guard/stats.ts';

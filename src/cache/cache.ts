@@ -11,6 +11,7 @@ import { parseDurationMs } from '../base/units.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { surelyFreshMs } from '../freshness/judge.ts';
 import type { CacheStore } from '../stores/store.ts';
+import { setError, unacknowledged, writeError } from './acknowledged.ts';
 import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
@@ -193,7 +194,8 @@ export class Cache<K extends string, V> {
   /**
    * Stores a value in all tiers. Resolves when the store has it; loads of the key under way are voided.
    *
-   * Rejects with `CACHE_WRITE_UNACKNOWLEDGED` when the store did not say so: it may or may not have taken effect. Then the key is in no L1 here.
+   * Rejects with `CACHE_WRITE_UNACKNOWLEDGED` when the store did not say so: it may or may not have taken effect; with the store's own code when it refused
+   * (`STORE_TOO_LARGE`, `STORE_NO_ROOM`, `STORE_TOO_MANY_TAGS`, `STORE_KEY_RESERVED`): then nothing is stored under the key. It is in no L1 here either way.
    */
   async set(id: K, value: V, options: SetOptions = {}): Promise<void> {
     const key = this.#keyOf(id);
@@ -218,7 +220,7 @@ export class Cache<K extends string, V> {
       await store.set(key, bytes, { ttlMs: keptMs(lifetime), tags }, { timeoutMs: writeTimeoutMs });
     } catch (error) {
       this.#forget(id);
-      throw unacknowledged('CACHE_WRITE_UNACKNOWLEDGED', `set ${key}`, error);
+      throw setError(key, error);
     }
     // Before our own second void: whether another write or an invalidation came between.
     const isCrossed = voids.crossed(stamp, key, this.#namespace, hashTags(tags));
@@ -243,7 +245,8 @@ export class Cache<K extends string, V> {
    * acknowledged; gets that begin then, in any process without L1, see the change, and with {@link GetOptions.after} in every process.
    *
    * Rejects with what `update` threw (the key is invalidated all the same, since the source may have taken the change), or with
-   * `CACHE_INVALIDATION_UNACKNOWLEDGED` when the source was changed and the store did not acknowledge: then call `delete` until it does.
+   * `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge: then call `delete` until it does. When both failed it is this code too, and
+   * `error.cause` is an AggregateError: `errors[0]` what `update` threw, `errors[1]` why the store is in doubt.
    */
   async write<T>(id: K, update: () => T | Promise<T>): Promise<Written<T>> {
     const key = this.#keyOf(id);
@@ -255,7 +258,10 @@ export class Cache<K extends string, V> {
     try {
       result = await update();
     } catch (error) {
-      await this.#invalidate(id, key).catch(() => undefined);
+      // The source may have taken the change before it failed.
+      await this.#invalidate(id, key).catch((doubt: unknown) => {
+        throw writeError(key, error, doubt);
+      });
       throw error;
     }
     await this.#invalidate(id, key);
@@ -450,12 +456,6 @@ function readGetOptions(options: GetOptions): CallOptions {
         ? PLAIN
         : { ...(fresh === true && { fresh }), ...(maxStaleMs !== undefined && { maxStaleMs }) },
   };
-}
-
-/** @internal The rejection of a write that may not have taken effect. */
-export function unacknowledged(code: string, what: string, cause: unknown): BreakwaterError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new BreakwaterError(code, `cannot ${what}: the store did not acknowledge it: ${why}`, { cause });
 }
 
 function absentValue(key: string): BreakwaterError {

@@ -3,8 +3,8 @@
  * on the first call and text on the second is a bug that shows on the second day. It also separates the caller's object from
  * the loader's, so that what is frozen in L1 is ours.
  *
- * JSON drops or bends some values without a word: `NaN` becomes null, a Map becomes `{}`, a function in an array becomes null. Those are
- * refused with the path to them, when the value is written and in every store.
+ * JSON drops or bends some values without a word: `NaN` becomes null, a Map or an iterator becomes `{}`, a function in an array becomes null,
+ * a member under a symbol is gone. Those are refused with the path to them, when the value is written and in every store.
  */
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 
@@ -68,12 +68,36 @@ function findLoss(value: unknown, path: string, depth = 0): string | null {
     return `${path} is a ${value.constructor.name}, which JSON turns into {}`;
   }
   if (value instanceof Promise) return `${path} is a Promise: await it`;
+  if (value instanceof Number || value instanceof String || value instanceof Boolean) {
+    return findLoss(value.valueOf(), path, depth + 1);
+  }
+  const hidden = hiddenContent(value, path);
+  if (hidden !== null) return hidden;
   for (const [name, member] of Object.entries(value)) {
     if (member === undefined) continue; // an optional property that is not there: the same after JSON
     const loss = findLoss(member, `${path}.${name}`, depth + 1);
     if (loss !== null) return loss;
   }
   return null;
+}
+
+/** Content that is not in members under names: under symbols, or within (a WeakMap, an iterator, private fields). */
+function hiddenContent(value: object, path: string): string | null {
+  for (const symbol of Object.getOwnPropertySymbols(value)) {
+    if (!Object.prototype.propertyIsEnumerable.call(value, symbol)) continue;
+    return `${path} has a member under ${String(symbol)}, which JSON drops`;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // Plain, of whatever realm: nothing above its prototype.
+  if (prototype === null || Object.getPrototypeOf(prototype) === null) return null;
+  if (Object.keys(value).length > 0) return null;
+  return `${path} is ${nameOf(value)} without members of its own, which JSON turns into {}`;
+}
+
+function nameOf(value: object): string {
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  const name: unknown = tag === 'Object' ? value.constructor?.name : tag;
+  return typeof name === 'string' && name !== '' ? `a ${name}` : 'an object';
 }
 
 function hasToJson(value: object): value is { toJSON(): unknown } {

@@ -90,7 +90,8 @@ export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
 }
 
 function openStore(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
-  const store: unknown = options.store ?? 'embedded';
+  // Not `??`: null is a URL that was not configured, and an embedded store instead would be no shared one.
+  const store: unknown = options.store === undefined ? 'embedded' : options.store;
   if (store === 'embedded') return openEmbedded(options, ports);
   if (typeof store !== 'string' || !store.includes('://')) {
     throw invalid('store', `'embedded' or a URL as in 'breakwater://127.0.0.1:7379'`, store);

@@ -63,6 +63,9 @@ const CODES: Readonly<Record<string, string>> = {
   CLIENT_CLOSED: 'STORE_CLOSED',
 };
 
+/** What the node refused, in the port's words. */
+const REFUSALS: Readonly<Record<string, string>> = { OOM: 'STORE_NO_ROOM' };
+
 const decoder = new TextDecoder();
 
 export class BreakwaterStore implements CacheStore {
@@ -211,7 +214,7 @@ export class BreakwaterStore implements CacheStore {
       return await this.#client.command(command, options);
     } catch (error) {
       if (signal?.aborted === true) throw signal.reason;
-      const code = error instanceof BreakwaterError ? CODES[error.code] : undefined;
+      const code = error instanceof BreakwaterError ? (CODES[error.code] ?? REFUSALS[error.code]) : undefined;
       if (code === undefined) throw error;
       throw new BreakwaterError(code, (error as BreakwaterError).message, { cause: error });
     }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { BreakwaterError } from '../../src/base/errors.ts';
 import { type BreakwaterOptions, type Cached, createBreakwater } from '../../src/cache/index.ts';
 import { openLibrary, Source } from './support.ts';
@@ -99,6 +100,17 @@ test('ids: text, well-formed, at most 512 bytes with the name', async () => {
   assert.equal(await cache.get('a:b\r\n\u0000'), 6);
 });
 
+function* generate(): Generator<number> {
+  yield 1;
+}
+
+class Hidden {
+  readonly #value = 1;
+  get value(): number {
+    return this.#value;
+  }
+}
+
 test('a value that JSON would bend is refused with the path to it, on set and on load', async () => {
   const { bw } = openLibrary();
   const cycle: { self?: unknown } = {};
@@ -118,6 +130,15 @@ test('a value that JSON would bend is refused with the path to it, on set and on
     [new Uint8Array(2), 'binary'],
     [Buffer.from('x'), 'binary'],
     [{ p: Promise.resolve(1) }, 'value.p'],
+    [{ w: new WeakMap() }, 'a WeakMap'],
+    [{ w: new WeakSet() }, 'a WeakSet'],
+    [{ i: [1, 2].values() }, 'an Array Iterator'.slice(3)],
+    [{ i: new Map().keys() }, 'Map Iterator'],
+    [[[1].map(() => generate())], 'Generator'],
+    [{ [Symbol('secret')]: 1, shown: 2 }, 'Symbol(secret)'],
+    [{ n: new Number(Number.NaN) }, 'value.n'],
+    [new Hidden(), 'a Hidden'],
+    [{ m: runInNewContext('new Map([[1, 2]])') }, 'a Map'],
     [cycle, 'circular'],
     [{ deep: 1n }, 'BigInt'],
   ];
@@ -126,6 +147,35 @@ test('a value that JSON would bend is refused with the path to it, on set and on
     await assert.rejects(cache.set('x', value), coded('CACHE_VALUE_UNSERIALISABLE', 'v:x', word), word);
     if (value === undefined || value === null) continue; // from a loader these mean "known absent"
     await assert.rejects(cache.get(`${index}`), coded('CACHE_VALUE_UNSERIALISABLE', `v:${index}`, word), word);
+  }
+});
+
+test('what is plain, boxed or empty is kept: of another realm, without a prototype, with methods and inherited symbols', async () => {
+  const { bw } = openLibrary();
+  const cache = bw.cache<unknown>('kept', { load: async () => [] });
+  class Point {
+    readonly x = 1;
+    get [Symbol.toStringTag](): string {
+      return 'Point';
+    }
+    norm(): number {
+      return this.x;
+    }
+  }
+  for (const [value, kept] of [
+    [new Point(), { x: 1 }],
+    [{}, {}],
+    [Object.assign(Object.create(null), { a: 1 }), { a: 1 }],
+    [runInNewContext('({ a: { b: [] }, c: {} })'), { a: { b: [] }, c: {} }],
+    [
+      { n: new Number(5), s: new String('s'), valueOf: 7 },
+      { n: 5, s: 's', valueOf: 7 },
+    ],
+    [Object.defineProperty({ a: 1 }, Symbol('meta'), { value: 2 }), { a: 1 }],
+    [new Date(0), new Date(0).toJSON()],
+  ] as [unknown, unknown][]) {
+    await cache.set('1', value);
+    assert.deepEqual(await cache.get('1'), kept);
   }
 });
 

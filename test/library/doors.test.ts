@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
+import { BreakwaterError } from '../../src/base/errors.ts';
 import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
 import { KnownKeys, type StandardSchema } from '../../src/cache/index.ts';
 import { embeddedTruth, openLibrary, type Row, SlowStore, Source } from './support.ts';
@@ -147,6 +148,16 @@ test('write: an update that throws invalidates all the same; an invalidation tha
   store.failing = { what: 'delete', error: new Error('gone') };
   const write = cache.write('1', () => 1);
   await assert.rejects(write, { code: 'CACHE_INVALIDATION_UNACKNOWLEDGED' });
+  // Neither worked: the caller learns of both, under the code that says what to do.
+  await assert.rejects(cache.write('1', update), (error) => {
+    assert.ok(error instanceof BreakwaterError && error.code === 'CACHE_INVALIDATION_UNACKNOWLEDGED');
+    assert.ok(error.cause instanceof AggregateError);
+    const [updating, invalidating] = error.cause.errors;
+    assert.equal(updating, lost);
+    assert.equal(invalidating.code, 'CACHE_INVALIDATION_UNACKNOWLEDGED');
+    assert.match(error.message, /connection lost after COMMIT.*gone/);
+    return true;
+  });
   await assert.rejects(cache.write('1', 'update' as unknown as () => void), { code: 'CACHE_OPTION_INVALID' });
 });
 

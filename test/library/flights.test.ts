@@ -358,6 +358,24 @@ test('writes that the store did not acknowledge are rejected, and L1 is empty al
     assert.equal(cache.peek('1'), undefined, what);
     store.failing = null;
   }
+  // A refusal is no doubt: its own code, and nothing is under the key.
+  for (const code of ['STORE_TOO_LARGE', 'STORE_NO_ROOM', 'STORE_TOO_MANY_TAGS', 'STORE_KEY_RESERVED']) {
+    await cache.get('1');
+    const refusal = new BreakwaterError(code, 'no');
+    store.failing = { what: 'set', error: refusal };
+    await assert.rejects(cache.set('1', { id: '1', n: 2 }), (thrown) => thrown === refusal);
+    assert.equal(cache.peek('1'), undefined);
+    store.failing = null;
+  }
+  await assert.rejects(
+    createBreakwater()
+      .cache('big', { load: () => [] })
+      .set('1', 'x'.repeat(65 * 1024 ** 2)),
+    {
+      code: 'STORE_TOO_LARGE',
+    },
+  );
+  assert.throws(() => createBreakwater({ store: null as never }), { code: 'CACHE_OPTION_INVALID' });
 });
 
 test('close: callers, later calls and loaders all learn of it', async () => {
