@@ -367,14 +367,8 @@ test('writes that the store did not acknowledge are rejected, and L1 is empty al
     assert.equal(cache.peek('1'), undefined);
     store.failing = null;
   }
-  await assert.rejects(
-    createBreakwater()
-      .cache('big', { load: () => [] })
-      .set('1', 'x'.repeat(65 * 1024 ** 2)),
-    {
-      code: 'STORE_TOO_LARGE',
-    },
-  );
+  const big = createBreakwater().cache<string>('big', { load: async () => [] });
+  await assert.rejects(big.set('1', 'x'.repeat(65 * 1024 ** 2)), { code: 'STORE_TOO_LARGE' });
   assert.throws(() => createBreakwater({ store: null as never }), { code: 'CACHE_OPTION_INVALID' });
 });
 
