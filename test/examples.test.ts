@@ -1,4 +1,4 @@
-/** Every example and every sample of the guide runs and prints what it says. */
+/** Every example and every sample of the guide and of the migration pages runs and prints what it says. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,6 +7,8 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type LiveNode, startLiveNode } from './contract/live-node.ts';
+import { RedisServer } from './support/redis-server.ts';
+import { requires } from './support/requirements.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const run = promisify(execFile);
@@ -14,16 +16,20 @@ const run = promisify(execFile);
 /** Inside the repository, where `breakwater` is found by its name as in an application. */
 const folder = mkdtempSync(join(root, 'examples', '.samples-'));
 let node: LiveNode;
+let redis: RedisServer | null = null;
 before(async () => {
   node = await startLiveNode();
+  if (requires('redis-server').skip === false) redis = await RedisServer.start();
 });
 after(async () => {
   rmSync(folder, { recursive: true });
   await node.close();
+  await redis?.close();
 });
 
 async function printed(file: string): Promise<string> {
-  const env = { ...process.env, BREAKWATER_URL: node.url, NODE_ENV: 'test' };
+  const REDIS_URL = `redis://127.0.0.1:${redis?.port}`;
+  const env = { ...process.env, BREAKWATER_URL: node.url, REDIS_URL, NODE_ENV: 'test' };
   const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 30_000, env });
   return stdout.trimEnd();
 }
@@ -37,14 +43,18 @@ for (const name of readdirSync(join(root, 'examples')).filter((file) => file.end
   });
 }
 
-for (const name of readdirSync(join(root, 'docs/guide'))) {
-  const text = readFileSync(join(root, 'docs/guide', name), 'utf8');
+const pages = ['docs/guide', 'docs/migrate'].flatMap((place) =>
+  readdirSync(join(root, place)).map((name) => `${place}/${name}`),
+);
+for (const page of pages) {
+  const text = readFileSync(join(root, page), 'utf8');
   const samples = [...text.matchAll(/```ts\n(.*?)```\n\n```text\n(.*?)```/gs)];
-  test(`docs/guide/${name}: every sample`, async () => {
-    assert.equal(text.match(/```ts\n/g)?.length, samples.length, 'every ts sample is followed by what it prints');
+  const needs = text.includes('REDIS_URL') ? requires('redis-server') : {};
+  test(`${page}: every sample`, needs, async () => {
+    assert.equal(text.match(/```ts\n/g)?.length ?? 0, samples.length, 'every ts sample is followed by what it prints');
     await Promise.all(
       samples.map(async ([, code, expected], index) => {
-        const file = join(folder, `${basename(name, '.md')}-${index}.ts`);
+        const file = join(folder, `${basename(page, '.md')}-${index}.ts`);
         writeFileSync(file, code!);
         assert.equal(await printed(file), expected!.trimEnd(), `sample ${index + 1}`);
       }),
