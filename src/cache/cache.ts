@@ -10,7 +10,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { parseDurationMs } from '../base/units.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { surelyFreshMs } from '../freshness/judge.ts';
-import type { CacheStore } from '../stores/store.ts';
+import type { CacheStore, ReadHit } from '../stores/store.ts';
 import { setError, unacknowledged, writeError } from './acknowledged.ts';
 import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
@@ -119,6 +119,7 @@ export class Cache<K extends string, V> {
       counters: this.#counters,
       ports: shared.ports,
       keep: (id, entry, stamp, atMs) => this.#keep(id, entry, stamp, atMs),
+      revalidate: (id, hit, stamp, atMs) => this.#revalidate(id, hit, stamp, atMs),
     });
     expose({
       forget: (id) => this.#forget(id as K),
@@ -396,6 +397,17 @@ export class Cache<K extends string, V> {
   #keyOf(id: K): string {
     if (this.#closed !== null) throw this.#closed;
     return fullKey(this.#prefix, id);
+  }
+
+  /** L2 has `hit`: if L1 has that very entry, of this version, it is good again as of the read. */
+  #revalidate(id: K, hit: ReadHit, stamp: number, atMs: number): Entry<Cached<V>> | null {
+    const { voids } = this.#shared;
+    const entry = this.#l1?.ofVersion(id, hit.version, atMs) ?? null;
+    if (entry === null || voids.crossed(stamp, this.#prefix + id, this.#namespace, entry.tags)) return null;
+    // The store's word on how long it lives: somebody may have shortened it.
+    this.#l1?.trust(entry, voids.stamp, hit.ttlMs === null ? Number.POSITIVE_INFINITY : atMs + hit.ttlMs);
+    const { value, ttlMs, graceMs, loadMs, version, storedAtMs } = entry;
+    return { value, tags: NO_TAGS, ageMs: Math.max(0, atMs - storedAtMs), ttlMs, graceMs, loadMs, version };
   }
 
   #keep(id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number): void {

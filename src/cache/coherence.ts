@@ -6,13 +6,17 @@
  * feed adds:
  *
  *   heard        a record of the feed voids its key, tag or namespace here
- *   missed       something may not have been heard (a gap, another reign, a restart): everything that was read before is void. Dropped, not
- *                revalidated by version: it costs reads, never a wrong answer
+ *   missed       something may not have been heard (a gap): everything that was read before is suspect. It stays, and is not served before L2 was
+ *                asked: the same version as in L1 makes it good again, without a load and without decoding the value anew; another one replaces it
+ *   begun anew   another run of the node (a restart): its versions mean something else, so everything that was read before is void
  *   in time      all that had happened at the node when the last answered ping was *sent* is known. Beyond the bound since then the
  *                L1s are bypassed: the entries stay and are good again when the next answer comes
  *
  * The interleaving that `freshness/follower.ts` tells (an invalidation overtakes a read's answer) is closed by the stamps of `voids.ts`: a read takes
  * its stamp before it is sent, and what was voided after that is not kept.
+ *
+ * Versions are compared only within one run of the node: within one link (a connection that is followed), over which both the feed and the reads go.
+ * A read whose answer came over another link than it was sent on is decoded in full.
  *
  * Time is asked of the monotonic clock, at every hit: a blocked event loop cannot make an L1 look fresh.
  *
@@ -20,7 +24,8 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
-import { KIND_NAMES } from '../freshness/feed-kinds.ts';
+import { sameBallot } from '../freshness/ballot.ts';
+import { KIND_NAMES, WIDE } from '../freshness/feed-kinds.ts';
 import { FeedFollower } from '../freshness/follower.ts';
 import type { FeedBallot, FeedHandlers, FeedStart, StoreFeed } from '../stores/feed.ts';
 import type { Voids } from './voids.ts';
@@ -39,7 +44,7 @@ export interface CoherenceStats {
   readonly lagMs: number | null;
   /** Invalidations heard. */
   readonly records: number;
-  /** Times that something may have been missed, so that everything in L1 was dropped. */
+  /** Times that something may have been missed, so that nothing in L1 was served before L2 was asked for its version (or all of it was dropped). */
   readonly suspects: number;
   /** Times that the feed went on after a break without loss. */
   readonly replays: number;
@@ -55,6 +60,8 @@ export class Coherence implements FeedHandlers {
   readonly #scheduler: Scheduler;
   readonly #follower: FeedFollower;
   #suspects = 0;
+  /** The run of the node that was followed last. */
+  #run: FeedBallot | null = null;
   #timer: Timer | null = null;
   #unsupported = false;
   #closed = false;
@@ -103,30 +110,40 @@ export class Coherence implements FeedHandlers {
     this.#timer?.cancel();
     this.#timer = null;
     this.#voids.goodUntilMs = Number.NEGATIVE_INFINITY;
+    this.#voids.link = 0;
   }
 
   // -- what the store tells (FeedHandlers)
 
   open(link: number, peer: string): void {
     this.#unsupported = false;
+    this.#voids.link = 0;
     this.#follower.open(link, peer, this.#clock.now());
     this.#after();
     this.#arm(0);
   }
 
   closed(link: number): void {
+    this.#voids.link = 0;
     this.#follower.closed(link);
     this.#after();
   }
 
   subscribed(link: number, id: number, seq: number, streams: readonly FeedStart[]): void {
+    const run = streams.find(({ range }) => range === WIDE)?.ballot ?? null;
+    if (run === null || !sameBallot(run, this.#run)) {
+      this.#run = run;
+      this.#voids.voidAll();
+    }
     this.#follower.subscribed(link, id, seq, streams, this.#clock.now());
+    this.#voids.link = run === null || this.#closed ? 0 : link;
     this.#after();
   }
 
   refused(link: number, id: number, forGood: boolean): void {
     if (forGood) {
       this.#unsupported = true;
+      this.#voids.link = 0;
       this.#follower.closed(link);
     } else {
       this.#follower.refused(link, id, this.#clock.now());
@@ -168,6 +185,7 @@ export class Coherence implements FeedHandlers {
       if (kind === 'key') this.#forgetKey(name);
       else if (kind === 'tag') this.#voids.voidTag(name);
       else if (kind === 'namespace') this.#voids.voidNamespace(name);
+      else if (kind === 'clear') this.#voids.voidAll();
     }
     this.#after();
   }
@@ -179,7 +197,7 @@ export class Coherence implements FeedHandlers {
     const follower = this.#follower;
     if (follower.counts.suspects !== this.#suspects) {
       this.#suspects = follower.counts.suspects;
-      this.#voids.voidAll();
+      this.#voids.suspectAll();
     }
     this.#voids.goodUntilMs =
       this.#closed || this.#unsupported ? Number.NEGATIVE_INFINITY : follower.freshAsOf(RANGE) + follower.boundMs;

@@ -2,6 +2,7 @@
 export interface Counters {
   l1Hits: number;
   l2Hits: number;
+  revalidated: number;
   negativeHits: number;
   staleHits: number;
   reloads: number;
@@ -35,6 +36,7 @@ export function newCounters(): Counters {
   return {
     l1Hits: 0,
     l2Hits: 0,
+    revalidated: 0,
     negativeHits: 0,
     staleHits: 0,
     reloads: 0,

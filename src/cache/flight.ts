@@ -48,6 +48,8 @@ export class Flight<K extends string, T> implements Seat<T> {
   /** The last void when its read was sent, or its load began. */
   stamp = 0;
   sentAtMs = 0;
+  /** The link that its read was sent on (`voids.ts`). */
+  link = 0;
   lease: string | null = null;
   /** When it last left for the store: all its callers had come by then. A number of `Loads.next()`. */
   departed = 0;

@@ -210,6 +210,7 @@ export class Flights<K extends string, V> {
     const nowMs = ports.clock.now();
     for (const flight of flights) {
       flight.stamp = voids.stamp;
+      flight.link = voids.link;
       flight.sentAtMs = nowMs;
     }
     if (!this.#mayAsk(flights)) {
@@ -262,6 +263,7 @@ export class Flights<K extends string, V> {
 
   /** False: what L2 has cannot be read, or is not what the schema says. */
   #onHit(flight: Flight<K, Cached<V>>, hit: ReadHit, toLease: Flight<K, Cached<V>>[]): boolean {
+    if (this.#onSame(flight, hit)) return true;
     const { settings, check } = this.#options;
     const entry = entryOf<Cached<V>>(hit, settings.graceMs);
     if ('unreadable' in entry) return false;
@@ -277,6 +279,23 @@ export class Flights<K extends string, V> {
       if (error instanceof RangeError) return false;
       throw error;
     }
+    return true;
+  }
+
+  /** L1 has the very entry that L2 has, and it is fresh: nothing to decode. */
+  #onSame(flight: Flight<K, Cached<V>>, hit: ReadHit): boolean {
+    const { voids, revalidate, settings, counters } = this.#options;
+    const { id, link, stamp, sentAtMs, wishes } = flight;
+    // Over another link the same number may be another run's.
+    if (link === 0 || link !== voids.link || flight.reloadsAgeMs !== null) return false;
+    const entry = revalidate(id, hit, stamp, sentAtMs);
+    if (entry === null) return false;
+    if (verdictOf(entry, sentAtMs - entry.ageMs, wishes, settings.policy, sentAtMs, 0).kind !== 'fresh') return false;
+    counters.revalidated += 1;
+    counters.l2Hits += 1;
+    if (entry.value === null) counters.negativeHits += 1;
+    this.#all.delete(flight);
+    flight.answer({ ...entry, from: 'l2' });
     return true;
   }
 

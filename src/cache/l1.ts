@@ -8,8 +8,8 @@
  *   - its time has not come, by the clock asked at each hit: a blocked event loop does not make it live longer. `find` answers while it is
  *     certainly fresh, in one comparison; `findAged` finds it until its grace or the L1's own ttl is over, for `judge` to say;
  *   - what other processes invalidated is known within the bound (`voids.goodUntilMs`; always in the embedded store);
- *   - no tag or namespace of it was voided after it came in. That is one comparison of stamps (`voids.ts`) unless something was
- *     voided since the entry was last looked at; then its names are looked up, once.
+ *   - no tag or namespace of it was voided after it came in, and it is not suspect (something may have been missed since then). That is one
+ *     comparison of stamps (`voids.ts`) unless something was voided since the entry was last looked at; then its names are looked up, once.
  *
  * Invariants (`invariants()`): every entry of the Map is in exactly one queue; bytes and counts are the sums; both within bounds.
  */
@@ -69,10 +69,7 @@ export class L1<V> {
   find(id: string, nowMs: number): L1Entry<V> | null {
     const entry = this.#entries.get(id);
     if (entry === undefined || nowMs >= entry.sureUntilMs || nowMs > this.#voids.goodUntilMs) return null;
-    if (entry.stamp < this.#voids.names.newest && this.#isVoided(entry)) {
-      this.#drop(entry);
-      return null;
-    }
+    if (entry.stamp < this.#voids.newest && !this.#isGood(entry)) return null;
     this.#eviction.onHit(entry);
     return entry;
   }
@@ -85,12 +82,26 @@ export class L1<V> {
       this.bypassed += 1;
       return null;
     }
-    if (nowMs >= entry.goneAtMs || (entry.stamp < this.#voids.names.newest && this.#isVoided(entry))) {
+    if (nowMs >= entry.goneAtMs) {
       this.#drop(entry);
       return null;
     }
+    if (entry.stamp < this.#voids.newest && !this.#isGood(entry)) return null;
     this.#eviction.onHit(entry);
     return entry;
+  }
+
+  /** The entry of `id` if it is of this version, trusted or not: for who has just asked L2. */
+  ofVersion(id: string, version: number, nowMs: number): L1Entry<V> | null {
+    const entry = this.#entries.get(id);
+    return entry === undefined || entry.version !== version || nowMs >= entry.goneAtMs ? null : entry;
+  }
+
+  /** L2 has this very entry, and for so long: as of `stamp` there is nothing against it. */
+  trust(entry: L1Entry<V>, stamp: number, goneAtMs: number): void {
+    entry.stamp = stamp;
+    entry.goneAtMs = Math.min(entry.goneAtMs, goneAtMs);
+    entry.sureUntilMs = Math.min(entry.sureUntilMs, goneAtMs);
   }
 
   /** Puts or replaces. An entry above `maxBytes` alone is not kept. */
@@ -161,11 +172,16 @@ export class L1<V> {
     assert(count <= this.#bounds.maxEntries && this.bytes <= this.#bounds.maxBytes, 'L1 is within its bounds');
   }
 
-  #isVoided(entry: L1Entry<V>): boolean {
-    if (this.#voids.crossedNames(entry.stamp, this.#namespace, entry.tags)) return true;
+  /** For an entry of before the last void. A voided one is dropped, a suspect one stays until L2 was asked. */
+  #isGood(entry: L1Entry<V>): boolean {
+    if (this.#voids.crossedNames(entry.stamp, this.#namespace, entry.tags)) {
+      this.#drop(entry);
+      return false;
+    }
+    if (entry.stamp < this.#voids.suspectedAt) return false;
     // It survived everything so far: the next hits need not look again.
-    entry.stamp = this.#voids.names.newest;
-    return false;
+    entry.stamp = this.#voids.newest;
+    return true;
   }
 
   #replace(entry: L1Entry<V>, facts: L1Facts<V>, bytes: number): void {

@@ -17,7 +17,7 @@ import type { Random } from '../base/random.ts';
 import type { Scheduler } from '../base/scheduler.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { isServableOnError } from '../freshness/judge.ts';
-import type { CacheStore, FillEntry, HeldLease } from '../stores/store.ts';
+import type { CacheStore, FillEntry, HeldLease, ReadHit } from '../stores/store.ts';
 import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
 import type { Counters } from './counters.ts';
 import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
@@ -62,6 +62,11 @@ export interface FlightsOptions<K extends string, V> {
    * Keeps an answer in L1 unless something of it was voided after `stamp`. `atMs`: the moment that its age and TTL count from.
    */
   readonly keep: (id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number) => void;
+  /**
+   * What L1 has of `id`, if L2's hit says that it is the same entry: it is trusted again. Null when it is another one, there is none, or something of it
+   * was voided after `stamp`. `atMs`: when the read was sent.
+   */
+  readonly revalidate: (id: K, hit: ReadHit, stamp: number, atMs: number) => Entry<Cached<V>> | null;
   /** The source had no row of this id. */
   readonly onAbsent: (id: K) => void;
 }

@@ -161,6 +161,8 @@ export interface CacheStats {
   /** Answered from L1, from L2. Both include negative hits. */
   readonly l1Hits: number;
   readonly l2Hits: number;
+  /** Of the hits of L2, those of the very version that L1 had: kept there and trusted again. */
+  readonly revalidated: number;
   /** Of those, answers that were "known absent". */
   readonly negativeHits: number;
   /** Answers past their TTL, at once or after a reload failed. Not in `l1Hits` and `l2Hits`. */

@@ -21,10 +21,16 @@ const CAPACITY = 4096;
 const encoder = new TextEncoder();
 
 export class Voids {
-  /** Tags and namespaces. L1 reads `names.newest` at every hit. */
+  /** Tags and namespaces. */
   readonly names: Generations;
   readonly #keys: Generations;
   #stamp = 0;
+  /** The last void of a tag or namespace, or the last suspicion: an entry of a lower stamp is looked at. L1 reads it at every hit. */
+  newest = 0;
+  /** What came in before may have missed an invalidation: L2 is asked for its version before it is served. 0 = nothing is suspect. */
+  suspectedAt = 0;
+  /** The link to the store's node that stands and is followed; 0 = none. What is read over one link is of one run of the node. `coherence.ts` moves it. */
+  link = 0;
   /** Until when what this process knows is all there is to know, by its clock: L1 is bypassed later. `coherence.ts` moves it. */
   goodUntilMs = Number.POSITIVE_INFINITY;
 
@@ -47,22 +53,33 @@ export class Voids {
   voidTag(tag: string): void {
     this.#stamp += 1;
     this.names.invalidate(hashTag(tag), this.#stamp);
+    this.newest = this.#stamp;
   }
 
   voidNamespace(name: string): void {
     this.#stamp += 1;
     this.names.invalidate(hashNamespace(name), this.#stamp);
+    this.newest = this.#stamp;
   }
 
   /** Anything may have been invalidated. */
   voidAll(): void {
     this.#stamp += 1;
     this.names.invalidateAll(this.#stamp);
+    this.newest = this.#stamp;
+  }
+
+  /** Something may have been missed: what is on its way is not kept, what is there is to be revalidated. */
+  suspectAll(): void {
+    this.#stamp += 1;
+    this.suspectedAt = this.#stamp;
+    this.newest = this.#stamp;
   }
 
   /** Was the key, its namespace or one of the tags voided after `stamp`? True as well when that was forgotten. */
   crossed(stamp: number, key: string, namespace: number, tags: readonly number[]): boolean {
     if (stamp === this.#stamp) return false;
+    if (stamp < this.suspectedAt) return true;
     if (stamp < this.#keys.newest && this.#keys.invalidatedAfter(hashTag(key), stamp)) return true;
     return this.crossedNames(stamp, namespace, tags);
   }

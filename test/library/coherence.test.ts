@@ -32,8 +32,13 @@ after(async () => {
   for (const end of endings.reverse()) await end();
 });
 
-async function start(at: number, startMs: number): Promise<{ port: number; close: () => Promise<void> }> {
+async function start(
+  at: number,
+  startMs: number,
+  feedRecords?: number,
+): Promise<{ port: number; close: () => Promise<void> }> {
   const node = new Node({
+    ...(feedRecords === undefined ? {} : { feedRecords }),
     memoryBytes: 32 * 1024 ** 2,
     eviction: 'tinylfu',
     random: new SeededRandom(Math.floor(startMs)),
@@ -149,6 +154,54 @@ test('a break in the connection is replayed: nothing else leaves L1', async () =
   assert.equal(inA.peek('gone'), undefined);
   assert.equal((await inA.get('gone'))?.n, 1);
   assert.equal((await a.stats()).feed!.suspects, before.suspects);
+});
+
+test('a gap: what is unchanged is kept without a load, what was changed meanwhile is never served', async () => {
+  const node = await start(0, clock.now() - 5000, 16);
+  endings.push(node.close);
+  const proxy = await FaultProxy.start({ host: '127.0.0.1', port: node.port });
+  endings.push(() => proxy.close());
+  const [a, b] = [open(proxy.port), open(node.port)];
+  const versions = new Map<string, number>();
+  let loadsOfA = 0;
+  const load = async (ids: readonly string[]) => ids.map((id) => ({ id, n: versions.get(id) ?? 0 }));
+  const inA = a.cache('gap', {
+    l1: {},
+    load: (ids) => {
+      loadsOfA += ids.length;
+      return load(ids);
+    },
+  });
+  const inB = b.cache('gap', { load });
+  const ids = Array.from({ length: 20 }, (_, i) => `${i}`);
+  const changed = ids.slice(0, 5);
+  await inB.getMany(ids);
+  // A has them from L2, so it knows their versions.
+  await waitUntil(async () => {
+    for (const id of ids) if ((await inA.getDetailed(id)).version === null) await inB.delete(id);
+    await inB.getMany(ids);
+    return ids.every((id) => inA.peek(id) !== undefined);
+  });
+  const had = await inA.getMany(ids);
+  const { suspects } = (await a.stats()).feed!;
+  loadsOfA = 0;
+  proxy.cut();
+  for (const id of changed) {
+    versions.set(id, 1);
+    await inB.delete(id);
+  }
+  for (let i = 0; i < 40; i += 1) await inB.delete(`none-${i}`); // more than the node remembers
+  proxy.heal();
+  await waitUntil(async () => (await a.stats()).feed!.suspects > suspects && (await isInTime(a)));
+  for (const id of ids) assert.equal(inA.peek(id), undefined);
+  await inB.getMany(ids);
+  const has = await inA.getMany(ids);
+  for (const id of ids) {
+    if (changed.includes(id)) assert.equal(has.get(id)?.n, 1);
+    else assert.deepEqual(has.get(id), had.get(id));
+  }
+  assert.equal(loadsOfA, 0);
+  assert.ok(inA.stats().revalidated > 0, 'by version alone');
 });
 
 test('a node that was started anew has forgotten: all of L1 is dropped, and everywhere waits for followers that it does not know', async () => {
