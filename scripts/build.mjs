@@ -37,7 +37,7 @@ mkdirSync(fresh, { recursive: true });
 writeFileSync(join(fresh, '.built'), '');
 const tsc = spawnSync(
   process.execPath,
-  [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh],
+  [join(root, 'node_modules/@typescript/native/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh],
   { cwd: root, stdio: 'inherit' },
 );
 if (tsc.status !== 0) {
