@@ -10,6 +10,9 @@ import { Coherence, type CoherenceStats } from './coherence.ts';
 import type { GuardStats } from './guard/stats.ts';
 import { checkName, checkTags, show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
+import { invalidating } from './observe/acknowledged.ts';
+import { EVENTS, type EventName } from './observe/events.ts';
+import { type Listener, Watch } from './observe/watch.ts';
 import { cacheSettings, checkDefaults, type Reach } from './options.ts';
 import { Outage } from './outage.ts';
 import { Source, type SourceOptions } from './source.ts';
@@ -44,6 +47,11 @@ export interface BreakwaterStats {
   /** How well L1s know what other processes invalidate; null = it is not followed: no L1, or no feed. */
   readonly feed: CoherenceStats | null;
   readonly caches: Readonly<Record<string, CacheStats>>;
+  /** Invalidations that the store acknowledged, and writes and invalidations that it did not. */
+  readonly invalidations: number;
+  readonly unacknowledged: number;
+  /** Exceptions of listeners (`on`). */
+  readonly listenerFailures: number;
   /** The guards: by the name of the source, or `cache:<name>` for a cache that has one of its own. */
   readonly sources: Readonly<Record<string, GuardStats>>;
 }
@@ -91,6 +99,7 @@ export class Breakwater {
       writeTimeoutMs,
       outage: new Outage(),
       voids: new Voids(parts.rememberedVoids),
+      watch: new Watch(),
     };
     store.feed?.listen((key) => this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)));
   }
@@ -133,7 +142,7 @@ export class Breakwater {
     if (this.#sources.has(name)) {
       throw new BreakwaterError('CACHE_NAME_TAKEN', `cannot make source "${name}": it is made already; share that one`);
     }
-    const source = new Source(name, options, this.#shared.ports);
+    const source = new Source(name, options, this.#shared.ports, this.#shared.watch);
     this.#sources.set(name, source);
     return source;
   }
@@ -159,7 +168,11 @@ export class Breakwater {
     // Twice, as a delete does: see voids.ts.
     this.#void(keys, tags, namespaces);
     try {
-      await this.#shared.store.invalidate({ keys, tags, namespaces }, { timeoutMs: this.#shared.writeTimeoutMs });
+      const { store, writeTimeoutMs: timeoutMs } = this.#shared;
+      const what = `invalidate ${describe(keys, tags, namespaces)}`;
+      await invalidating(this.#shared, { cache: null, what, keys, tags, namespaces }, () =>
+        store.invalidate({ keys, tags, namespaces }, { timeoutMs }),
+      );
     } catch (error) {
       throw unacknowledged(
         'CACHE_INVALIDATION_UNACKNOWLEDGED',
@@ -194,6 +207,21 @@ export class Breakwater {
     };
   }
 
+  /**
+   * Calls `listener` whenever `name` happens, until what this gives back is called. Listeners run at once, within the call that they are told of: they must be
+   * quick. One that throws harms nobody else. docs/observing.md says what each event is and carries.
+   */
+  on<N extends EventName>(name: N, listener: Listener<N>): () => void {
+    if (!EVENTS.includes(name)) throw invalid('event of on', `one of ${EVENTS.join(', ')}`, name);
+    if (typeof listener !== 'function') throw invalid(`listener of "${name}"`, 'a function', listener);
+    return this.#shared.watch.on(name, listener);
+  }
+
+  /** Takes away a listener that `on` has added. */
+  off<N extends EventName>(name: N, listener: Listener<N>): void {
+    this.#shared.watch.off(name, listener);
+  }
+
   /** Counters of every cache and of the store. Never rejects because the store does not answer. */
   async stats(): Promise<BreakwaterStats> {
     const { store, outage, readTimeoutMs } = this.#shared;
@@ -207,6 +235,7 @@ export class Breakwater {
       feed: this.#coherence?.stats() ?? null,
       store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers },
       caches,
+      ...this.#shared.watch.counts,
     };
   }
 

@@ -15,7 +15,7 @@ import { setError, unacknowledged, writeError } from './acknowledged.ts';
 import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
-import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
+import { bytesOf, type Entry, entryOf, keptMs, verdictOf } from './entry.ts';
 import { KnownKeys } from './filter/known-keys.ts';
 import { type FlightWishes, PLAIN } from './flight.ts';
 import { Flights } from './flights.ts';
@@ -23,6 +23,10 @@ import { checkTags, fullKey } from './key.ts';
 import { L1 } from './l1.ts';
 import type { L1Entry } from './l1-queue.ts';
 import { type FlightPorts, invalidValue } from './loads.ts';
+import { invalidating, setting } from './observe/acknowledged.ts';
+import { CacheObserver } from './observe/cache-observer.ts';
+import { samplerOf } from './observe/sampling.ts';
+import { HIT_CHANNEL, type Interest, type Watch } from './observe/watch.ts';
 import type { Settings } from './options.ts';
 import type { Outage } from './outage.ts';
 import { type Check, checkOf } from './schema.ts';
@@ -39,6 +43,8 @@ export interface Shared {
   readonly store: CacheStore;
   readonly outage: Outage;
   readonly voids: Voids;
+  /** Through which all of it is seen from outside. */
+  readonly watch: Watch;
   readonly ports: FlightPorts;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
@@ -52,6 +58,7 @@ export interface CacheControls {
   leaseEnded(id: string): void;
   /** The guard in front of its loader. */
   readonly source: Source;
+  readonly observer: CacheObserver;
   stats(): CacheStats;
   close(reason: BreakwaterError): void;
 }
@@ -79,6 +86,8 @@ export class Cache<K extends string, V> {
   readonly #source: Source;
   readonly #check: Check;
   readonly #known: KnownKeys | null;
+  readonly #observer: CacheObserver;
+  readonly #interest: Interest;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -101,15 +110,29 @@ export class Cache<K extends string, V> {
     this.#namespace = hashNamespace(name);
     this.#tagsOf =
       tags === undefined ? () => NO_TAGS : (value, id) => checkTags(tags(value, id), `of ${this.#prefix}${id}`);
-    this.#l1 = settings.l1 === null ? null : new L1(settings.l1, shared.voids, this.#namespace);
+    this.#l1 =
+      settings.l1 === null
+        ? null
+        : new L1(settings.l1, shared.voids, this.#namespace, (id) => this.#observer.bypass(id));
     const { guard } = settings;
-    this.#source = guard instanceof Source ? guard : new Source(`cache:${name}`, guard, shared.ports);
+    this.#source = guard instanceof Source ? guard : new Source(`cache:${name}`, guard, shared.ports, shared.watch);
+    const { watch, store, ports } = shared;
+    this.#observer = new CacheObserver({
+      cache: name,
+      source: this.#source.name,
+      store: store.kind,
+      watch,
+      clock: ports.clock,
+    });
+    this.#observer.sampler = samplerOf(name, load, settings, shared, this.#source, (id) => this.#current(id as K));
+    this.#interest = this.#observer.sampler === null ? watch.interest : { hits: true };
     this.#flights = new Flights<K, V>({
       name,
       namespace: this.#namespace,
       load,
       source: this.#source,
       check: this.#check,
+      observer: this.#observer,
       onAbsent: () => this.#known?.noteAbsent(),
       tagsOf: this.#tagsOf,
       settings: { ...settings, readTimeoutMs: shared.readTimeoutMs, fillTimeoutMs: shared.writeTimeoutMs },
@@ -125,6 +148,7 @@ export class Cache<K extends string, V> {
       forget: (id) => this.#forget(id as K),
       leaseEnded: (id) => this.#flights.wake(id as K),
       source: this.#source,
+      observer: this.#observer,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),
     });
@@ -144,6 +168,7 @@ export class Cache<K extends string, V> {
     const counters = this.#counters;
     counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
+    if (this.#interest.hits || HIT_CHANNEL.hasSubscribers) this.#observer.hit(id, 'l1', entry.value, entry.storedAtMs);
     entry.promise ??= Promise.resolve(entry.value);
     return entry.promise;
   }
@@ -189,6 +214,7 @@ export class Cache<K extends string, V> {
     const counters = this.#counters;
     counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
+    if (this.#interest.hits || HIT_CHANNEL.hasSubscribers) this.#observer.hit(id, 'l1', entry.value, entry.storedAtMs);
     return entry.value;
   }
 
@@ -218,7 +244,8 @@ export class Cache<K extends string, V> {
     const nowMs = ports.clock.now();
     try {
       const bytes = bytesOf(text, lifetime, tags, nowMs);
-      await store.set(key, bytes, { ttlMs: keptMs(lifetime), tags }, { timeoutMs: writeTimeoutMs });
+      const write = { ttlMs: keptMs(lifetime), tags };
+      await setting(this.#shared, this.name, key, () => store.set(key, bytes, write, { timeoutMs: writeTimeoutMs }));
     } catch (error) {
       this.#forget(id);
       throw setError(key, error);
@@ -275,7 +302,8 @@ export class Cache<K extends string, V> {
     this.#forget(id);
     try {
       // 2. The store drops the entry and voids the leases of loads under way, anywhere.
-      return (await store.delete([key], { timeoutMs: writeTimeoutMs })) > 0;
+      const what = { cache: this.name, what: `delete ${key}`, keys: [key] };
+      return (await invalidating(this.#shared, what, () => store.delete([key], { timeoutMs: writeTimeoutMs }))) > 0;
     } catch (error) {
       throw unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', `delete ${key}`, error);
     } finally {
@@ -291,6 +319,7 @@ export class Cache<K extends string, V> {
       ...this.#counters,
       l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions, bypassed: l1.bypassed },
       flights: this.#flights.count,
+      sample: this.#observer.sampler?.stats() ?? null,
     };
   }
 
@@ -305,6 +334,7 @@ export class Cache<K extends string, V> {
 
   #close(reason: BreakwaterError): void {
     this.#closed = reason;
+    this.#observer.sampler?.close();
     this.#flights.close(reason);
     this.#l1?.clear();
   }
@@ -364,7 +394,20 @@ export class Cache<K extends string, V> {
     if (isStale) counters.staleHits += 1;
     else counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
+    if (isStale) this.#observer.stale(id, nowMs - entry.storedAtMs, undefined);
+    else this.#observer.hit(id, 'l1', entry.value, entry.storedAtMs);
     return { entry, isStale };
+  }
+
+  /** What a get without wishes would be answered with at once: the value, null for known absent, undefined when it would load. */
+  async #current(id: K): Promise<Cached<V> | null | undefined> {
+    const { ports, store, readTimeoutMs } = this.#shared;
+    const near = this.#l1 === null ? null : this.#l1.find(id, ports.clock.now());
+    if (near !== null) return near.value;
+    const [far] = await store.read([this.#prefix + id], { lease: false, timeoutMs: readTimeoutMs });
+    if (far === undefined || far.kind === 'miss') return undefined;
+    const entry = entryOf<Cached<V>>(far, this.#settings.graceMs);
+    return 'unreadable' in entry || entry.ageMs >= entry.ttlMs ? undefined : entry.value;
   }
 
   /** Whether the filter is sure that there is no such id. Who wants the source's answer is not told by a filter. */

@@ -219,13 +219,16 @@ export class Flights<K extends string, V> {
     }
     const keys = flights.map((flight) => flight.key);
     const leaseMs = Math.max(1, settings.leaseWaitMs);
-    store.read(keys, { lease: true, leaseMs, timeoutMs: settings.readTimeoutMs }).then(
-      (results) => {
-        outage.succeeded();
-        this.#onRead(flights, results);
-      },
-      (error: unknown) => this.#onStoreError(flights, error),
-    );
+    const call = { lease: true, leaseMs, timeoutMs: settings.readTimeoutMs };
+    this.#options.observer
+      .read(keys.length, () => store.read(keys, call))
+      .then(
+        (results) => {
+          outage.succeeded();
+          this.#onRead(flights, results);
+        },
+        (error: unknown) => this.#onStoreError(flights, error),
+      );
   }
 
   #onStoreError(flights: readonly Flight<K, Cached<V>>[], error: unknown): void {
@@ -341,9 +344,12 @@ export class Flights<K extends string, V> {
   }
 
   #answerHit(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, from: Got<V>['from']): void {
-    const { counters, keep } = this.#options;
+    const { counters, keep, observer } = this.#options;
     // First, since it may throw. As of the sending: on its way back it has grown older, never younger.
     keep(flight.id, entry, flight.stamp, flight.sentAtMs);
+    if (from === 'stale') observer.stale(flight.id, entry.ageMs, undefined);
+    else if (flight.priority === 'foreground')
+      observer.hit(flight.id, 'l2', entry.value, flight.sentAtMs - entry.ageMs);
     if (from === 'stale') counters.staleHits += 1;
     else if (flight.priority === 'foreground') counters.l2Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;

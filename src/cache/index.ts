@@ -9,6 +9,23 @@ export { type BreakwaterOptions, createBreakwater } from './create.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
+export type {
+  BreakerEvent,
+  BreakwaterEvents,
+  BypassEvent,
+  EventName,
+  FillEvent,
+  HitEvent,
+  InvalidateEvent,
+  LoadEvent,
+  MissEvent,
+  ShedEvent,
+  StaleEvent,
+  UnacknowledgedEvent,
+  WrongHitEvent,
+} from './observe/events.ts';
+export type { SamplerStats } from './observe/sampler.ts';
+export type { Listener } from './observe/watch.ts';
 export type { StandardIssue, StandardResult, StandardSchema } from './schema.ts';
 export type { SessionToken } from './session.ts';
 export type { BackoffFace, BreakerFace, Source, SourceOptions } from './source.ts';
@@ -22,6 +39,7 @@ export type {
   LoadContext,
   Loader,
   LoadResult,
+  SampleOptions,
   SetOptions,
   SharedCacheOptions,
   Tier,

@@ -47,11 +47,13 @@ export class L1<V> {
   readonly #bounds: L1Bounds;
   readonly #voids: Voids;
   readonly #namespace: number;
+  readonly #onBypass: (id: string) => void;
   readonly #entries = new Map<string, L1Entry<V>>();
   readonly #eviction = new L1Eviction<V>();
 
   /** @param namespace hash of the cache's name */
-  constructor(bounds: L1Bounds, voids: Voids, namespace: number) {
+  constructor(bounds: L1Bounds, voids: Voids, namespace: number, onBypass: (id: string) => void = () => {}) {
+    this.#onBypass = onBypass;
     this.#bounds = bounds;
     this.#voids = voids;
     this.#namespace = namespace;
@@ -80,6 +82,7 @@ export class L1<V> {
     if (entry === undefined) return null;
     if (nowMs > this.#voids.goodUntilMs) {
       this.bypassed += 1;
+      this.#onBypass(id);
       return null;
     }
     if (nowMs >= entry.goneAtMs) {

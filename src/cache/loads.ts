@@ -22,8 +22,10 @@ import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
 import type { Counters } from './counters.ts';
 import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
 import { type Flight, type FlightWishes, type Got, justValue, PLAIN, type Seat } from './flight.ts';
+import type { GuardRequest } from './guard/call.ts';
 import { GuardShedError } from './guard/errors.ts';
 import { badResult, callLoader, type LoadAnswer, type Loaded, loadError, readAnswer } from './load.ts';
+import type { CacheObserver } from './observe/cache-observer.ts';
 import type { Settings } from './options.ts';
 import type { Outage } from './outage.ts';
 import type { Source } from './source.ts';
@@ -67,6 +69,7 @@ export interface FlightsOptions<K extends string, V> {
    * was voided after `stamp`. `atMs`: when the read was sent.
    */
   readonly revalidate: (id: K, hit: ReadHit, stamp: number, atMs: number) => Entry<Cached<V>> | null;
+  readonly observer: CacheObserver;
   /** The source had no row of this id. */
   readonly onAbsent: (id: K) => void;
 }
@@ -182,6 +185,7 @@ export class Loads<K extends string, V> {
     const verdict = verdictOf(entry, storedAtMs, flight.wishes, settings.policy, nowMs, 0);
     if (!isServableOnError(verdict) || this.#isCrossed(flight, entry)) return false;
     counters.staleHits += 1;
+    this.#options.observer.stale(flight.id, nowMs - storedAtMs, reloadError);
     flight.answer({ ...entry, ageMs: nowMs - storedAtMs, from: 'stale', reloadError });
     return true;
   }
@@ -199,7 +203,7 @@ export class Loads<K extends string, V> {
 
   /** All of one priority. */
   #begin(all: readonly Flight<K, Cached<V>>[]): void {
-    const { settings, source, voids, counters } = this.#options;
+    const { settings, source, voids, counters, observer } = this.#options;
     const isBackground = all[0]!.priority === 'background';
     const failed: Flight<K, Cached<V>>[] = [];
     const flights = all.filter((flight) => {
@@ -221,15 +225,17 @@ export class Loads<K extends string, V> {
     if (flights.length === 0) return;
     if (isBackground) counters.reloads += flights.length;
     else counters.misses += flights.length;
+    if (!isBackground) observer.miss(flights);
     const { loadTimeoutMs } = settings;
-    source.guard
-      .run(({ signal }) => this.#call(flights, signal), {
-        priority: isBackground ? 'background' : 'foreground',
-        keys: flights.map(({ key }) => key),
-        hardTimeoutMs: loadTimeoutMs,
-        deadlineMs: loadTimeoutMs + source.queueTimeoutMs,
-        signal: this.#ending.signal,
-      })
+    const request: GuardRequest = {
+      priority: isBackground ? 'background' : 'foreground',
+      keys: flights.map(({ key }) => key),
+      hardTimeoutMs: loadTimeoutMs,
+      deadlineMs: loadTimeoutMs + source.queueTimeoutMs,
+      signal: this.#ending.signal,
+    };
+    observer
+      .load(flights, (within) => source.guard.run(({ signal }) => within(() => this.#call(flights, signal)), request))
       .then(
         (brought) => {
           if (!this.#closed) this.#onLoaded(flights, brought);
@@ -242,7 +248,7 @@ export class Loads<K extends string, V> {
 
   /** The guard's turn: calls the loader, and settles when the loader does. */
   async #call(flights: readonly Flight<K, Cached<V>>[], signal: AbortSignal): Promise<Brought<V>> {
-    const { load, name, ports, counters } = this.#options;
+    const { load, name, ports, counters, observer } = this.#options;
     counters.loads += 1;
     counters.loadedIds += flights.length;
     const asked = this.next();
@@ -256,7 +262,7 @@ export class Loads<K extends string, V> {
     }
     // Measured here, where the source is asked: waiting for a turn is not the source's doing, and XFetch must not react to it.
     const beganMs = ports.clock.now();
-    const result = await callLoader(load, ids, { signal, stale });
+    const result = await observer.timed(flights, () => callLoader(load, ids, { signal, stale }));
     const loadMs = ports.clock.now() - beganMs;
     return { ...readAnswer(result, ids, name), loadMs };
   }
@@ -276,6 +282,7 @@ export class Loads<K extends string, V> {
     const error = this.#errorFor(thrown, flights);
     if (error instanceof GuardShedError) {
       counters.shed += flights.length;
+      this.#options.observer.shed(flights, error);
       if (flights[0]!.priority === 'background') {
         const pauseMs = Math.min(error.retryAfterMs ?? RELOAD_PAUSE_MS, LONGEST_RELOAD_PAUSE_MS);
         this.#noReloadBeforeMs = ports.clock.now() + pauseMs;
@@ -373,19 +380,18 @@ export class Loads<K extends string, V> {
   // -- filling
 
   #fill(fills: readonly Fill<K, Cached<V>>[], nowMs: number): void {
-    const { store, settings, counters, outage } = this.#options;
+    const { store, settings, counters, outage, observer } = this.#options;
     // From here on nobody joins: the fill may have been judged before such a caller came. Its read follows the fill to the store.
     for (const { flight } of fills) this.#leave(flight);
-    store
-      .fill(
-        fills.map(({ fill }) => fill),
-        { timeoutMs: settings.fillTimeoutMs },
-      )
+    const entries = fills.map(({ fill }) => fill);
+    observer
+      .fill(entries.length, () => store.fill(entries, { timeoutMs: settings.fillTimeoutMs }))
       .then(
         (stored) => {
           fills.forEach(({ flight, entry }, index) => {
             const isGood = stored[index] === true && !this.#isCrossed(flight, entry);
             if (stored[index] !== true) counters.fillsRefused += 1;
+            observer.filled(flight.id, stored[index] === true);
             if (isGood) this.#options.keep(flight.id, entry, flight.stamp, nowMs);
             this.#answer(flight, entry);
             this.#judged(flight, isGood ? entry : null);

@@ -7,8 +7,9 @@ import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 import { checkJitter } from '../freshness/jitter.ts';
 import type { FreshnessPolicy } from '../freshness/judge.ts';
 import { checkNames, count, duration, invalid } from './checks.ts';
+import { type SamplerSettings, sameJson } from './observe/sampler.ts';
 import { guardOptions, Source, type SourceOptions } from './source.ts';
-import type { L1Options, SharedCacheOptions } from './types.ts';
+import type { L1Options, SampleOptions, SharedCacheOptions } from './types.ts';
 
 /**
  * How an invalidation by another process reaches an L1: nobody else can make one; by the store's feed, within the bound of `staleness`; or not
@@ -29,6 +30,8 @@ export interface Settings {
   /** `Infinity`: none. */
   readonly softTimeoutMs: number;
   readonly guard: SourceOptions | Source;
+  /** null: hits are not sampled. */
+  readonly sample: SamplerSettings | null;
   readonly l1: { readonly maxEntries: number; readonly maxBytes: number; readonly ttlMs: number } | null;
 }
 
@@ -45,8 +48,10 @@ const SHARED = [
   'leaseWait',
   'maxBatch',
   'l1',
+  'sample',
 ] as const;
 const OWN = [...SHARED, 'load', 'tags', 'schema', 'known'] as const;
+const SAMPLE = ['rate', 'confirmAfter', 'compare'] as const;
 const L1 = ['maxEntries', 'maxBytes', 'ttl'] as const;
 
 const DEFAULTS = {
@@ -112,6 +117,7 @@ function settingsOf(own: SharedCacheOptions, defaults: SharedCacheOptions, where
     maxBatch: count(own.maxBatch ?? defaults.maxBatch ?? DEFAULTS.maxBatch, 'maxBatch', where, LARGEST_BATCH),
     guard: own.guard ?? defaults.guard ?? {},
     l1: l1Settings(own.l1 ?? defaults.l1, where, reach),
+    sample: sampleSettings(own.sample ?? defaults.sample ?? false, where),
   };
 }
 
@@ -164,6 +170,23 @@ function l1Settings(l1: false | L1Options | undefined, where: string, reach: Rea
     maxEntries: count(given.maxEntries ?? DEFAULT_L1_ENTRIES, 'l1.maxEntries', where, MOST_L1_ENTRIES),
     maxBytes: parseSizeBytes(maxBytes, `l1.maxBytes of ${where}`),
     ttlMs: given.ttl === undefined ? Number.POSITIVE_INFINITY : duration(given.ttl, 'l1.ttl', where, 1),
+  };
+}
+
+function sampleSettings(sample: false | SampleOptions, where: string): SamplerSettings | null {
+  if (sample === false) return null;
+  checkNames(sample, SAMPLE, `sample of ${where}`);
+  const rate: unknown = sample.rate;
+  if (typeof rate !== 'number' || !(rate > 0 && rate <= 1)) {
+    throw invalid(`sample.rate of ${where}`, 'a share above 0 up to 1', rate);
+  }
+  const compare: unknown = sample.compare ?? sameJson;
+  if (typeof compare !== 'function') throw invalid(`sample.compare of ${where}`, 'a function', compare);
+  return {
+    rate,
+    confirmAfterMs: duration(sample.confirmAfter ?? '1s', 'sample.confirmAfter', where, 1),
+    compare: (cached, loaded) =>
+      sample.compare === undefined ? sameJson(cached, loaded) : sample.compare(cached, loaded) === true,
   };
 }
 

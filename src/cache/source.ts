@@ -16,8 +16,10 @@
  */
 import { type Duration, parseDurationMs } from '../base/units.ts';
 import { checkNames, invalid } from './checks.ts';
+import type { BreakerState } from './guard/breaker.ts';
 import { Guard, type GuardPorts } from './guard/guard.ts';
 import type { GuardOptions } from './guard/options.ts';
+import type { Watch } from './observe/watch.ts';
 
 /** What stands in front of a source. Everything has a default. */
 export interface SourceOptions {
@@ -99,10 +101,12 @@ export class Source {
   readonly queueTimeoutMs: number;
 
   /** @internal @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `GUARD_OPTION_INVALID`, `DURATION_INVALID` */
-  constructor(name: string, options: SourceOptions, ports: GuardPorts) {
+  constructor(name: string, options: SourceOptions, ports: GuardPorts, watch: Watch) {
     this.name = name;
     this.queueTimeoutMs = parseDurationMs(options.queueTimeout ?? QUEUE_TIMEOUT_MS, `queueTimeout of ${name}`);
-    this.guard = new Guard(guardOptions(name, options), ports);
+    const { clock, scheduler, random } = ports;
+    const onBreaker = (from: BreakerState, to: BreakerState): void => watch.tell('breaker', { source: name, from, to });
+    this.guard = new Guard(guardOptions(name, options), { clock, scheduler, random, onBreaker });
   }
 }
 

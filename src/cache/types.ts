@@ -3,6 +3,7 @@
  */
 import type { Duration } from '../base/units.ts';
 import type { KnownKeys } from './filter/known-keys.ts';
+import type { SamplerStats } from './observe/sampler.ts';
 import type { StandardSchema } from './schema.ts';
 import type { SessionToken } from './session.ts';
 import type { Source, SourceOptions } from './source.ts';
@@ -102,6 +103,21 @@ export interface SharedCacheOptions {
    * whose feed bounds the staleness (`staleness` of `createBreakwater`), `{ ttl }` where there is no feed and the ttl is the bound.
    */
   readonly l1?: false | L1Options;
+  /**
+   * Compares a fraction of the hits with the source, in the background, and counts those that are wrong (`stats().sample`, the events `suspected-stale` and
+   * `wrong-hit`, the metrics). Each check is a load of one id behind the guard. Default false.
+   */
+  readonly sample?: false | SampleOptions;
+}
+
+/** How hits are sampled. */
+export interface SampleOptions {
+  /** Share of the hits of L1 and L2 that is compared, above 0 up to 1. At most 16 at a time. */
+  readonly rate: number;
+  /** When to look a second time at what differs: longer than your updates take from the database's commit to `delete` or `write` resolving. Default `"1s"`. */
+  readonly confirmAfter?: Duration;
+  /** Whether the cached value and the loaded one, both as the cache gives them, mean the same. Default: they are deeply equal. */
+  compare?(cached: unknown, loaded: unknown): boolean;
 }
 
 export interface CacheOptions<K extends string, V> extends SharedCacheOptions {
@@ -216,4 +232,6 @@ export interface CacheStats {
   } | null;
   /** Loads under way. */
   readonly flights: number;
+  /** What the sampler of wrong hits has found; null = hits are not sampled. */
+  readonly sample: SamplerStats | null;
 }

@@ -61,6 +61,7 @@ const OPEN_JITTER = 0.2;
 export class CircuitBreaker {
   readonly #options: BreakerOptions;
   readonly #random: Random;
+  readonly #onState: (from: BreakerState, to: BreakerState) => void;
   readonly #window: RollingWindow;
   #state: BreakerState = 'closed';
   /** Counts transitions; > 0. */
@@ -74,7 +75,13 @@ export class CircuitBreaker {
   /** How often it went from closed or half-open to open. */
   openings = 0;
 
-  constructor(options: Partial<BreakerOptions>, random: Random) {
+  /** @param onState told of every transition */
+  constructor(
+    options: Partial<BreakerOptions>,
+    random: Random,
+    onState: (from: BreakerState, to: BreakerState) => void = () => {},
+  ) {
+    this.#onState = onState;
     this.#options = { ...DEFAULT_BREAKER, ...options };
     this.#random = random;
     this.#window = new RollingWindow(this.#options.windowMs, WINDOW_PARTS);
@@ -151,11 +158,13 @@ export class CircuitBreaker {
   }
 
   #enter(state: BreakerState): void {
+    const from = this.#state;
     this.#state = state;
     this.#generation += 1;
     this.#consecutiveFailures = 0;
     this.#probesUnderWay = 0;
     this.#probesSucceeded = 0;
     this.#window.clear();
+    this.#onState(from, state);
   }
 }

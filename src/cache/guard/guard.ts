@@ -33,7 +33,7 @@ import type { Random } from '../../base/random.ts';
 import type { Scheduler, Timer } from '../../base/scheduler.ts';
 import { listen } from '../abort.ts';
 import { BackoffTable, type RememberedFailure } from './backoff.ts';
-import { CircuitBreaker, type Outcome } from './breaker.ts';
+import { type BreakerState, CircuitBreaker, type Outcome } from './breaker.ts';
 import { type Call, type GuardRequest, newCall, type SourceCall } from './call.ts';
 import { GuardShedError, GuardTimeoutError, type ShedCode, shedSentence } from './errors.ts';
 import { Limiter } from './limiter.ts';
@@ -47,6 +47,8 @@ export interface GuardPorts {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
+  /** Told of every transition of the breaker. Must not throw. */
+  readonly onBreaker?: (from: BreakerState, to: BreakerState) => void;
 }
 
 export class Guard {
@@ -73,7 +75,8 @@ export class Guard {
     const settings = guardSettings(options);
     this.#settings = settings;
     this.#ports = ports;
-    this.#breaker = settings.breaker === null ? null : new CircuitBreaker(settings.breaker, ports.random);
+    this.#breaker =
+      settings.breaker === null ? null : new CircuitBreaker(settings.breaker, ports.random, ports.onBreaker);
     this.#backoff = settings.backoff === null ? null : new BackoffTable(settings.backoff, ports.random);
     this.#bucket =
       settings.ratePerSecond === Number.POSITIVE_INFINITY
