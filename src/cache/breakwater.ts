@@ -15,6 +15,7 @@ import { EVENTS, type EventName } from './observe/events.ts';
 import { type Listener, Watch } from './observe/watch.ts';
 import { cacheSettings, checkDefaults, type Reach } from './options.ts';
 import { Outage } from './outage.ts';
+import { newToken, type SessionToken } from './session.ts';
 import { Source, type SourceOptions } from './source.ts';
 import type { CacheOptions, CacheStats, SharedCacheOptions } from './types.ts';
 import { Voids } from './voids.ts';
@@ -183,6 +184,15 @@ export class Breakwater {
       this.#void(keys, tags, namespaces);
     }
     await everywhere();
+  }
+
+  /**
+   * A token for {@link GetOptions.after}: a get with it, in any process on the same store, sees every `set`, `delete`, `write` and `invalidate` that this
+   * Breakwater has had acknowledged so far, of whatever keys, tags and namespaces. What is still under way is not covered. Asks nobody.
+   */
+  token(): SessionToken {
+    const { sessionId, voids } = this.#shared;
+    return newToken(sessionId, voids.stamp);
   }
 
   /** What is to be waited for after the store's acknowledgement. */

@@ -1,9 +1,15 @@
 /**
  * Session tokens: what a writer hands on (in a cookie, in a message) so that whoever reads next, in any process, sees the write.
  *
- * A write's invalidation is acknowledged by the store before its token exists, so what the *store* has from then on is not older. What may be
- * older is an L1 in another process, and a load there that began before. A get with another process's token passes both by. The process that
- * wrote has voided both itself, so its own tokens cost nothing.
+ * What a token covers: everything that its Breakwater had acknowledged when it was made, whatever was named, since a get with it does not compare
+ * anything with the token. It goes where nothing older can be:
+ *
+ *   in another process   past L1 to the store, which keeps nothing that an acknowledged invalidation named; a load under way there is joined only
+ *                        with a lease, which such an invalidation has voided, so that its verdict is "ask again" (flights.ts)
+ *   in the same process  as any get: L1 and the loads under way were voided here before the acknowledgement was told to anybody
+ *   another process, embedded store   to the source: that store heard nothing of the write
+ *
+ * Not covered: what was still under way when the token was made, what was not acknowledged, and other stores.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import { show } from './key.ts';

@@ -143,7 +143,11 @@ export interface GetOptions {
   readonly maxStale?: Duration;
   /** The source's answer, from a load that begins after this call. It is stored for the others. */
   readonly fresh?: boolean;
-  /** Nothing older than the write that gave this token ({@link Written}), in whatever process: of the keys that it invalidated. */
+  /**
+   * Nothing older than what the Breakwater that made this token ({@link Written}, `bw.token()`) had acknowledged by then: every `set`, `delete`, `write` and
+   * `invalidate` of it, whatever keys, tags and namespaces they named. In another process the get passes L1 by, and every load that asked the source before
+   * it without a lease; where the store is embedded, and heard nothing of that process, it asks the source.
+   */
   readonly after?: SessionToken;
 }
 

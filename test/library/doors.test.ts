@@ -107,6 +107,18 @@ test('known: refused where rows of other processes would be called absent', () =
   });
 });
 
+test('wait everywhere is refused where the store does not know who keeps copies, and before anything is invalidated', async () => {
+  const scheduler = new ManualScheduler();
+  const store = new SlowStore(embeddedTruth(scheduler));
+  store.direct = true;
+  const { bw } = openLibrary({ scheduler, store });
+  await assert.rejects(bw.invalidate({ keys: ['a:1'], wait: 'everywhere' }), {
+    code: 'CACHE_OPTION_INVALID',
+    message: /does not know who keeps copies/,
+  });
+  assert.equal(store.counts.invalidate, 0);
+});
+
 test('write: the source first, then the invalidation, acknowledged', async () => {
   const { bw } = openLibrary();
   const source = new Source();
@@ -159,6 +171,67 @@ test('write: an update that throws invalidates all the same; an invalidation tha
     return true;
   });
   await assert.rejects(cache.write('1', 'update' as unknown as () => void), { code: 'CACHE_OPTION_INVALID' });
+});
+
+test('after: a token covers all that its Breakwater had acknowledged: sets, deletes, tags, namespaces, other caches', async () => {
+  const scheduler = new ManualScheduler();
+  const truth = embeddedTruth(scheduler);
+  const rows = new Source();
+  const store = (): SlowStore => {
+    const made = new SlowStore(truth);
+    made.direct = true;
+    return made;
+  };
+  const a = openLibrary({ scheduler, store: store(), seed: 1 }).bw;
+  const b = openLibrary({ scheduler, store: store(), seed: 2 }).bw;
+  const inA = a.cache<Row>('row', { load: rows.load, tags: ({ id }) => [`t${id}`] });
+  const inB = b.cache<Row>('row', { load: rows.load, tags: ({ id }) => [`t${id}`], l1: { ttl: '1m' } });
+  let n = 0;
+  for (const change of [
+    () => inA.set('1', { id: '1', n }),
+    () => inA.delete('1'),
+    () => a.invalidate({ tags: ['t1'] }),
+    () => a.invalidate({ namespaces: ['row'] }),
+    () => a.invalidate({ keys: ['row:1', 'else:1'] }),
+  ]) {
+    rows.rows.set('1', n);
+    await inB.get('1', { fresh: true });
+    await inB.get('1');
+    n += 1;
+    rows.rows.set('1', n);
+    await change();
+    const token = a.token();
+    assert.equal(inB.peek('1')?.n, n - 1, 'its L1 has not heard of it');
+    assert.equal((await inB.getDetailed('1', { after: token })).value?.n, n);
+    assert.equal((await inA.get('1', { after: token }))?.n, n);
+  }
+
+  // A load with a lease that began before the invalidation by tag: joined, and refused at its fill.
+  const slow = store();
+  const c = openLibrary({ scheduler, store: slow, seed: 3 }).bw.cache<Row>('row', {
+    load: rows.load,
+    tags: ({ id }) => [`t${id}`],
+  });
+  await inA.delete('1');
+  rows.automatic = false;
+  const before = c.get('1');
+  await drainPromises();
+  rows.rows.set('1', 99);
+  await a.invalidate({ tags: ['t1'] });
+  const after = c.get('1', { after: a.token() });
+  await drainPromises();
+  rows.last.finish();
+  await drainPromises();
+  rows.last.finish();
+  assert.deepEqual([(await before)?.n, (await after)?.n], [n, 99]);
+
+  // An embedded store in each process: nothing is shared but the source.
+  rows.automatic = true;
+  const lone = openLibrary({ scheduler, seed: 4 }).bw.cache<Row>('row', { load: rows.load });
+  await lone.get('1');
+  rows.rows.set('1', 100);
+  assert.equal((await lone.get('1'))?.n, 99);
+  assert.equal((await lone.get('1', { after: a.token() }))?.n, 100);
 });
 
 test('after: another process’s write is seen past its L1 and past a load that began before it', async () => {

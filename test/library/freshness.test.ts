@@ -201,6 +201,23 @@ test('fresh does not join a load that began before it', async () => {
   );
 });
 
+test('fresh gets the source’s answer or its error, never a stale value; its caller’s own timeout ends its waiting alone', async () => {
+  const { scheduler, source, caches } = fleet(1, { ...GRACE, staleWhileReload: false, softTimeout: '10ms' });
+  const [cache] = caches as [Cache<string, Row>];
+  await cache.get('1');
+  await scheduler.run(10_000);
+  source.automatic = false;
+  const fresh = cache.get('1', { fresh: true });
+  await drainPromises();
+  await scheduler.run(50);
+  source.last.fail(new Error('down'));
+  await assert.rejects(fresh, /down/);
+  assert.equal((await Promise.all([cache.getDetailed('1'), scheduler.run(10)]))[0].from, 'stale');
+  const impatient = assert.rejects(cache.get('1', { fresh: true, timeout: '20ms' }), { code: 'CACHE_TIMEOUT' });
+  await scheduler.run(20);
+  await impatient;
+});
+
 test('xfetch: a hot key is reloaded before its TTL ends, by one caller, by the time its load takes', async () => {
   const { bw, scheduler } = openLibrary({ seed: 3 });
   let loads = 0;
