@@ -119,6 +119,21 @@ test('a reader goes on while the log is trimmed under it', async () => {
   await log.close();
 });
 
+test('a trim comes about under a load that never pauses', async () => {
+  const log = await DiskLog.open(folder(), SMALL);
+  let goesOn = true;
+  const writer = async (): Promise<void> => {
+    while (goesOn) await log.append(record('x'.repeat(200)));
+  };
+  const writers = Promise.all([writer(), writer(), writer()]);
+  while (log.next < 200) await log.append(record('y'));
+  await log.trim(190);
+  assert.ok(log.first > 150, `${log.first}`);
+  goesOn = false;
+  await writers;
+  await log.close();
+});
+
 test('full: refused at once, and open again after a trim', async () => {
   const log = await DiskLog.open(folder(), { segmentBytes: 4096, maxBytes: 8192 });
   const big = new Uint8Array(1900);

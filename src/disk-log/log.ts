@@ -77,7 +77,8 @@ export class DiskLog {
   #pendingBytes = 0;
   #fileBytes = 0;
   #trimTo = 0;
-  #trimmed = 0;
+  /** Who waits for it. */
+  #trimming: (() => void)[] = [];
   #running: Promise<void> | null = null;
   #appended = 0;
   #groups = 0;
@@ -196,7 +197,10 @@ export class DiskLog {
     if (this.#isClosed) throw this.#closedError();
     if (upTo <= this.#trimTo) return;
     this.#trimTo = Math.min(upTo, this.#next - 1);
-    await this.#run();
+    await new Promise<void>((resolve) => {
+      this.#trimming.push(resolve);
+      this.#run();
+    });
   }
 
   /** Writes what waits, closes the files and gives the lock back. Later appends reject with `DISK_LOG_CLOSED`. Closing twice is once. */
@@ -241,18 +245,19 @@ export class DiskLog {
   }
 
   /** One loop at a time does all that touches the files. */
-  #run(): Promise<void> {
+  #run(): void {
     this.#running ??= this.#loop();
-    return this.#running;
   }
 
   async #loop(): Promise<void> {
     for (;;) {
       // All that is appended in this turn of the event loop goes into one group.
       await new Promise((resolve) => setImmediate(resolve));
-      if (this.#waiting.length > 0) await this.#writeGroup();
-      else if (this.#trimTo > this.#trimmed && this.#failure === null) await this.#trimFiles();
-      else {
+      const hasGroup = this.#waiting.length > 0;
+      if (hasGroup) await this.#writeGroup();
+      // Not only when nothing waits: under a steady load something always does.
+      if (this.#trimming.length > 0) await this.#trimFiles();
+      else if (!hasGroup) {
         // Here and not when the promise has settled: who comes in between must start the loop again.
         this.#running = null;
         return;
@@ -332,9 +337,12 @@ export class DiskLog {
 
   async #trimFiles(): Promise<void> {
     const upTo = this.#trimTo;
+    const waiting = this.#trimming;
+    this.#trimming = [];
     const { segmentBytes } = this.#settings;
     const last = this.#segments.at(-1)!;
     try {
+      if (this.#failure !== null) throw this.#failure;
       // Nothing of the last one is needed either: without a new one its room would come back only when it is full.
       if (last.next - 1 <= upTo && last.bytes * 2 > segmentBytes) await this.#addSegment();
       let removed = 0;
@@ -349,7 +357,7 @@ export class DiskLog {
     } catch {
       // The room is not given back now. Nothing is lost by that; the next trim tries again.
     }
-    this.#trimmed = upTo;
+    for (const resolve of waiting) resolve();
   }
 
   /** Null: trimmed meanwhile. */
