@@ -2,7 +2,7 @@
  * One Breakwater: the caches declared on one store, what this process invalidates across them, and their end.
  */
 import { BreakwaterError } from '../base/errors.ts';
-import type { CacheStore } from '../stores/store.ts';
+import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store.ts';
 import { unacknowledged } from './acknowledged.ts';
 import { Cache, type CacheControls, type Shared } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
@@ -47,6 +47,8 @@ export interface BreakwaterStats {
   };
   /** How well L1s know what other processes invalidate; null = it is not followed: no L1, or no feed. */
   readonly feed: CoherenceStats | null;
+  /** What the store has not acknowledged yet; null = the embedded store, which acknowledges everything at once. */
+  readonly outbox: OutboxStats | null;
   readonly caches: Readonly<Record<string, CacheStats>>;
   /** Invalidations that the store acknowledged, and writes and invalidations that it did not. */
   readonly invalidations: number;
@@ -55,6 +57,14 @@ export interface BreakwaterStats {
   readonly listenerFailures: number;
   /** The guards: by the name of the source, or `cache:<name>` for a cache that has one of its own. */
   readonly sources: Readonly<Record<string, GuardStats>>;
+}
+
+/** What `close` leaves behind. */
+export interface Closed {
+  /** Invalidations that the store never acknowledged. */
+  readonly unacknowledged: Required<InvalidateRequest>;
+  /** Whether they are on disk, for the next start with the same `outbox.directory`. Otherwise they are lost: what they name may be stale until its TTL. */
+  readonly isKept: boolean;
 }
 
 /** What a Breakwater is made of; `createBreakwater` makes it from options. */
@@ -124,6 +134,7 @@ export class Breakwater {
     const reach = reachOf(this.#shared.store, stalenessMs);
     const settings = cacheSettings(options, defaults, name, reach);
     if (settings.l1 !== null && reach === 'feed') this.#follow();
+    this.#shared.store.outbox?.declare(name);
     const cache = new Cache<K, V>(name, options, settings, this.#shared, (controls) => {
       this.#caches.set(name, controls);
       this.#sources.set(controls.source.name, controls.source);
@@ -151,7 +162,7 @@ export class Breakwater {
   /**
    * Invalidates keys, tags and whole caches, in every process that uses the store. Resolves when the store has acknowledged.
    *
-   * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when it has not: it may or may not be in force; call again. A load under way for any of
+   * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when it has not: it may or may not be in force, and the outbox retries until it is (`queued`). A load under way for any of
    * it is not stored. L1s of *other* processes follow within the `staleness` bound (without a feed within their `l1.ttl`), or before this resolves
    * with `wait: 'everywhere'`. Rejects with `CACHE_NOT_EVERYWHERE` when the store has it and that it is everywhere was not proved, and with
    * `CACHE_OPTION_INVALID` where the store cannot prove it.
@@ -243,6 +254,7 @@ export class Breakwater {
     return {
       sources,
       feed: this.#coherence?.stats() ?? null,
+      outbox: store.outbox?.stats() ?? null,
       store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers },
       caches,
       ...this.#shared.watch.counts,
@@ -250,17 +262,22 @@ export class Breakwater {
   }
 
   /**
-   * Ends it: gets under way reject with `CACHE_CLOSED`, loaders' signals are aborted, connections are closed. Later calls reject with
-   * `CACHE_CLOSED`. Closing twice is once.
+   * Ends it: gets under way reject with `CACHE_CLOSED`, loaders' signals are aborted, what waits in the outbox is tried once more for at most a second, and
+   * connections are closed. Later calls reject with `CACHE_CLOSED`. Closing twice is once.
+   *
+   * Resolves to what was not acknowledged to the end.
    */
-  async close(): Promise<void> {
+  async close(): Promise<Closed> {
     if (this.#closed === null) {
       this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
       this.#coherence?.close();
       for (const cache of this.#caches.values()) cache.close(this.#closed);
       for (const { guard } of this.#sources.values()) guard.close();
     }
-    await this.#shared.store.close();
+    const { store } = this.#shared;
+    await store.close();
+    const left = store.outbox?.left() ?? { keys: [], tags: [], namespaces: [] };
+    return { unacknowledged: left, isKept: store.outbox?.isDurable === true };
   }
 
   /** From the first L1 on: a process without one need not hear of every invalidation. */

@@ -10,8 +10,8 @@ import { BreakwaterError } from '../base/errors.ts';
 import { parseDurationMs } from '../base/units.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { surelyFreshMs } from '../freshness/judge.ts';
-import type { CacheStore, ReadHit } from '../stores/store.ts';
-import { setError, unacknowledged, writeError } from './acknowledged.ts';
+import type { CacheStore, ReadHit, StoreOutbox } from '../stores/store.ts';
+import { notBegun, setError, unacknowledged, writeError } from './acknowledged.ts';
 import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
@@ -223,6 +223,7 @@ export class Cache<K extends string, V> {
    *
    * Rejects with `CACHE_WRITE_UNACKNOWLEDGED` when the store did not say so: it may or may not have taken effect; with the store's own code when it refused
    * (`STORE_TOO_LARGE`, `STORE_NO_ROOM`, `STORE_TOO_MANY_TAGS`, `STORE_KEY_RESERVED`): then nothing is stored under the key. It is in no L1 here either way.
+   * What was not acknowledged the outbox removes from the store as soon as that answers ({@link UnacknowledgedError.queued}).
    */
   async set(id: K, value: V, options: SetOptions = {}): Promise<void> {
     const key = this.#keyOf(id);
@@ -260,7 +261,8 @@ export class Cache<K extends string, V> {
    * Removes `id` from all tiers; whether the store had it. When it resolves, no later `get` through this Breakwater, nor through
    * another without L1, gives what was there: loads under way are voided.
    *
-   * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge: call it again.
+   * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge. Then it is in the outbox and retried until it is
+   * ({@link UnacknowledgedError.queued}); until then gets of this process ask the source, and other processes may have the old value.
    */
   async delete(id: K): Promise<boolean> {
     const key = this.#keyOf(id);
@@ -273,8 +275,11 @@ export class Cache<K extends string, V> {
    * acknowledged; gets that begin then, in any process without L1, see the change, and with {@link GetOptions.after} in every process.
    *
    * Rejects with what `update` threw (the key is invalidated all the same, since the source may have taken the change), or with
-   * `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge: then call `delete` until it does. When both failed it is this code too, and
+   * `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge: then the outbox retries, as with {@link delete}. When both failed it is this code too, and
    * `error.cause` is an AggregateError: `errors[0]` what `update` threw, `errors[1]` why the store is in doubt.
+   *
+   * With an outbox on disk the key is noted there before `update` runs, so that it is invalidated at the next start if this process is killed in between. With
+   * `CACHE_WRITE_NOT_BEGUN` that was not possible, and `update` was not called.
    */
   async write<T>(id: K, update: () => T | Promise<T>): Promise<Written<T>> {
     const key = this.#keyOf(id);
@@ -282,30 +287,46 @@ export class Cache<K extends string, V> {
     this.#counters.writes += 1;
     // Before the row can be committed, so that nobody is told that it does not exist.
     this.#known?.add(id);
+    const { outbox } = this.#shared.store;
+    const settle = outbox?.isDurable === true ? await this.#intend(outbox, key) : undefined;
     let result: T;
     try {
       result = await update();
     } catch (error) {
       // The source may have taken the change before it failed.
-      await this.#invalidate(id, key).catch((doubt: unknown) => {
+      await this.#invalidate(id, key, settle).catch((doubt: unknown) => {
         throw writeError(key, error, doubt);
       });
       throw error;
     }
-    await this.#invalidate(id, key);
+    await this.#invalidate(id, key, settle);
     return { result, token: newToken(this.#shared.sessionId, this.#shared.voids.stamp) };
   }
 
-  async #invalidate(id: K, key: string): Promise<boolean> {
+  /** The word that is found on disk if this process ends before the change is invalidated. */
+  async #intend(outbox: StoreOutbox, key: string): Promise<() => void> {
+    try {
+      return await outbox.intend([key], { timeoutMs: this.#shared.writeTimeoutMs });
+    } catch (error) {
+      throw notBegun(key, error);
+    }
+  }
+
+  /** @param settle told when the invalidation is acknowledged, or in the outbox */
+  async #invalidate(id: K, key: string, settle?: () => void): Promise<boolean> {
     const { store, writeTimeoutMs } = this.#shared;
     // 1. Nobody who asks from now on joins a load that began earlier; what L1 has goes.
     this.#forget(id);
     try {
       // 2. The store drops the entry and voids the leases of loads under way, anywhere.
       const what = { cache: this.name, what: `delete ${key}`, keys: [key] };
-      return (await invalidating(this.#shared, what, () => store.delete([key], { timeoutMs: writeTimeoutMs }))) > 0;
+      const deleted = await invalidating(this.#shared, what, () => store.delete([key], { timeoutMs: writeTimeoutMs }));
+      settle?.();
+      return deleted > 0;
     } catch (error) {
-      throw unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', `delete ${key}`, error);
+      const doubt = unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', `delete ${key}`, error);
+      if (doubt.queued) settle?.();
+      throw doubt;
     } finally {
       // 3. What was read from the store between 1 and 2 may be old: it is not kept, and nobody joins it.
       this.#forget(id);
@@ -459,6 +480,7 @@ export class Cache<K extends string, V> {
     const tags = hashTags(entry.tags);
     const { voids } = this.#shared;
     if (voids.crossed(stamp, this.#prefix + id, this.#namespace, tags)) return;
+    if (this.#shared.store.outbox?.withholds(this.#prefix + id, entry.tags) === true) return;
     const { value, ageMs, ttlMs, graceMs, loadMs, version } = entry;
     const storedAtMs = atMs - ageMs;
     const goneAtMs = Math.min(storedAtMs + keptMs(entry), atMs + l1.ttlMs);

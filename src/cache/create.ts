@@ -12,10 +12,11 @@ import { systemScheduler } from '../base/scheduler.ts';
 import { type Duration, parseSizeBytes } from '../base/units.ts';
 import { BreakwaterStore } from '../stores/breakwater.ts';
 import { EmbeddedStore } from '../stores/embedded.ts';
+import { OutboxStore } from '../stores/outbox.ts';
 import type { CacheStore } from '../stores/store.ts';
 import { ValkeyStore } from '../stores/valkey.ts';
 import { Breakwater } from './breakwater.ts';
-import { checkNames, duration, invalid } from './checks.ts';
+import { checkNames, count, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 import type { SharedCacheOptions } from './types.ts';
@@ -46,10 +47,25 @@ export interface BreakwaterOptions {
    * L1 is bypassed. 10 ms to 1 s, default `"250ms"`. `false`: no feed; then an L1 needs a `ttl`, which is the bound.
    */
   readonly staleness?: Duration | false;
+  /** Networked stores: what the store does not acknowledge is kept here and retried. */
+  readonly outbox?: OutboxFace;
   /** Longest that a read of L2 may take before the loader is asked instead. Default `"250ms"`. */
   readonly readTimeout?: Duration;
   /** Longest that `set`, `delete`, `invalidate` and fills wait for the store. Default `"2s"`. */
   readonly writeTimeout?: Duration;
+}
+
+export interface OutboxFace {
+  /**
+   * Most keys, tags and namespaces that wait for their acknowledgement. Beyond it keys become invalidations of their namespaces, tags of all
+   * declared caches. Default 10,000, at most 1,000,000.
+   */
+  readonly maxEntries?: number;
+  /**
+   * Where they are kept on disk, so that they survive this process; `write` then notes its key before it changes the source. A directory of this process alone.
+   * Until it is read, or while another process has it, nothing of the store is served. Default: in memory only.
+   */
+  readonly directory?: string;
 }
 
 const OPTIONS = [
@@ -59,9 +75,13 @@ const OPTIONS = [
   'eviction',
   'allowInWorkers',
   'staleness',
+  'outbox',
   'readTimeout',
   'writeTimeout',
 ] as const;
+const OUTBOX = ['maxEntries', 'directory'] as const;
+const OUTBOX_ENTRIES = 10_000;
+const MOST_OUTBOX_ENTRIES = 1_000_000;
 const EMBEDDED_ONLY = ['memory', 'eviction', 'allowInWorkers'] as const;
 const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
 
@@ -80,7 +100,7 @@ export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
   const readTimeoutMs = duration(options.readTimeout ?? '250ms', 'readTimeout', 'createBreakwater', 1);
   const writeTimeoutMs = duration(options.writeTimeout ?? '2s', 'writeTimeout', 'createBreakwater', 1);
   return new Breakwater({
-    store: openStore(options, ports),
+    store: openStore(options, ports, writeTimeoutMs),
     ports,
     defaults: options.defaults ?? {},
     readTimeoutMs,
@@ -89,10 +109,16 @@ export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
   });
 }
 
-function openStore(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
+function openStore(options: BreakwaterOptions, ports: FlightPorts, writeTimeoutMs: number): CacheStore {
   // Not `??`: null is a URL that was not configured, and an embedded store instead would be no shared one.
   const store: unknown = options.store === undefined ? 'embedded' : options.store;
-  if (store === 'embedded') return openEmbedded(options, ports);
+  if (store === 'embedded') {
+    if (options.outbox === undefined) return openEmbedded(options, ports);
+    throw new BreakwaterError(
+      'CACHE_OPTION_INVALID',
+      'cannot use option "outbox" with the embedded store: it acknowledges every invalidation at once, and has nothing to retry',
+    );
+  }
   if (typeof store !== 'string' || !store.includes('://')) {
     throw invalid('store', `'embedded' or a URL as in 'breakwater://127.0.0.1:7379'`, store);
   }
@@ -103,9 +129,20 @@ function openStore(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
       `cannot use option "${name}": it is for the embedded store, this one is ${schemeOf(store)}`,
     );
   }
-  return /^(?:redis|valkey)s?:/i.test(store)
+  const outbox = outboxOptions(options.outbox);
+  const inner = /^(?:redis|valkey)s?:/i.test(store)
     ? new ValkeyStore({ url: store, ...ports })
     : new BreakwaterStore({ url: store, ...ports });
+  return new OutboxStore(inner, { ...outbox, timeoutMs: writeTimeoutMs, ...ports });
+}
+
+function outboxOptions(given: OutboxFace = {}): { readonly maxEntries: number; readonly directory: string | null } {
+  checkNames(given, OUTBOX, 'outbox');
+  const { maxEntries = OUTBOX_ENTRIES, directory = null } = given;
+  if (directory !== null && (typeof directory !== 'string' || directory === '')) {
+    throw invalid('directory of outbox', 'a path', directory);
+  }
+  return { maxEntries: count(maxEntries, 'maxEntries', 'outbox', MOST_OUTBOX_ENTRIES), directory };
 }
 
 function openEmbedded(options: BreakwaterOptions, ports: FlightPorts): CacheStore {

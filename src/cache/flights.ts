@@ -6,6 +6,7 @@
  *                ^                      |------miss, lease granted--> loading --> answered --> filling --> done
  *                |                      |------miss, leased elsewhere--> waiting
  *                |                      |------L2 failed or down-----> loading (no lease, fills nothing in L2)
+ *                |                      |------withheld--------------> loading (the same: an invalidation of it waits in the outbox)
  *                +------poll, with back-off-------------------------------+
  *
  * What becomes of a hit is `judge`'s word (freshness/judge.ts): answered; answered and reloaded in the background; kept in the hand while it is
@@ -224,7 +225,8 @@ export class Flights<K extends string, V> {
       .read(keys.length, () => store.read(keys, call))
       .then(
         (results) => {
-          outage.succeeded();
+          // Where all is withheld the store was not asked.
+          if (results.some((result) => result.kind === 'hit' || result.withheld !== true)) outage.succeeded();
           this.#onRead(flights, results);
         },
         (error: unknown) => this.#onStoreError(flights, error),
@@ -256,6 +258,7 @@ export class Flights<K extends string, V> {
       flight.fallback = null;
       flight.lease = result.lease;
       if (result.lease !== null) toLoad.push(flight);
+      else if (result.withheld === true) givenUp.push(flight);
       else this.#onHeld(flight, givenUp);
     });
     if (toClean.length > 0) this.#clean(toClean);

@@ -3,9 +3,10 @@
  */
 export { BreakwaterError } from '../base/errors.ts';
 export type { Duration } from '../base/units.ts';
-export type { Breakwater, BreakwaterStats, Invalidation } from './breakwater.ts';
+export { UnacknowledgedError } from './acknowledged.ts';
+export type { Breakwater, BreakwaterStats, Closed, Invalidation } from './breakwater.ts';
 export type { Cache } from './cache.ts';
-export { type BreakwaterOptions, createBreakwater } from './create.ts';
+export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';

@@ -54,6 +54,11 @@ export interface ReadMiss {
   readonly lease: string | null;
   /** While another caller holds the lease: the longest that one should wait for its load. Otherwise 0. */
   readonly waitMs: number;
+  /**
+   * Present: the store may have something, and it must not be looked at, since an invalidation of it is not acknowledged yet. Load, without waiting for anybody,
+   * and fill nothing.
+   */
+  readonly withheld?: true;
 }
 
 /** A loaded value and the lease of the miss that it answers. */
@@ -82,7 +87,58 @@ export interface InvalidateRequest {
   readonly namespaces?: readonly string[];
 }
 
+/** The part of the port that a store has which keeps what was not acknowledged, and retries it. */
+export interface StoreOutbox {
+  /** Whether it outlives the process, so that {@link intend} means something. */
+  readonly isDurable: boolean;
+  /** True: the key, its namespace or one of the tags is pending; a value of it may be given to who asked for it, and kept nowhere. */
+  withholds(key: string, tags: readonly string[]): boolean;
+  /** A cache of this name is declared in this process: one of those that a tag may cover. */
+  declare(namespace: string): void;
+  /**
+   * Notes on disk that the source's rows of these keys are about to change, so that they are invalidated at the next start should the process end before their
+   * invalidation is acknowledged or pending. Resolves to the function that takes the note away. Rejects with `OUTBOX_UNAVAILABLE`.
+   */
+  intend(keys: readonly string[], call: StoreCall): Promise<() => void>;
+  stats(): OutboxStats;
+  /** What is pending. */
+  left(): Required<InvalidateRequest>;
+}
+
+export interface OutboxStats {
+  /** Keys, tags and namespaces whose invalidation is not acknowledged. */
+  readonly length: number;
+  readonly keys: number;
+  readonly tags: number;
+  readonly namespaces: number;
+  /** How long the oldest of them has waited; null = none waits. */
+  readonly oldestAgeMs: number | null;
+  /** Registered in all; retried until they were acknowledged; made part of something wider for want of room; refused for want of it. */
+  readonly queued: number;
+  readonly retried: number;
+  readonly folded: number;
+  readonly refused: number;
+  /** Calls that retried something, and those of them that failed. */
+  readonly attempts: number;
+  readonly failures: number;
+  readonly lastError: string | null;
+  /** Reads that were answered as misses because of what is pending. */
+  readonly withheld: number;
+  /** Null: in memory only. */
+  readonly disk: null | {
+    /** False: the directory could not be opened yet. Until it was for the first time, nothing of the store is served. */
+    readonly isOpen: boolean;
+    readonly bytes: number;
+    /** Writes under way whose intent is noted. */
+    readonly intents: number;
+    /** What was not written, or why it is not open. */
+    readonly lastError: string | null;
+  };
+}
+
 export interface CacheStore {
+  /** Keeps and retries what was not acknowledged; absent = who called must call again. */
+  readonly outbox?: StoreOutbox;
   /** Where the store tells of invalidations by other processes; absent = it does not, and an L1 is bounded by its TTL alone. */
   readonly feed?: StoreFeed;
   /** What it is, for stats and messages: `embedded`, `breakwater`. */
