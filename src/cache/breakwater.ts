@@ -12,6 +12,8 @@ import { checkName, checkTags, show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 import { invalidating } from './observe/acknowledged.ts';
 import { EVENTS, type EventName } from './observe/events.ts';
+import type { Readings } from './observe/metrics.ts';
+import { exposition, type MetricRegistry, registerWith } from './observe/prometheus.ts';
 import { type Listener, Watch } from './observe/watch.ts';
 import { cacheSettings, checkDefaults, type Reach } from './options.ts';
 import { Outage } from './outage.ts';
@@ -247,18 +249,43 @@ export class Breakwater {
   async stats(): Promise<BreakwaterStats> {
     const { store, outage, readTimeoutMs } = this.#shared;
     const numbers = await store.stats({ timeoutMs: readTimeoutMs }).catch(() => null);
-    const caches: Record<string, CacheStats> = {};
-    for (const [name, cache] of this.#caches) caches[name] = cache.stats();
-    const sources: Record<string, GuardStats> = {};
-    for (const [name, { guard }] of this.#sources) sources[name] = guard.stats();
     return {
-      sources,
+      sources: mapped(this.#sources, ({ guard }) => guard.stats()),
       feed: this.#coherence?.stats() ?? null,
       outbox: store.outbox?.stats() ?? null,
       store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers },
-      caches,
+      caches: mapped(this.#caches, (cache) => cache.stats()),
       ...this.#shared.watch.counts,
     };
+  }
+
+  /** The metrics of docs/metrics.md as text for a Prometheus scrape (version 0.0.4), read now. Loads no package. */
+  metrics(): string {
+    return exposition(this.readings());
+  }
+
+  /** Adds the metrics to a prom-client registry of the application's, once; they are read at each scrape. */
+  register(registry: MetricRegistry): void {
+    registerWith(registry, () => this.readings());
+  }
+
+  /** @internal What metrics are made of: all that is known without asking the store. */
+  readings(): Readings {
+    const { store, outage, watch } = this.#shared;
+    return {
+      sources: mapped(this.#sources, ({ guard }) => guard.stats()),
+      feed: this.#coherence?.stats() ?? null,
+      store: { kind: store.kind, isDown: outage.isDown },
+      caches: mapped(this.#caches, (cache) => cache.stats()),
+      loadMicros: mapped(this.#caches, ({ observer }) => observer.loadMicros),
+      outboxLength: null,
+      ...watch.counts,
+    };
+  }
+
+  /** @internal Where tracers are added. */
+  get watch(): Watch {
+    return this.#shared.watch;
   }
 
   /**
@@ -308,6 +335,10 @@ export class Breakwater {
     for (const tag of tags) voids.voidTag(tag);
     for (const namespace of namespaces) voids.voidNamespace(namespace);
   }
+}
+
+function mapped<A, B>(map: ReadonlyMap<string, A>, of: (one: A) => B): Record<string, B> {
+  return Object.fromEntries([...map].map(([name, one]) => [name, of(one)]));
 }
 
 function reachOf(store: CacheStore, stalenessMs: number | null): Reach {

@@ -25,6 +25,7 @@ export type {
   UnacknowledgedEvent,
   WrongHitEvent,
 } from './observe/events.ts';
+export type { MetricRegistry } from './observe/prometheus.ts';
 export type { SamplerStats } from './observe/sampler.ts';
 export type { Listener } from './observe/watch.ts';
 export type { StandardIssue, StandardResult, StandardSchema } from './schema.ts';
