@@ -46,6 +46,7 @@ for (const name of readdirSync(join(root, 'examples')).filter((file) => file.end
 const pages = ['docs/guide', 'docs/migrate'].flatMap((place) =>
   readdirSync(join(root, place)).map((name) => `${place}/${name}`),
 );
+pages.push('docs/observing.md');
 for (const page of pages) {
   const text = readFileSync(join(root, page), 'utf8');
   const samples = [...text.matchAll(/```ts\n(.*?)```\n\n```text\n(.*?)```/gs)];

@@ -21,7 +21,7 @@ async function used() {
   const { bw, scheduler } = openLibrary();
   const source = new Source();
   source.rows.set('1', 1);
-  const cache = bw.cache('row "x"'.replace(/\W+/g, '_'), { load: source.load, sample: { rate: 1 } });
+  const cache = bw.cache('row_x_', { load: source.load, sample: { rate: 1 } });
   return { bw, scheduler, source, cache };
 }
 
