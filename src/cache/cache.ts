@@ -10,7 +10,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { parseDurationMs } from '../base/units.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { surelyFreshMs } from '../freshness/judge.ts';
-import type { CacheStore, ReadHit, StoreOutbox } from '../stores/store.ts';
+import type { CacheStore, ReadHit, SetOutcome, StoreOutbox } from '../stores/store.ts';
 import { notBegun, setError, unacknowledged, writeError } from './acknowledged.ts';
 import { checkNames, duration, invalid } from './checks.ts';
 import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
@@ -32,6 +32,7 @@ import type { Outage } from './outage.ts';
 import { type Check, checkOf } from './schema.ts';
 import { isOwnToken, newToken } from './session.ts';
 import { Source } from './source.ts';
+import { parseSourceVersion } from './source-version.ts';
 import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions, Written } from './types.ts';
 import { hashNamespace, hashTags, type Voids } from './voids.ts';
 import { waitAlone } from './waiting.ts';
@@ -64,7 +65,7 @@ export interface CacheControls {
 }
 
 const GET_OPTIONS = ['signal', 'timeout', 'maxStale', 'fresh', 'after'] as const;
-const SET_OPTIONS = ['ttl'] as const;
+const SET_OPTIONS = ['ttl', 'version'] as const;
 const NO_TAGS: readonly string[] = Object.freeze([]);
 
 /**
@@ -219,13 +220,14 @@ export class Cache<K extends string, V> {
   }
 
   /**
-   * Stores a value in all tiers. Resolves when the store has it; loads of the key under way are voided.
+   * Stores a value in all tiers. Resolves when the store has it; loads of the key under way are voided. True = the cache has this value or,
+   * with {@link SetOptions.version}, already had that version; false = the version is older than one that the cache has or had, and the value was not stored.
    *
    * Rejects with `CACHE_WRITE_UNACKNOWLEDGED` when the store did not say so: it may or may not have taken effect; with the store's own code when it refused
    * (`STORE_TOO_LARGE`, `STORE_NO_ROOM`, `STORE_TOO_MANY_TAGS`, `STORE_KEY_RESERVED`): then nothing is stored under the key. It is in no L1 here either way.
    * What was not acknowledged the outbox removes from the store as soon as that answers ({@link UnacknowledgedError.queued}).
    */
-  async set(id: K, value: V, options: SetOptions = {}): Promise<void> {
+  async set(id: K, value: V, options: SetOptions = {}): Promise<boolean> {
     const key = this.#keyOf(id);
     checkNames(options, SET_OPTIONS, 'set');
     const { store, voids, ports, writeTimeoutMs } = this.#shared;
@@ -239,14 +241,18 @@ export class Cache<K extends string, V> {
     const ttlMs = jitteredTtlMs(meanMs, this.#settings.jitter, ports.random.nextFloat());
     const lifetime = { ttlMs, graceMs: this.#settings.graceMs, loadMs: 0 };
     const tags = this.#tagsOf(shared, id);
+    const version = options.version === undefined ? {} : { version: parseSourceVersion(options.version, `set ${key}`) };
     this.#counters.sets += 1;
     this.#forget(id);
     const { stamp } = voids;
     const nowMs = ports.clock.now();
+    let outcome: SetOutcome;
     try {
       const bytes = bytesOf(text, lifetime, tags, nowMs);
-      const write = { ttlMs: keptMs(lifetime), tags };
-      await setting(this.#shared, this.name, key, () => store.set(key, bytes, write, { timeoutMs: writeTimeoutMs }));
+      const write = { ttlMs: keptMs(lifetime), tags, ...version };
+      outcome = await setting(this.#shared, this.name, key, () =>
+        store.set(key, bytes, write, { timeoutMs: writeTimeoutMs }),
+      );
     } catch (error) {
       this.#forget(id);
       throw setError(key, error);
@@ -254,7 +260,13 @@ export class Cache<K extends string, V> {
     // Before our own second void: whether another write or an invalidation came between.
     const isCrossed = voids.crossed(stamp, key, this.#namespace, hashTags(tags));
     this.#forget(id);
+    if (outcome !== 'stored') {
+      if (outcome !== 'same') this.#counters.setsOutdated += 1;
+      // What is in the store is not known from here, so L1 gets nothing.
+      return outcome === 'same';
+    }
     if (!isCrossed) this.#keep(id, { value: shared, tags, ageMs: 0, ...lifetime, version: null }, voids.stamp, nowMs);
+    return true;
   }
 
   /**

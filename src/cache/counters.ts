@@ -29,6 +29,7 @@ export interface Counters {
   filtered: number;
   writes: number;
   sets: number;
+  setsOutdated: number;
   deletes: number;
 }
 
@@ -63,6 +64,7 @@ export function newCounters(): Counters {
     filtered: 0,
     writes: 0,
     sets: 0,
+    setsOutdated: 0,
     deletes: 0,
   };
 }

@@ -7,6 +7,7 @@ import type { SamplerStats } from './observe/sampler.ts';
 import type { StandardSchema } from './schema.ts';
 import type { SessionToken } from './session.ts';
 import type { Source, SourceOptions } from './source.ts';
+import type { SourceVersion } from './source-version.ts';
 
 /**
  * What JSON makes of a `V`: a `Date` comes back as text, methods and functions do not come back. The cache gives every caller the same
@@ -162,6 +163,12 @@ export interface Written<T> {
 export interface SetOptions {
   /** Instead of the declared `ttl`. */
   readonly ttl?: Duration;
+  /**
+   * The version that the source gave this value (a row version, an LSN): an older one never replaces a newer one in any tier, whatever the order in
+   * which the sets arrive; after the newer one was deleted, evicted or has expired as long as the store remembers it (docs/stores.md).
+   * Versions are compared within one cache.
+   */
+  readonly version?: SourceVersion;
 }
 
 /** Which tier answered; `stale`: either, with a value past its TTL; `filter`: the option `known` said that there is no such id. */
@@ -225,7 +232,9 @@ export interface CacheStats {
   /** Gets that the filter of known keys answered. */
   readonly filtered: number;
   readonly writes: number;
+  /** Sets; of those, the ones that were not stored because of their `version`. */
   readonly sets: number;
+  readonly setsOutdated: number;
   readonly deletes: number;
   /** `bypassed`: gets that L1 had and did not answer, because it was not known recently enough what other processes invalidated. */
   readonly l1: {

@@ -412,3 +412,42 @@ test('decimal sums are exact', () => {
     { numRuns: 200 },
   );
 });
+
+for (const [name, make] of MAKERS) {
+  test(`${name}: BW.SET SVERSION is stored, same, older or unsure; a lease beside it`, () => {
+    const h = new Harness(make);
+    const set = (value: string, version: string | number, ...more: string[]): unknown =>
+      h.call('BW.SET', 'v:1', value, 'SVERSION', version, ...more);
+    assert.equal(set('five', 5), 'created');
+    assert.equal(set('four', 4), 'older');
+    assert.equal(set('five', 5), 'same');
+    assert.equal(set('big', '4294967296', 'PX', '50', 'TAGS', '1', 't'), 'replaced', 'above 2^32');
+    assert.equal(set('small', '4294967295'), 'older');
+    h.nowMs += 50;
+    assert.equal(set('small', '4294967295'), 'older', 'it has expired, and is remembered');
+    assert.equal(set('big', '4294967296'), 'created', 'expired at this version: it may come back');
+    h.call('DEL', 'v:1');
+    assert.equal(set('big', '4294967296'), 'unsure');
+    assert.equal(h.call('GET', 'v:1'), null);
+    const [token] = h.call('BW.GET', 'v:1', 'LEASE') as [string];
+    assert.equal(set('lagging', 5, 'LEASE', token), 'older', 'loaded from a source that lags');
+    const [again] = h.call('BW.GET', 'v:1', 'LEASE') as [string];
+    assert.equal(
+      set('loaded', '4294967296', 'LEASE', again),
+      'created',
+      'a good lease is proof enough for the same one',
+    );
+    assert.equal(h.call('GET', 'v:1'), 'loaded');
+    h.call('SET', 'v:1', 'plain');
+    assert.equal(set('old', 7), 'older');
+    assert.equal(h.call('GET', 'v:1'), 'plain');
+    for (const wrong of ['-1', '', '1.0', '01', '18446744073709551616', '99999999999999999999', 'x']) {
+      assert.match(String(set('x', wrong)), /invalid source version/);
+    }
+    assert.equal(set('last', '18446744073709551615', 'XX'), 'replaced');
+    assert.equal(set('x', '18446744073709551614', 'NX'), null);
+    h.call('EXPIRE', 'v:1', '100');
+    assert.equal(set('x', '18446744073709551614'), 'older', 'a changed expiry keeps the version');
+    h.context.freshness.invariants();
+  });
+}

@@ -36,6 +36,7 @@ export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[
     { name: 'ms', type: 'integer', token: 'PX', optional: true },
     clause('TAGS', TAGS),
     { name: 'token', type: 'string', token: 'LEASE', optional: true },
+    { name: 'version', type: 'integer', token: 'SVERSION', optional: true },
     {
       name: 'condition',
       type: 'oneof',

@@ -2,7 +2,8 @@
  * BW.*: what Redis has no word for. Misses that hand out leases, fills that present them, tags, namespaces. The exact
  * replies are in docs/protocol.md, the reasons in freshness/leases.ts and freshness/generations.ts.
  */
-import { MAX_TAGS, STORED } from '../engine/face.ts';
+import { MAX_TAGS, type SourceVersion, STORED } from '../engine/face.ts';
+import { OLDER, SAME, STORE, UNSURE } from '../freshness/freshness.ts';
 import { DEFAULT_LEASE_MS, HELD } from '../freshness/leases.ts';
 import { tagHash } from '../freshness/names.ts';
 import type { Args } from '../resp/parser.ts';
@@ -10,7 +11,7 @@ import type { ReplyWriter } from '../resp/writer.ts';
 import { type Context, MAX_REPLY_BYTES } from './context.ts';
 import { invalidExpire, NOT_INTEGER, REPLY_TOO_LARGE, SYNTAX } from './errors.ts';
 import { momentAt } from './expiry.ts';
-import { integerAt } from './numbers.ts';
+import { integerAt, unsignedAt } from './numbers.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
 import { refuse, remove } from './write.ts';
@@ -20,6 +21,7 @@ const NOTIFY = word('notify');
 const PX = word('px');
 const NX = word('nx');
 const XX = word('xx');
+const SVERSION = word('sversion');
 const TAGS = word('tags');
 const KEYS = word('keys');
 const NAMESPACES = word('namespaces');
@@ -27,6 +29,7 @@ const NAMESPACES = word('namespaces');
 const LEASE_VOID =
   'LEASEVOID this fill was not stored: the key, its namespace or one of its tags changed after the lease was granted, or the lease is not known';
 const BAD_TOKEN = 'ERR invalid lease token';
+const BAD_VERSION = 'ERR invalid source version: an integer from 0 to 18446744073709551615';
 const TOO_MANY_TAGS = `ERR too many tags: at most ${MAX_TAGS} an entry`;
 
 /** An hour: nobody waits longer for another one's load. */
@@ -214,10 +217,14 @@ function readTags(context: Context, args: Args, from: number, count: number): vo
 
 // -- writing with leases and tags
 
-/** BW.SET key value [PX ms] [TAGS n tag ...] [LEASE token] [NX | XX] */
+/** The source version that the command at hand carries. */
+const source = { high: 0, low: 0 };
+
+/** BW.SET key value [PX ms] [TAGS n tag ...] [LEASE token] [SVERSION n] [NX | XX] */
 export function bwSet(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
   let expiresAtMs = 0;
   let leased = false;
+  let versioned = false;
   let nx = false;
   let xx = false;
   let tagsFrom = 0;
@@ -238,6 +245,13 @@ export function bwSet(context: Context, _session: Session, args: Args, out: Repl
         return;
       }
       leased = true;
+    } else if (argIs(args, i, SVERSION) && more >= 1) {
+      i += 1;
+      if (!unsignedAt(args.bytes, args.start[i]!, args.length[i]!, source)) {
+        out.error(BAD_VERSION);
+        return;
+      }
+      versioned = true;
     } else if (argIs(args, i, TAGS) && more >= 1) {
       tagCount = integerAt(args.bytes, args.start[i + 1]!, args.length[i + 1]!);
       if (Number.isNaN(tagCount)) {
@@ -275,14 +289,31 @@ export function bwSet(context: Context, _session: Session, args: Args, out: Repl
   }
   readTags(context, args, tagsFrom, tagCount);
   const { freshness, tags } = context;
+  if (versioned && !leased) {
+    const verdict = freshness.judgeSource(bytes, start[1]!, length[1]!, source.high, source.low, context.nowMs);
+    if (verdict !== STORE) {
+      if (verdict !== SAME && verdict !== OLDER) remove(context, bytes, start[1]!, length[1]!);
+      out.simple(verdict === SAME ? 'same' : verdict === OLDER ? 'older' : 'unsure');
+      return;
+    }
+  }
   if (!leased) {
-    freshness.voidKey(bytes, start[1]!, length[1]!);
+    freshness.voidKey(bytes, start[1]!, length[1]!, versioned);
   } else if (!freshness.mayFill(bytes, start[1]!, length[1]!, token.epoch, token.counter, tags.hashes, tagCount)) {
     out.error(LEASE_VOID);
     return;
+  } else if (versioned) {
+    // Loaded under a good lease, so it is no older than the last write: only a source that lags (a replica) brings what is known to be older.
+    const { high, low } = source;
+    if (freshness.judgeSource(bytes, start[1]!, length[1]!, high, low, context.nowMs) === OLDER) {
+      freshness.release(bytes, start[1]!, length[1]!, token.epoch, token.counter);
+      out.simple('older');
+      return;
+    }
   }
-  const result = write(context, args, 1, expiresAtMs);
+  const result = write(context, args, 1, expiresAtMs, versioned ? source : null);
   if (result !== STORED) {
+    if (versioned) freshness.sourceLost(bytes, start[1]!, length[1]!, source.high, source.low, context.nowMs);
     refuse(context, length[1]!, length[2]!, result, out);
     return;
   }
@@ -359,7 +390,7 @@ function fillOne(context: Context, args: Args, at: number, expiresAtMs: number):
     if (!freshness.mayFill(bytes, start[at]!, length[at]!, token.epoch, token.counter, tags.hashes, tags.count))
       return 0;
   }
-  const result = write(context, args, at, expiresAtMs);
+  const result = write(context, args, at, expiresAtMs, null);
   if (result !== STORED) return -1;
   if (length[at + 3] !== 0) freshness.filled(bytes, start[at]!, length[at]!);
   return 1;
@@ -370,7 +401,13 @@ function fillOne(context: Context, args: Args, at: number, expiresAtMs: number):
  * be stored takes the old value with it: the caller said that the truth has changed, and a miss is always safe. (SET leaves the
  * old value, as Redis does.)
  */
-function write(context: Context, args: Args, keyIndex: number, expiresAtMs: number): number {
+function write(
+  context: Context,
+  args: Args,
+  keyIndex: number,
+  expiresAtMs: number,
+  version: SourceVersion | null,
+): number {
   const { bytes, start, length } = args;
   const tags = context.tags.count === 0 ? null : context.tags;
   const result = context.store.set(
@@ -384,6 +421,7 @@ function write(context: Context, args: Args, keyIndex: number, expiresAtMs: numb
     context.nowMs,
     0,
     tags,
+    version,
   );
   if (result !== STORED) context.store.delete(bytes, start[keyIndex]!, length[keyIndex]!, context.nowMs);
   return result;
@@ -430,7 +468,7 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
 /** BW.STATS */
 export function bwStats(context: Context, _session: Session, _args: Args, out: ReplyWriter): void {
   const { stats } = context.store;
-  const { leases, tags, namespaces } = context.freshness;
+  const { leases, tags, namespaces, sources } = context.freshness;
   const feed = context.pushes.stats;
   const rows: readonly (readonly [string, number])[] = [
     ['hits', stats.hits],
@@ -451,6 +489,11 @@ export function bwStats(context: Context, _session: Session, _args: Args, out: R
     ['leases-voided', leases.stats.voided],
     ['leases-released', leases.stats.released],
     ['leases-forgotten', leases.stats.forgotten],
+    ['sources-remembered', sources.size],
+    ['sources-forgotten', sources.forgotten],
+    ['sources-older', sources.verdicts[OLDER]!],
+    ['sources-same', sources.verdicts[SAME]!],
+    ['sources-unsure', sources.verdicts[UNSURE]!],
     ['generations', tags.size + namespaces.size],
     ['generations-forgotten', tags.forgotten + namespaces.forgotten],
     ['tags-floor', tags.floor],

@@ -42,6 +42,29 @@ export function integerAt(bytes: Uint8Array, start: number, length: number): num
   return negative ? -value : value;
 }
 
+/** The integer in [0, 2^64) at `bytes[start .. start + length)`, in decimal without leading zeros, as two uint32; false when it is none. */
+export function unsignedAt(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  into: { high: number; low: number },
+): boolean {
+  if (length === 0 || length > 20 || (bytes[start] === ZERO && length > 1)) return false;
+  let high = 0;
+  let low = 0;
+  for (let at = start; at < start + length; at += 1) {
+    const digit = bytes[at]! - ZERO;
+    if (digit < 0 || digit > 9) return false;
+    low = low * 10 + digit;
+    high = high * 10 + Math.floor(low / 0x1_0000_0000);
+    low >>>= 0;
+  }
+  if (high > 0xffff_ffff) return false;
+  into.high = high;
+  into.low = low;
+  return true;
+}
+
 /** The 64-bit integer at `bytes[start .. start + length)`, exact; null when it is none. Allocates. */
 export function bigIntegerAt(bytes: Uint8Array, start: number, length: number): bigint | null {
   if (length === 0 || length > 20) return null;

@@ -8,7 +8,8 @@
  *     [word 4   expiry, low 32 bits (ms)                  only with the ttl bit; expiry 0 = none (after PERSIST)
  *      word 5   next  ┐ in the timer wheel's list
  *      word 6   prev  ┘ ]
- *     [tag count, then two words a tag]                   only with the tags bit
+ *     [pairs:16 | source:1, then two words a pair]        only with the tags bit: hashes of tags; with `source`, the last pair
+ *                                                         is the source version (low, high) that came with the write
  *     [first jumbo segment]                               only with the jumbo bit
  *      key bytes, then value bytes (of a jumbo value: what its segments do not hold), padded to a word
  *
@@ -17,7 +18,7 @@
  *
  * The length of a record follows from its own words, so a segment can be walked from its start; dead records keep theirs.
  */
-import type { TagList } from './face.ts';
+import type { SourceVersion, TagList } from './face.ts';
 
 export const HEADER_WORDS = 4;
 export const TTL_WORDS = 3;
@@ -28,9 +29,14 @@ export const WHEEL_PREVIOUS = 6;
 
 export const VALUE_LENGTH_MASK = 0x0fff_ffff;
 export const HAS_TTL = 1 << 28;
+/** The record has pairs: tags, a source version, or both. */
 export const HAS_TAGS = 1 << 29;
 export const IS_JUMBO = 1 << 30;
 export const IS_DEAD = 1 << 31;
+
+/** In the word that counts the pairs: how many, and whether the last one is a source version. */
+const PAIRS_MASK = 0xffff;
+const HAS_SOURCE = 1 << 16;
 
 export const RECENCY_SHIFT = 24;
 export const FLAGS_SHIFT = 16;
@@ -46,7 +52,7 @@ export function headWords(words: Int32Array, at: number): number {
   let head = HEADER_WORDS;
   if ((shape & HAS_TTL) !== 0) head = HEADER_WORDS + TTL_WORDS;
   if ((shape & (HAS_TAGS | IS_JUMBO)) !== 0) {
-    if ((shape & HAS_TAGS) !== 0) head += 1 + 2 * words[at + head]!;
+    if ((shape & HAS_TAGS) !== 0) head += 1 + 2 * (words[at + head]! & PAIRS_MASK);
     if ((shape & IS_JUMBO) !== 0) head += 1;
   }
   return head;
@@ -110,7 +116,18 @@ export function versionOf(words: Int32Array, at: number): number {
 
 export function tagCountOf(words: Int32Array, at: number): number {
   const shape = words[at + 1]!;
-  return (shape & HAS_TAGS) === 0 ? 0 : words[at + HEADER_WORDS + ((shape >>> 28) & 1) * TTL_WORDS]!;
+  if ((shape & HAS_TAGS) === 0) return 0;
+  const word = words[at + HEADER_WORDS + ((shape >>> 28) & 1) * TTL_WORDS]!;
+  return (word & PAIRS_MASK) - ((word >>> 16) & 1);
+}
+
+/** Word of the source version's low half, -1 when the entry has none. */
+export function sourceWord(words: Int32Array, at: number): number {
+  const shape = words[at + 1]!;
+  if ((shape & HAS_TAGS) === 0) return -1;
+  const counted = at + HEADER_WORDS + ((shape >>> 28) & 1) * TTL_WORDS;
+  const word = words[counted]!;
+  return (word & HAS_SOURCE) === 0 ? -1 : counted + 2 * (word & PAIRS_MASK) - 1;
 }
 
 export function tagHashOf(words: Int32Array, at: number, index: number): number {
@@ -118,12 +135,17 @@ export function tagHashOf(words: Int32Array, at: number, index: number): number 
   return words[first + 2 * index + 1]! * TWO_32 + (words[first + 2 * index]! >>> 0);
 }
 
-/** Writes the tag count and hashes at word `at`. */
-export function writeTags(words: Int32Array, at: number, tags: TagList): void {
-  words[at] = tags.count;
-  for (let index = 0; index < tags.count; index += 1) {
-    const hash = tags.hashes[index]!;
+/** Writes the pairs of an entry at word `at`: their count, the tags' hashes, the source version. */
+export function writePairs(words: Int32Array, at: number, tags: TagList | null, source: SourceVersion | null): void {
+  const count = tags === null ? 0 : tags.count;
+  words[at] = source === null ? count : (count + 1) | HAS_SOURCE;
+  for (let index = 0; index < count; index += 1) {
+    const hash = tags!.hashes[index]!;
     words[at + 1 + 2 * index] = hash | 0;
     words[at + 2 + 2 * index] = (hash / TWO_32) | 0;
+  }
+  if (source !== null) {
+    words[at + 1 + 2 * count] = source.low | 0;
+    words[at + 2 + 2 * count] = source.high | 0;
   }
 }

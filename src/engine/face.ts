@@ -39,6 +39,18 @@ export interface TagList {
   readonly hashes: Float64Array;
 }
 
+/**
+ * The version that the *source* gave a value (a row version, an LSN): an integer in [0, 2^64), as two uint32. The store keeps it with the
+ * entry and judges nothing by it; `freshness/source-versions.ts` does.
+ */
+export interface SourceVersion {
+  readonly high: number;
+  readonly low: number;
+}
+
+/** How an entry with a source version left: `replaced` by a write without one, or as in {@link RemovalCause}, or deleted. */
+export type SourceGoneCause = RemovalCause | 'delete' | 'replace';
+
 /** Answers of {@link StoreFace.set}. */
 export const STORED = 1;
 /** Memory is full under `noeviction`, or the entry is larger than this memory can ever hold. What was there stays. */
@@ -106,6 +118,8 @@ export interface StoreFace {
   flags(ref: number): number;
   tagCount(ref: number): number;
   tagHash(ref: number, index: number): number;
+  /** The source version that it was stored with, in `into`; false when it has none. */
+  readSource(ref: number, into: { high: number; low: number }): boolean;
 
   // -- writes
 
@@ -115,6 +129,7 @@ export interface StoreFace {
    * @param expiresAtMs 0 = never. A moment not after `nowMs` stores an entry that is expired at once.
    * @param flags 8 bits kept with the entry, default 0.
    * @param tags copied; default none.
+   * @param source copied; default none. 12 bytes an entry that has one and no tags, else 8.
    * @returns {@link STORED}, {@link NO_ROOM} or {@link TOO_LARGE}
    */
   set(
@@ -128,9 +143,12 @@ export interface StoreFace {
     nowMs: number,
     flags?: number,
     tags?: TagList | null,
+    source?: SourceVersion | null,
   ): number;
   /** Removes an entry; true when a live one was there. */
   delete(key: Uint8Array, start: number, length: number, nowMs: number): boolean;
+  /** Removes the entry of a key if it has expired or is dead; true when it was. */
+  reap(key: Uint8Array, start: number, length: number, nowMs: number): boolean;
   /** Changes when an entry expires (0 = never), keeping its version. The ref is invalid afterwards; false = no room, unchanged. */
   setExpiry(ref: number, expiresAtMs: number): boolean;
 
@@ -165,6 +183,11 @@ export interface StoreFace {
   invalidationFloor: number;
   /** `isDead(ref)` true = treated as absent and reclaimed. It must only read. */
   setLiveness(isDead: (ref: number) => boolean): void;
+  /**
+   * `listener` is told of each entry with a source version that leaves, while it can still be read, unless another write with a source
+   * version replaces it or everything is cleared. It must only read.
+   */
+  onSourceGone(listener: (ref: number, cause: SourceGoneCause, nowMs: number) => void): void;
 
   /** A fresh snapshot of the counters and the exact accounting. */
   readonly stats: StoreStats;

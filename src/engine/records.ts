@@ -10,9 +10,9 @@
  */
 import { assert } from '../base/assert.ts';
 import { type Arena, CHUNK_MASK, CHUNK_SHIFT, JUMBO, LOG } from './arena.ts';
-import { expiryOf, HAS_TTL, IS_JUMBO, jumboCount, jumboWord, recordWords, versionOf } from './entry.ts';
+import { expiryOf, HAS_TTL, IS_JUMBO, jumboCount, jumboWord, recordWords, sourceWord, versionOf } from './entry.ts';
 import type { ExpiryWheel } from './expiry-wheel.ts';
-import type { RemovalCause } from './face.ts';
+import type { RemovalCause, SourceGoneCause } from './face.ts';
 import type { SegmentLog } from './segment-log.ts';
 import type { Table } from './table.ts';
 
@@ -47,6 +47,8 @@ export class Records {
   pinned = 0;
   invalidationFloor = 0;
   isDead: (ref: number) => boolean = neverDead;
+  /** Told of an entry with a source version before it is gone. null: nobody asks. */
+  sourceGone: ((ref: number, cause: SourceGoneCause, nowMs: number) => void) | null = null;
   readonly #onRemove: ((cause: RemovalCause) => void) | undefined;
 
   constructor(
@@ -80,6 +82,7 @@ export class Records {
     if (this.isLive(ref)) return false;
     const expiresAtMs = expiryOf(this.arena.words[ref >>> CHUNK_SHIFT]!, ref & CHUNK_MASK);
     const expired = expiresAtMs !== 0 && expiresAtMs <= this.nowMs;
+    this.tellSource(ref, expired ? 'expire' : 'invalidate');
     this.remove(ref);
     const counter = expired ? EXPIRATIONS : INVALIDATIONS;
     this.counters[counter] = this.counters[counter]! + 1;
@@ -87,7 +90,15 @@ export class Records {
     return true;
   }
 
+  /** Says that an entry is about to go, if it has a source version. */
+  tellSource(ref: number, cause: SourceGoneCause): void {
+    if (this.sourceGone === null) return;
+    if (sourceWord(this.arena.words[ref >>> CHUNK_SHIFT]!, ref & CHUNK_MASK) >= 0)
+      this.sourceGone(ref, cause, this.nowMs);
+  }
+
   evict(ref: number): void {
+    this.tellSource(ref, 'evict');
     this.remove(ref);
     this.counters[EVICTIONS] = this.counters[EVICTIONS]! + 1;
     this.#onRemove?.('evict');

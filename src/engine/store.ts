@@ -30,18 +30,21 @@ import {
   jumboWord,
   RECENCY_SHIFT,
   recordWords,
+  sourceWord,
   TTL_WORDS,
   tagCountOf,
   tagHashOf,
   VALUE_LENGTH_MASK,
   versionOf,
   writeExpiry,
-  writeTags,
+  writePairs,
 } from './entry.ts';
 import { ExpiryWheel } from './expiry-wheel.ts';
 import {
   MAX_TAGS,
   NO_ROOM,
+  type SourceGoneCause,
+  type SourceVersion,
   STORED,
   type StoreFace,
   type StoreOptions,
@@ -223,6 +226,15 @@ export class Store implements StoreFace {
     return tagHashOf(this.#words[ref >>> CHUNK_SHIFT]!, ref & CHUNK_MASK, index);
   }
 
+  readSource(ref: number, into: { high: number; low: number }): boolean {
+    const words = this.#words[ref >>> CHUNK_SHIFT]!;
+    const word = sourceWord(words, ref & CHUNK_MASK);
+    if (word < 0) return false;
+    into.low = words[word]! >>> 0;
+    into.high = words[word + 1]! >>> 0;
+    return true;
+  }
+
   // -- writes -------------------------------------------------------------------------------------------------------
 
   set(
@@ -236,6 +248,7 @@ export class Store implements StoreFace {
     nowMs: number,
     flags = 0,
     tags: TagList | null = null,
+    source: SourceVersion | null = null,
   ): number {
     if (keyLength > this.#sizing.maxKeyBytes || valueLength > this.#sizing.maxValueBytes) return TOO_LARGE;
     const tagCount = tags === null ? 0 : tags.count;
@@ -246,9 +259,9 @@ export class Store implements StoreFace {
       head += TTL_WORDS;
       shape |= HAS_TTL;
     }
-    if (tagCount !== 0) {
+    if (tagCount !== 0 || source !== null) {
       if (tagCount > MAX_TAGS) return TOO_LARGE;
-      head += 1 + 2 * tagCount;
+      head += 1 + 2 * tagCount + (source === null ? 0 : 2);
       shape |= HAS_TAGS;
     }
     let jumbos = 0;
@@ -267,8 +280,8 @@ export class Store implements StoreFace {
     let old = this.#table.find(hash, key, keyStart, keyLength);
     const expiry = expiresAtMs >= MAX_EXPIRY_MS ? MAX_EXPIRY_MS : Math.floor(expiresAtMs);
 
-    if (old !== 0 && this.#hasShape(old, shape, recordLength, tagCount)) {
-      this.#overwrite(old, shape, value, valueStart, expiry, flags, tags);
+    if (old !== 0 && this.#hasShape(old, shape, recordLength, tagCount, source !== null)) {
+      this.#overwrite(old, shape, value, valueStart, expiry, flags, tags, source);
       this.#policy.onStore(this.#words[old >>> CHUNK_SHIFT]!, old & CHUNK_MASK, old, hash, false);
       this.#counters[STORES] = this.#counters[STORES]! + 1;
       return STORED;
@@ -295,8 +308,8 @@ export class Store implements StoreFace {
       writeExpiry(words, at, expiry);
       this.#wheel.link(ref, expiry, records.nowMs);
     }
-    if (tags !== null && tagCount !== 0) {
-      writeTags(words, at + HEADER_WORDS + ((shape & HAS_TTL) !== 0 ? TTL_WORDS : 0), tags);
+    if ((shape & HAS_TAGS) !== 0) {
+      writePairs(words, at + HEADER_WORDS + ((shape & HAS_TTL) !== 0 ? TTL_WORDS : 0), tags, source);
     }
     const keyAt = (at + head) << 2;
     copyIn(words, bytes, keyAt, key, keyStart, keyLength);
@@ -310,6 +323,7 @@ export class Store implements StoreFace {
     if (old !== 0) {
       this.#table.slot = slot;
       this.#table.replaceFound(ref);
+      if (source === null) records.tellSource(old, 'replace');
       records.discard(old);
     } else {
       this.#table.insert(hash, ref);
@@ -326,11 +340,19 @@ export class Store implements StoreFace {
     if (ref === 0) return false;
     const records = this.#records;
     records.nowMs = Math.floor(nowMs);
+    records.tellSource(ref, 'delete');
     if (records.reapIfGone(ref)) return false;
     this.#table.remove(hash, ref);
     records.discard(ref);
     this.#counters[DELETIONS] = this.#counters[DELETIONS]! + 1;
     return true;
+  }
+
+  reap(key: Uint8Array, start: number, length: number, nowMs: number): boolean {
+    const ref = this.#table.find(this.#table.hash(key, start, length), key, start, length);
+    if (ref === 0) return false;
+    this.#records.nowMs = Math.floor(nowMs);
+    return this.#records.reapIfGone(ref);
   }
 
   setExpiry(ref: number, expiresAtMs: number): boolean {
@@ -456,6 +478,10 @@ export class Store implements StoreFace {
     this.#records.isDead = isDead;
   }
 
+  onSourceGone(listener: (ref: number, cause: SourceGoneCause, nowMs: number) => void): void {
+    this.#records.sourceGone = listener;
+  }
+
   get stats(): StoreStats {
     const counters = this.#counters;
     const arena = this.#arena;
@@ -519,11 +545,12 @@ export class Store implements StoreFace {
   }
 
   /** True when a record can take the new value in place. */
-  #hasShape(ref: number, shape: number, length: number, tagCount: number): boolean {
+  #hasShape(ref: number, shape: number, length: number, tagCount: number, hasSource: boolean): boolean {
     const words = this.#words[ref >>> CHUNK_SHIFT]!;
     const at = ref & CHUNK_MASK;
     const flags = HAS_TTL | HAS_TAGS | IS_JUMBO;
     if (((words[at + 1]! ^ shape) & flags) !== 0) return false;
+    if ((shape & HAS_TAGS) !== 0 && sourceWord(words, at) >= 0 !== hasSource) return false;
     if ((shape & IS_JUMBO) !== 0)
       return (words[at + 1]! & VALUE_LENGTH_MASK) === (shape & VALUE_LENGTH_MASK) && tagCountOf(words, at) === tagCount;
     return tagCountOf(words, at) === tagCount && recordWords(words, at, this.#arena.segmentBytes) === length;
@@ -538,6 +565,7 @@ export class Store implements StoreFace {
     expiry: number,
     flags: number,
     tags: TagList | null,
+    source: SourceVersion | null,
   ): void {
     const words = this.#words[ref >>> CHUNK_SHIFT]!;
     const at = ref & CHUNK_MASK;
@@ -546,8 +574,8 @@ export class Store implements StoreFace {
     words[at + 1] = shape;
     this.#stamp(words, at);
     if ((shape & HAS_TTL) !== 0) this.#changeExpiry(ref, expiry);
-    if (tags !== null && tags.count !== 0) {
-      writeTags(words, at + HEADER_WORDS + ((shape & HAS_TTL) !== 0 ? TTL_WORDS : 0), tags);
+    if ((shape & HAS_TAGS) !== 0) {
+      writePairs(words, at + HEADER_WORDS + ((shape & HAS_TTL) !== 0 ? TTL_WORDS : 0), tags, source);
     }
     if ((shape & IS_JUMBO) !== 0) {
       this.#writeJumbo(ref, value, valueStart, valueLength);
@@ -601,10 +629,21 @@ export class Store implements StoreFace {
     const versionHigh = words[at + 3]! & 0xffff;
     const recency = words[at]! & (0xff << RECENCY_SHIFT);
     const now = this.#records.nowMs;
-    const stored = this.set(key, 0, key.length, value, 0, value.length, expiry, now, this.flags(ref), {
-      count,
-      hashes,
-    });
+    const source = { high: 0, low: 0 };
+    const hasSource = this.readSource(ref, source);
+    const stored = this.set(
+      key,
+      0,
+      key.length,
+      value,
+      0,
+      value.length,
+      expiry,
+      now,
+      this.flags(ref),
+      { count, hashes },
+      hasSource ? source : null,
+    );
     if (stored !== STORED) return false;
     this.#counters[STORES] = this.#counters[STORES]! - 1;
     const hash = this.#table.hash(key, 0, key.length);

@@ -214,6 +214,16 @@ class TinyStore implements VersionedStore {
   setLiveness(isDead: (ref: number) => boolean): void {
     this.isDead = isDead;
   }
+  peek(): number {
+    return 0;
+  }
+  reap(): boolean {
+    return false;
+  }
+  readSource(): boolean {
+    return false;
+  }
+  onSourceGone(): void {}
   add(key: string, ...tags: string[]): number {
     const hashes = tags.map((tag) => tagHash(bytesOf(tag), 0, bytesOf(tag).length));
     return this.entries.push({ key: bytesOf(key), version: this.nextVersion(), tags: hashes }) - 1;

@@ -21,10 +21,21 @@
  *   a load that will not fill       `release`
  *   an invalidated tag, namespace   `invalidateTag`, `invalidateNamespace`: O(1) whatever they cover
  *   a flush                         `voidAll`
+ *   a set with a source version     `judgeSource`, then as a write; `source-versions.ts` says what the answers mean
  */
 import { Generations } from './generations.ts';
 import { DEFAULT_LEASE_MS, HELD, type LeaseOptions, Leases } from './leases.ts';
-import { namespaceHash, namespaceOfKey, tagHash } from './names.ts';
+import { keyHash, namespaceHash, namespaceOfKey, tagHash } from './names.ts';
+import {
+  AGAIN,
+  compareSource,
+  OLDER,
+  SAME,
+  type SourceVerdict,
+  SourceVersions,
+  STORE,
+  UNSURE,
+} from './source-versions.ts';
 
 /** What is needed of the engine (`engine/face.ts` has it); written out because `freshness/` does not depend on the engine. */
 export interface VersionedStore {
@@ -36,6 +47,10 @@ export interface VersionedStore {
   nextVersion(): number;
   invalidationFloor: number;
   setLiveness(isDead: (ref: number) => boolean): void;
+  peek(key: Uint8Array, start: number, length: number, nowMs: number): number;
+  reap(key: Uint8Array, start: number, length: number, nowMs: number): boolean;
+  readSource(ref: number, into: { high: number; low: number }): boolean;
+  onSourceGone(listener: (ref: number, cause: string, nowMs: number) => void): void;
 }
 
 /** Who is told of every invalidation, after it is in force for fills and in the same step as it is for readers. */
@@ -53,6 +68,8 @@ export interface FreshnessOptions extends LeaseOptions {
   readonly generationCapacity?: number;
   /** Namespaces whose last invalidation is remembered, a power of two. Default 4,096, or as many as tags where they are fewer. */
   readonly namespaceCapacity?: number;
+  /** Keys whose versioned entry left that are remembered, a power of two. Default 65,536, or as many as tags where they are fewer. */
+  readonly sourceCapacity?: number;
 }
 
 const TAG_CAPACITY = 65_536;
@@ -66,11 +83,13 @@ export class Freshness {
   readonly leases: Leases;
   readonly tags: Generations;
   readonly namespaces: Generations;
+  readonly sources: SourceVersions;
   /** null: nobody follows, and an invalidation costs one comparison more. */
   listener: InvalidationListener | null = null;
   readonly #store: VersionedStore;
   /** Where a key is copied to find its namespace; grows to the longest key met. */
   #key = new Uint8Array(512);
+  readonly #source = { high: 0, low: 0 };
 
   /** Becomes the store's liveness check. */
   constructor(store: VersionedStore, options: FreshnessOptions) {
@@ -80,7 +99,11 @@ export class Freshness {
     this.namespaces = new Generations(
       options.namespaceCapacity ?? Math.min(NAMESPACE_CAPACITY, options.generationCapacity ?? TAG_CAPACITY),
     );
+    this.sources = new SourceVersions(
+      options.sourceCapacity ?? Math.min(TAG_CAPACITY, options.generationCapacity ?? TAG_CAPACITY),
+    );
     store.setLiveness((ref) => this.isDead(ref));
+    store.onSourceGone((ref, cause, nowMs) => this.#sourceGone(ref, cause, nowMs));
   }
 
   /** Was the entry stored before its namespace or one of its tags was invalidated? O(tags). */
@@ -150,6 +173,55 @@ export class Freshness {
     return allowed;
   }
 
+  /**
+   * May a write that carries this source version be stored? STORE: go on as with any write (`voidKey`, then the store). SAME, OLDER: do
+   * nothing. UNSURE: delete the key instead, with `voidKey`. O(1).
+   */
+  judgeSource(key: Uint8Array, start: number, length: number, high: number, low: number, nowMs: number): SourceVerdict {
+    const verdict = this.#judgeSource(key, start, length, high, low, nowMs);
+    this.sources.verdicts[verdict] = this.sources.verdicts[verdict]! + 1;
+    return verdict;
+  }
+
+  #judgeSource(
+    key: Uint8Array,
+    start: number,
+    length: number,
+    high: number,
+    low: number,
+    nowMs: number,
+  ): SourceVerdict {
+    const ref = this.#store.peek(key, start, length, nowMs);
+    if (ref === 0) {
+      // What has expired or is dead may still lie there: out with it, so that its version is remembered.
+      this.#store.reap(key, start, length, nowMs);
+    } else if (this.#store.readSource(ref, this.#source)) {
+      const order = compareSource(high, low, this.#source.high, this.#source.low);
+      return order > 0 ? STORE : order === 0 ? SAME : OLDER;
+    }
+    const namespace = namespaceOfKey(key, start, length);
+    const verdict = this.sources.judge(keyHash(key, start, length), namespace, high, low, ref !== 0, nowMs);
+    if (verdict !== AGAIN) return verdict as SourceVerdict;
+    const { leftAt, leftTagged } = this.sources;
+    return (leftTagged && this.tags.newest > leftAt) || this.namespaces.invalidatedAfter(namespace, leftAt)
+      ? UNSURE
+      : STORE;
+  }
+
+  /** A write with this source version was good and found no room: an older one must not come after it. */
+  sourceLost(key: Uint8Array, start: number, length: number, high: number, low: number, nowMs: number): void {
+    this.sources.note(
+      keyHash(key, start, length),
+      namespaceOfKey(key, start, length),
+      high,
+      low,
+      false,
+      true,
+      this.#newest,
+      nowMs,
+    );
+  }
+
   /** The holder will not fill: the next caller is granted at once. Nothing is invalidated. Whether the token was good. */
   release(key: Uint8Array, start: number, length: number, epoch: number, counter: number): boolean {
     return this.leases.release(key, start, length, epoch, counter);
@@ -157,11 +229,16 @@ export class Freshness {
 
   /** The fill was stored. */
   filled(key: Uint8Array, start: number, length: number): void {
+    if (this.sources.size !== 0) this.sources.changed(keyHash(key, start, length));
     this.leases.filled(key, start, length);
   }
 
-  /** `key` was written, deleted or invalidated. One comparison while no lease is out. */
-  voidKey(key: Uint8Array, start: number, length: number): void {
+  /**
+   * `key` was written, deleted or invalidated. A few comparisons while no lease is out and no versioned entry has left.
+   * @param versioned the write carries a source version that `judgeSource` let in
+   */
+  voidKey(key: Uint8Array, start: number, length: number, versioned = false): void {
+    if (this.sources.size !== 0 && !versioned) this.sources.changed(keyHash(key, start, length));
     if (this.leases.live !== 0) this.leases.voidKey(key, start, length);
     if (this.listener !== null) this.listener.key(key, start, length);
   }
@@ -194,11 +271,39 @@ export class Freshness {
     this.leases.invariants();
     this.tags.invariants();
     this.namespaces.invariants();
+    this.sources.invariants();
   }
 
   /** Bytes of all tables. */
   get sizeBytes(): number {
-    return this.leases.sizeBytes + this.tags.sizeBytes + this.namespaces.sizeBytes;
+    return this.leases.sizeBytes + this.tags.sizeBytes + this.namespaces.sizeBytes + this.sources.sizeBytes;
+  }
+
+  /** The number of the last invalidation. */
+  get #newest(): number {
+    return Math.max(this.tags.newest, this.namespaces.newest);
+  }
+
+  #sourceGone(ref: number, cause: string, nowMs: number): void {
+    const store = this.#store;
+    if (!store.readSource(ref, this.#source)) return;
+    const { high, low } = this.#source;
+    const length = store.keyLength(ref);
+    if (length > this.#key.length) this.#key = new Uint8Array(MAX_KEY_BYTES);
+    store.copyKey(ref, this.#key, 0);
+    // Whatever took it away in the end, what was invalidated before that may not come back.
+    const changed = (cause !== 'evict' && cause !== 'expire') || this.isDead(ref);
+    const hash = keyHash(this.#key, 0, length);
+    this.sources.note(
+      hash,
+      namespaceOfKey(this.#key, 0, length),
+      high,
+      low,
+      changed,
+      store.tagCount(ref) !== 0,
+      this.#newest,
+      nowMs,
+    );
   }
 
   #invalidate(generations: Generations, hash: number): void {
@@ -209,4 +314,4 @@ export class Freshness {
   }
 }
 
-export { HELD };
+export { HELD, OLDER, SAME, STORE, UNSURE };

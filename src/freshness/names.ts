@@ -10,6 +10,7 @@ import { hashBytes } from '../hash/table-hash.ts';
 
 const COLON = 58;
 const TAG_SEEDS = [0x7a6b_0001, 0x7a6b_9e37] as const;
+const KEY_SEEDS = [0x6b65_0001, 0x6b65_9e37] as const;
 const NAMESPACE_SEEDS = [0x4e53_0001, 0x4e53_9e37] as const;
 
 /** Bytes of the key's namespace, 0 when it has no `:`. */
@@ -31,6 +32,11 @@ export function namespaceHash(name: Uint8Array, start: number, length: number): 
 /** Hash of the tag with this name. An integer in [0, 2^53), never the hash of a namespace but by chance. */
 export function tagHash(name: Uint8Array, start: number, length: number): number {
   return hash53(name, start, length, TAG_SEEDS[0], TAG_SEEDS[1]);
+}
+
+/** Hash of a whole key. An integer in [0, 2^53). */
+export function keyHash(key: Uint8Array, start: number, length: number): number {
+  return hash53(key, start, length, KEY_SEEDS[0], KEY_SEEDS[1]);
 }
 
 function hash53(name: Uint8Array, start: number, length: number, seedLow: number, seedHigh: number): number {

@@ -93,8 +93,21 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
         throw new HttpFailure('LEASE_INVALID', 'cannot store: the Breakwater-Lease header is no lease');
       args.push('LEASE', lease);
     }
+    if (parsed.version !== undefined) args.push('SVERSION', String(parsed.version));
     const result = session.call(args);
-    if (result !== 'created' && result !== 'replaced') throw refusal(result);
+    if (result === 'older') {
+      throw new HttpFailure(
+        'VERSION_OLDER',
+        `a newer version than ${parsed.version} is or was there: nothing was done`,
+      );
+    }
+    if (result === 'unsure') {
+      throw new HttpFailure(
+        'VERSION_UNSURE',
+        `version ${parsed.version} may be older than what was there: it was not stored, and the key was removed`,
+      );
+    }
+    if (result !== 'created' && result !== 'replaced' && result !== 'same') throw refusal(result);
     return c.body(`{"key":${JSON.stringify(key)},"result":"${result}"}`, result === 'created' ? 201 : 200, {
       'content-type': 'application/json',
       'cache-control': NO_CACHE,
@@ -271,6 +284,7 @@ function refusal(reply: unknown): Error {
   if (code === 'OOM') return new HttpFailure('MEMORY_FULL', 'memory is full and the eviction policy evicts nothing');
   if (text.includes('value is too large')) return new HttpFailure('VALUE_TOO_LARGE', text);
   if (text.includes('key is too long')) return new HttpFailure('KEY_INVALID', text);
+  if (text.includes('source version')) return new HttpFailure('BODY_INVALID', text);
   if (text.includes('lease token')) return new HttpFailure('LEASE_INVALID', text);
   return new Error(`the node refused: ${code} ${text}`);
 }

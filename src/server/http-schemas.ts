@@ -52,6 +52,17 @@ export const PutBody = z
       .array(tag)
       .max(MAX_TAGS, { error: `at most ${MAX_TAGS} tags` })
       .optional(),
+    version: z
+      .union([
+        z.int().min(0, { error: 'a version is an integer from 0 to 2^64 - 1' }),
+        z.string().regex(/^(?:0|[1-9]\d{0,19})$/, { error: 'a version is an integer from 0 to 2^64 - 1' }),
+      ])
+      .optional()
+      .openapi({
+        description:
+          'The version that the source gave the value (a row version, an LSN): an older one never replaces a newer one. Text beyond 2^53.',
+        example: 7,
+      }),
   })
   .openapi('PutBody', { required: ['value'] });
 
@@ -147,11 +158,14 @@ const ROUTES = [
       body: body(PutBody),
     },
     responses: {
-      200: json(z.object({ key, result: z.literal('replaced') }), 'Replaced.'),
+      200: json(
+        z.object({ key, result: z.enum(['replaced', 'same']) }),
+        'Replaced; `same`: this very version was there.',
+      ),
       201: json(z.object({ key, result: z.literal('created') }), 'Created.'),
       400: failure('KEY_INVALID, JSON_INVALID, BODY_INVALID, LEASE_INVALID'),
       409: failure(
-        'LEASE_VOID: the key, its namespace or one of its tags changed after the lease was granted; nothing was stored.',
+        'LEASE_VOID: the key, its namespace or one of its tags changed after the lease was granted; nothing was stored. VERSION_OLDER: a newer version is or was there; nothing was done. VERSION_UNSURE: it may be older than what was there; not stored, and the key was removed.',
       ),
       413: failure('BODY_TOO_LARGE, VALUE_TOO_LARGE'),
       415: failure('CONTENT_TYPE_UNSUPPORTED'),

@@ -3,7 +3,7 @@
  *
  *   read        BW.MGET n key ... [LEASE ms]        one round trip for any number of keys
  *   fill        BW.FILL n (key value px token ntags tag ...) ...
- *   set         BW.SET key value [PX ms] [TAGS n tag ...]
+ *   set         BW.SET key value [PX ms] [TAGS n tag ...] [SVERSION n]
  *   lease       BW.LEASE n key ... [ms]
  *   release     BW.RELEASE key token ...
  *   delete, invalidate   BW.INVALIDATE ...
@@ -28,6 +28,7 @@ import type {
   LeaseCall,
   ReadCall,
   ReadResult,
+  SetOutcome,
   StoreCall,
   WriteEntry,
 } from './store.ts';
@@ -149,15 +150,18 @@ export class BreakwaterStore implements CacheStore {
     if (typeof reply !== 'number') throw unexpected('BW.RELEASE');
   }
 
-  async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {
+  async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome> {
     const command: (string | number | Uint8Array)[] = ['BW.SET', key, value];
     const px = wholeMs(entry.ttlMs);
     if (px !== null) command.push('PX', px);
     if (entry.tags.length > 0) command.push('TAGS', entry.tags.length, ...entry.tags);
+    if (entry.version !== undefined) command.push('SVERSION', String(entry.version));
     try {
       if (value.length > this.#maxValueBytes) throw tooLarge(key, value.length, this.#maxValueBytes);
       const word = textOf(await this.#send(command, call));
-      if (word !== 'created' && word !== 'replaced') throw unexpected('BW.SET');
+      if (word === 'created' || word === 'replaced') return 'stored';
+      if (word === 'same' || word === 'older' || word === 'unsure') return word;
+      throw unexpected('BW.SET');
     } catch (error) {
       // Refused, so what the key had is still there, and the caller has said that it is replaced: it must not be served on. When nothing
       // is known (a timeout, a lost connection) the caller is told so and decides.

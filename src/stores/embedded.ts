@@ -17,9 +17,16 @@ import { utf8Length } from '../base/envelope.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
-import { type EvictionPolicy, NO_ROOM, STORED, type StoreFace, type TagList } from '../engine/face.ts';
+import {
+  type EvictionPolicy,
+  NO_ROOM,
+  type SourceVersion,
+  STORED,
+  type StoreFace,
+  type TagList,
+} from '../engine/face.ts';
 import { Store } from '../engine/store.ts';
-import { Freshness, HELD } from '../freshness/freshness.ts';
+import { Freshness, HELD, OLDER, SAME, STORE } from '../freshness/freshness.ts';
 import { tagHash } from '../freshness/names.ts';
 import type {
   CacheStore,
@@ -29,6 +36,7 @@ import type {
   LeaseCall,
   ReadCall,
   ReadResult,
+  SetOutcome,
   StoreCall,
   WriteEntry,
 } from './store.ts';
@@ -109,14 +117,28 @@ export class EmbeddedStore implements CacheStore {
     });
   }
 
-  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {
+  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome> {
     return this.#do('set', call, () => {
       this.#encodeKey(key);
       this.#encodeTags(entry.tags);
       const nowMs = this.#clock.now();
-      this.#freshness.voidKey(this.#key, 0, this.#keyLength);
-      const stored = this.#store(value, entry.ttlMs, nowMs);
-      if (stored === STORED) return;
+      const source = entry.version === undefined ? null : halves(entry.version);
+      if (source !== null) {
+        const verdict = this.#freshness.judgeSource(this.#key, 0, this.#keyLength, source.high, source.low, nowMs);
+        if (verdict === SAME) return 'same';
+        if (verdict === OLDER) return 'older';
+        if (verdict !== STORE) {
+          this.#freshness.voidKey(this.#key, 0, this.#keyLength);
+          this.#engine.delete(this.#key, 0, this.#keyLength, nowMs);
+          return 'unsure';
+        }
+      }
+      this.#freshness.voidKey(this.#key, 0, this.#keyLength, source !== null);
+      const stored = this.#store(value, entry.ttlMs, nowMs, source);
+      if (stored === STORED) return 'stored';
+      if (source !== null) {
+        this.#freshness.sourceLost(this.#key, 0, this.#keyLength, source.high, source.low, nowMs);
+      }
       // What the key had was replaced, as far as the caller is concerned: it must not come back from here.
       this.#engine.delete(this.#key, 0, this.#keyLength, nowMs);
       throw stored === NO_ROOM
@@ -227,7 +249,7 @@ export class EmbeddedStore implements CacheStore {
     this.#encodeTags(entry.tags);
     const { count, hashes } = this.#tags;
     if (!this.#freshness.mayFill(this.#key, 0, this.#keyLength, epoch, counter, hashes, count)) return false;
-    if (this.#store(entry.value, entry.ttlMs, this.#clock.now()) !== STORED) {
+    if (this.#store(entry.value, entry.ttlMs, this.#clock.now(), null) !== STORED) {
       this.#freshness.voidKey(this.#key, 0, this.#keyLength);
       return false;
     }
@@ -236,7 +258,7 @@ export class EmbeddedStore implements CacheStore {
   }
 
   /** Stores under the encoded key and tags. */
-  #store(value: Uint8Array, ttlMs: number | null, nowMs: number): number {
+  #store(value: Uint8Array, ttlMs: number | null, nowMs: number, source: SourceVersion | null): number {
     const expiresAtMs = ttlMs === null ? 0 : Math.floor(nowMs + ttlMs);
     const tags: TagList = this.#tags;
     return this.#engine.set(
@@ -250,6 +272,7 @@ export class EmbeddedStore implements CacheStore {
       nowMs,
       0,
       tags.count === 0 ? null : tags,
+      source,
     );
   }
 
@@ -303,6 +326,11 @@ export class EmbeddedStore implements CacheStore {
 function parseToken(token: string): { readonly epoch: number; readonly counter: number } {
   const match = /^(\d{1,10})-(\d{1,16})$/.exec(token);
   return match === null ? { epoch: -1, counter: -1 } : { epoch: Number(match[1]), counter: Number(match[2]) };
+}
+
+/** A version in [0, 2^64) as the engine keeps it. */
+function halves(version: bigint): SourceVersion {
+  return { high: Number(BigInt.asUintN(32, version >> 32n)), low: Number(BigInt.asUintN(32, version)) };
 }
 
 function show(key: string): string {

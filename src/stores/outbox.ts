@@ -45,6 +45,7 @@ import type {
   ReadCall,
   ReadMiss,
   ReadResult,
+  SetOutcome,
   StoreCall,
   StoreOutbox,
   WriteEntry,
@@ -175,7 +176,7 @@ export class OutboxStore implements CacheStore {
     return this.#inner.release(leases, call);
   }
 
-  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {
+  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome> {
     // Acknowledged, it replaced what there was, but a delete of the key that is pending may be later than it: that one stays.
     return this.#tracked(this.#inner.set(key, value, entry, call), { keys: [key] }, call, 'set');
   }

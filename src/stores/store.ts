@@ -9,6 +9,7 @@
  *               does the same for an entry that is to be loaded anew.
  *   fill        stores only while its token is good. A write or delete of the key, or an invalidation of its namespace or of one
  *               of the entry's tags, after the token was granted, voids it: `false`, and nothing is stored. Droppable.
+ *   versions    a `set` that carries a version never replaces a later one ({@link SetOutcome}).
  *   set, delete, invalidate
  *               resolve when they are in force for every later read, reject when that is not known. Never dropped silently.
  *   deadlines   every call settles within its `timeoutMs`, or soon after its signal aborts.
@@ -72,7 +73,22 @@ export interface WriteEntry {
   /** Time to live in milliseconds, at least 1; null = does not expire. */
   readonly ttlMs: number | null;
   readonly tags: readonly string[];
+  /**
+   * The version that the source gave the value, in [0, 2^64): `set` never lets it replace a later one, whatever the order of arrival
+   * (freshness/source-versions.ts). Of fills it is not asked. Absent = none.
+   */
+  readonly version?: bigint;
 }
+
+/**
+ * What came of a `set`. Without a version: always `stored`. With one:
+ *
+ *   stored   it is there, and was the newest known
+ *   same     this very version was there: nothing was done
+ *   older    a later version is or was there: nothing was done
+ *   unsure   it may be older than what was there: not stored, and the key removed, so that the next reader loads
+ */
+export type SetOutcome = 'stored' | 'same' | 'older' | 'unsure';
 
 /** A granted lease that will not be used. */
 export interface HeldLease {
@@ -159,7 +175,7 @@ export interface CacheStore {
   fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]>;
   /** Gives leases back whose load failed, so that the next caller need not wait for them. Best effort. */
   release(leases: readonly HeldLease[], call: StoreCall): Promise<void>;
-  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void>;
+  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome>;
   /** How many of the keys were there. */
   delete(keys: readonly string[], call: StoreCall): Promise<number>;
   invalidate(request: InvalidateRequest, call: StoreCall): Promise<void>;

@@ -33,12 +33,13 @@ import type {
   LeaseCall,
   ReadCall,
   ReadResult,
+  SetOutcome,
   StoreCall,
   WriteEntry,
 } from './store.ts';
 import { Calls } from './valkey/calls.ts';
 import { notAcknowledged, storeError } from './valkey/errors.ts';
-import { encodeBody, type Lease, MAX_TAGS, parseLease } from './valkey/format.ts';
+import { encodeBody, isMark, type Lease, MAX_TAGS, parseLease } from './valkey/format.ts';
 import { idMaker } from './valkey/ids.ts';
 import { leaseAll, type ReadPorts, readAll } from './valkey/reading.ts';
 import { Scripts } from './valkey/scripts.ts';
@@ -66,6 +67,8 @@ const OWN_OPTIONS = ['maxValue', 'replicas', 'afterRestart', 'remembered'] as co
 const MAX_VALUE_BYTES = 8 * 1024 ** 2;
 const REMEMBERED = 16_384;
 const MAX_TAG_BYTES = 65_535;
+/** What the script answers. */
+const OUTCOMES: readonly (SetOutcome | undefined)[] = [undefined, 'stored', 'same', 'older', 'unsure'];
 const KEYS_PER_DELETE = 512;
 
 export class ValkeyStore implements CacheStore {
@@ -199,7 +202,7 @@ export class ValkeyStore implements CacheStore {
   }
 
   /** Two round trips: where the table stands, then the write under that number. */
-  async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {
+  async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome> {
     const deadline = this.#shards.begin(call);
     refuseReserved(key);
     const refusal = this.#refusal(key, value, entry.tags);
@@ -214,16 +217,24 @@ export class ValkeyStore implements CacheStore {
       idempotent: true,
     });
     if (table instanceof Error) throw storeError(table, call.signal);
-    const body = encodeBody(surveyOf(table!, []), entry.tags, value);
-    const [outcome] = await this.#shards.execute([this.#calls.set(slot, key, body, entry.ttlMs)], deadline, {
-      acknowledged: true,
-    });
+    const body = encodeBody(surveyOf(table!, []), entry.tags, value, entry.version);
+    const [outcome] = await this.#shards.execute(
+      [this.#calls.set(slot, key, body, entry.ttlMs, entry.version)],
+      deadline,
+      {
+        acknowledged: true,
+      },
+    );
     if (outcome instanceof Error) {
       const error = storeError(outcome, call.signal);
       if (error instanceof BreakwaterError && error.code === 'STORE_NO_ROOM') await this.delete([key], call);
       throw error;
     }
-    this.#tags.set(key, entry.tags);
+    const word = OUTCOMES[Number(outcome)];
+    if (word === undefined)
+      throw new BreakwaterError('STORE_REPLY_INVALID', `cannot read the reply to a set of ${JSON.stringify(key)}`);
+    if (word === 'stored') this.#tags.set(key, entry.tags);
+    return word;
   }
 
   async delete(keys: readonly string[], call: StoreCall): Promise<number> {
@@ -308,6 +319,12 @@ export class ValkeyStore implements CacheStore {
       return new BreakwaterError(
         'STORE_TOO_MANY_TAGS',
         `cannot store ${JSON.stringify(key)}: at most ${MAX_TAGS} tags of ${Math.floor(MAX_TAG_BYTES / 3)} characters, received ${tags.length}`,
+      );
+    }
+    if (tags.some(isMark)) {
+      return new BreakwaterError(
+        'STORE_TAG_RESERVED',
+        `cannot store ${JSON.stringify(key)}: the store marks versions with such a tag`,
       );
     }
     return null;

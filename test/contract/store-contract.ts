@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { CacheStore, ReadHit, ReadResult } from '../../src/stores/store.ts';
+import type { CacheStore, ReadHit, ReadResult, SetOutcome } from '../../src/stores/store.ts';
 
 /** One store under test, its own for the whole suite; cases use keys of their own. */
 export interface StoreUnderTest {
@@ -51,8 +51,15 @@ export function storeContract(
     };
     const fill = async (key: string, value: string, by: string, tags = NO_TAGS): Promise<boolean> =>
       (await t.store.fill([{ key, value: bytes(value), ttlMs: 60_000, tags, lease: by }], CALL))[0]!;
-    const put = (key: string, value: string, tags = NO_TAGS): Promise<void> =>
+    const put = (key: string, value: string, tags = NO_TAGS): Promise<SetOutcome> =>
       t.store.set(key, bytes(value), { ttlMs: 60_000, tags }, CALL);
+    const putVersion = (
+      key: string,
+      value: string,
+      version: bigint,
+      store = t.store,
+      tags = NO_TAGS,
+    ): Promise<SetOutcome> => store.set(key, bytes(value), { ttlMs: 60_000, tags, version }, CALL);
     const hit = async (key: string): Promise<ReadHit> => {
       const result = await read(key);
       assert.equal(result.kind, 'hit', `${key} is there`);
@@ -275,6 +282,76 @@ export function storeContract(
       const huge = new Uint8Array(9 * 1024 ** 2);
       await assert.rejects(t.store.set('big:1', huge, { ttlMs: 60_000, tags: [] }, { timeoutMs: 5_000 }));
       await miss('big:1');
+    });
+
+    test('a version never replaces a later one, in whatever order they arrive; the same one changes nothing', async () => {
+      const key = 'v:order';
+      assert.equal(await putVersion(key, 'seven', 7n), 'stored');
+      assert.equal(await putVersion(key, 'nine', 9n, t.other), 'stored');
+      assert.equal(await putVersion(key, 'eight', 8n), 'older');
+      assert.equal(await putVersion(key, 'nine again', 9n), 'same');
+      assert.equal(text((await hit(key)).value), 'nine');
+      const huge = 2n ** 64n - 1n;
+      assert.equal(await putVersion(key, 'huge', huge), 'stored');
+      assert.equal(await putVersion(key, 'huge less one', huge - 1n, t.other), 'older');
+      assert.equal(text((await hit(key)).value), 'huge');
+      assert.equal(await putVersion('v:zero', 'zero', 0n), 'stored');
+      assert.equal(await putVersion('v:zero', 'one', 1n), 'stored');
+    });
+
+    test('after a delete: an older version does nothing, the deleted one is not sure, a later one is stored', async () => {
+      const key = 'v:deleted';
+      await putVersion(key, 'five', 5n, t.store, ['v-tag']);
+      assert.equal(await t.store.delete([key], CALL), 1);
+      await miss(key);
+      assert.equal(await t.store.delete([key], CALL), 0, 'what is remembered of it is no entry');
+      assert.equal(await putVersion(key, 'four', 4n, t.other), 'older');
+      await miss(key);
+      assert.equal(await putVersion(key, 'five', 5n), 'unsure');
+      await miss(key);
+      assert.equal(await putVersion(key, 'six', 6n, t.store, ['v-tag']), 'stored');
+      assert.equal(text((await hit(key)).value), 'six');
+      await t.store.invalidate({ tags: ['v-tag'] }, CALL);
+      await miss(key);
+      assert.equal(await putVersion(key, 'five', 5n), 'older');
+      const again = await putVersion(key, 'six', 6n);
+      assert.ok(again === 'same' || again === 'unsure', again);
+      await miss(key);
+      assert.equal(await putVersion(key, 'seven', 7n), 'stored');
+      assert.equal(text((await hit(key)).value), 'seven');
+    });
+
+    test('a versioned set voids the load under way; a refused one leaves it good; a fill remembers what was there', async () => {
+      const key = 'v:crossed';
+      const crossed = await token(key); //                     1. a miss; the load reads row version 1
+      await putVersion(key, 'two', 2n, t.other); //            2. the row is changed to version 2 and written through
+      assert.equal(await fill(key, 'one', crossed), false); // 3. the load must not be stored
+      assert.equal(text((await hit(key)).value), 'two');
+      await t.store.delete([key], CALL);
+      const good = await token(key);
+      assert.equal(await putVersion(key, 'one', 1n, t.other), 'older');
+      assert.equal(await fill(key, 'loaded', good), true);
+      assert.equal(await putVersion(key, 'one', 1n, t.other), 'older');
+      assert.equal(text((await hit(key)).value), 'loaded');
+      // The one that was deleted: which of the two is newer cannot be told.
+      assert.equal(await putVersion(key, 'two', 2n, t.other), 'unsure');
+      await miss(key);
+      assert.equal(await putVersion(key, 'three', 3n, t.other), 'stored');
+    });
+
+    test('a write without a version is stored, and an older version does not come back over it', async () => {
+      const key = 'v:plain';
+      await putVersion(key, 'five', 5n);
+      assert.equal(await put(key, 'plain', ['v-plain']), 'stored');
+      assert.equal(await putVersion(key, 'four', 4n), 'older');
+      assert.equal(text((await hit(key)).value), 'plain');
+      await t.store.invalidate({ tags: ['v-plain'] }, CALL);
+      await miss(key);
+      const [renewed] = await t.store.read([key], LEASE);
+      assert.ok(renewed?.kind === 'miss' && renewed.lease !== null);
+      await t.store.release([{ key, lease: renewed.lease }], CALL);
+      assert.equal(await putVersion(key, 'four', 4n), 'older', 'neither a lease nor its end forgets the version');
+      assert.equal(await putVersion(key, 'six', 6n), 'stored');
     });
 
     test('an aborted call settles with the signal’s reason', async () => {

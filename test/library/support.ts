@@ -14,6 +14,7 @@ import type {
   LeaseCall,
   ReadCall,
   ReadResult,
+  SetOutcome,
   StoreCall,
   WriteEntry,
 } from '../../src/stores/store.ts';
@@ -127,7 +128,7 @@ export class SlowStore implements CacheStore {
   release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
     return this.#travel('release', () => this.#truth.release(leases, call));
   }
-  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<void> {
+  set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome> {
     return this.#travel('set', () => this.#truth.set(key, value, entry, call));
   }
   delete(keys: readonly string[], call: StoreCall): Promise<number> {

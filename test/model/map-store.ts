@@ -6,6 +6,8 @@ import { assert } from '../../src/base/assert.ts';
 import type { Random } from '../../src/base/random.ts';
 import {
   MAX_TAGS,
+  type SourceGoneCause,
+  type SourceVersion,
   STORED,
   type StoreFace,
   type StoreOptions,
@@ -22,6 +24,7 @@ interface ModelEntry {
   readonly flags: number;
   readonly tags: readonly number[];
   readonly version: number;
+  readonly source: SourceVersion | null;
   expiresAtMs: number;
 }
 
@@ -31,6 +34,7 @@ export class MapStore implements StoreFace {
   readonly #entries = new Map<string, ModelEntry>();
   readonly #refs = new Map<number, ModelEntry>();
   #isDead: (ref: number) => boolean = () => false;
+  #sourceGone: (ref: number, cause: SourceGoneCause, nowMs: number) => void = () => {};
   #lastRef = 0;
   #lastVersion = 0;
   #counts = { hits: 0, misses: 0, stores: 0, deletions: 0, expirations: 0, invalidations: 0 };
@@ -96,6 +100,20 @@ export class MapStore implements StoreFace {
     return this.#entry(ref).tags[index]!;
   }
 
+  readSource(ref: number, into: { high: number; low: number }): boolean {
+    const { source } = this.#entry(ref);
+    if (source !== null) Object.assign(into, source);
+    return source !== null;
+  }
+
+  onSourceGone(listener: (ref: number, cause: SourceGoneCause, nowMs: number) => void): void {
+    this.#sourceGone = listener;
+  }
+
+  #tellSource(entry: ModelEntry, cause: SourceGoneCause, nowMs: number): void {
+    if (entry.source !== null) this.#sourceGone(entry.ref, cause, nowMs);
+  }
+
   set(
     key: Uint8Array,
     keyStart: number,
@@ -104,16 +122,20 @@ export class MapStore implements StoreFace {
     valueStart: number,
     valueLength: number,
     expiresAtMs: number,
-    _nowMs: number,
+    nowMs: number,
     flags = 0,
     tags: TagList | null = null,
+    source: SourceVersion | null = null,
   ): number {
     if (keyLength > (this.#options.maxKeyBytes ?? 512)) return TOO_LARGE;
     if (valueLength > (this.#options.maxValueBytes ?? 8 * 1024 * 1024)) return TOO_LARGE;
     if (tags !== null && tags.count > MAX_TAGS) return TOO_LARGE;
     const name = nameOf(key, keyStart, keyLength);
     const old = this.#entries.get(name);
-    if (old !== undefined) this.#refs.delete(old.ref);
+    if (old !== undefined) {
+      if (source === null) this.#tellSource(old, 'replace', nowMs);
+      this.#refs.delete(old.ref);
+    }
     this.#lastRef += 1;
     const entry: ModelEntry = {
       ref: this.#lastRef,
@@ -123,6 +145,7 @@ export class MapStore implements StoreFace {
       flags: flags & 0xff,
       tags: tags === null ? [] : [...tags.hashes.subarray(0, tags.count)],
       version: this.nextVersion(),
+      source: source === null ? null : { high: source.high, low: source.low },
       expiresAtMs: Math.floor(expiresAtMs),
     };
     this.#entries.set(name, entry);
@@ -133,10 +156,17 @@ export class MapStore implements StoreFace {
 
   delete(key: Uint8Array, start: number, length: number, nowMs: number): boolean {
     const entry = this.#entries.get(nameOf(key, start, length));
-    if (entry === undefined || this.#reapIfGone(entry, nowMs)) return false;
+    if (entry === undefined) return false;
+    this.#tellSource(entry, 'delete', nowMs);
+    if (this.#reapIfGone(entry, nowMs)) return false;
     this.#remove(entry);
     this.#counts.deletions += 1;
     return true;
+  }
+
+  reap(key: Uint8Array, start: number, length: number, nowMs: number): boolean {
+    const entry = this.#entries.get(nameOf(key, start, length));
+    return entry !== undefined && this.#reapIfGone(entry, nowMs);
   }
 
   setExpiry(ref: number, expiresAtMs: number): boolean {
@@ -225,6 +255,7 @@ export class MapStore implements StoreFace {
     if (this.#isLive(entry, nowMs)) return false;
     const expired = entry.expiresAtMs !== 0 && entry.expiresAtMs <= Math.floor(nowMs);
     this.#counts[expired ? 'expirations' : 'invalidations'] += 1;
+    this.#tellSource(entry, expired ? 'expire' : 'invalidate', nowMs);
     this.#remove(entry);
     this.#options.onRemove?.(expired ? 'expire' : 'invalidate');
     return true;

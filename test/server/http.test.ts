@@ -70,6 +70,22 @@ test('PUT, GET, DELETE', async () => {
   await expectError(await http('GET', '/cache/user:1'), 404, 'KEY_NOT_FOUND');
 });
 
+test('PUT with a version: an older one is refused and changes nothing; what cannot be told is removed', async () => {
+  const put = (value: string, version: unknown) => http('PUT', '/cache/v:1', { value, version });
+  assert.equal((await put('eight', 8)).status, 201);
+  await expectError(await put('seven', '7'), 409, 'VERSION_OLDER');
+  const same = await put('eight again', 8);
+  assert.deepEqual([same.status, same.body], [200, { key: 'v:1', result: 'same' }]);
+  assert.equal((await http('GET', '/cache/v:1')).body.value, 'eight');
+  assert.equal((await put('huge', '18446744073709551615')).status, 200);
+  await http('DELETE', '/cache/v:1');
+  await expectError(await put('huge', '18446744073709551615'), 409, 'VERSION_UNSURE');
+  await expectError(await http('GET', '/cache/v:1'), 404, 'KEY_NOT_FOUND');
+  for (const version of [-1, 1.5, '18446744073709551616', '01', 'x', null]) {
+    await expectError(await put('x', version), 400, 'BODY_INVALID');
+  }
+});
+
 test('no ttlSeconds, or null, means no expiry; fractions count; what is over is gone', async () => {
   for (const body of [{ value: 1 }, { value: 1, ttlSeconds: null }]) {
     await http('PUT', '/cache/forever', body);

@@ -74,7 +74,7 @@ async function end<T = void>(
 const down = (slow: SlowStore): void => {
   slow.failing = { what: ['delete', 'invalidate', 'set', 'read', 'fill', 'lease'], error: DOWN };
 };
-const put = (truth: EmbeddedStore, key: string, tags: readonly string[] = []): Promise<void> =>
+const put = (truth: EmbeddedStore, key: string, tags: readonly string[] = []): Promise<unknown> =>
   truth.set(key, bytes(tags), { ttlMs: 60_000, tags }, CALL);
 const kinds = (results: readonly ReadResult[]): string[] =>
   results.map((result) => (result.kind === 'miss' && result.withheld === true ? 'withheld' : result.kind));

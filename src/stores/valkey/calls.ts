@@ -2,6 +2,7 @@
  * The script calls as requests, one function each: which keys, which arguments, which slot.
  */
 import type { SlotRequest } from '../../client/cluster-request.ts';
+import { sourceDigits } from './format.ts';
 import type { ScriptName } from './lua.ts';
 import type { Scripts } from './scripts.ts';
 import type { Sector } from './sectors.ts';
@@ -63,8 +64,9 @@ export class Calls {
     return this.#call('fill', slot, [key], [token, body, wholeMs(ttlMs)]);
   }
 
-  set(slot: number, key: string, body: Uint8Array, ttlMs: number | null): SlotRequest {
-    return this.#call('set', slot, [key], [body, wholeMs(ttlMs)]);
+  /** @param version of the source, as in `body` */
+  set(slot: number, key: string, body: Uint8Array, ttlMs: number | null, version?: bigint): SlotRequest {
+    return this.#call('set', slot, [key], [body, wholeMs(ttlMs), version === undefined ? '' : sourceDigits(version)]);
   }
 
   delete(slot: number, keys: readonly string[]): SlotRequest {

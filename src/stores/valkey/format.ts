@@ -12,6 +12,9 @@
  *             epoch, or names its namespace or one of its tags with a higher number
  *   clock, until    others are told to wait: 'p' while the key's remaining time to live is above `until`; 't', for a key without one, while the server's
  *             clock is below it (milliseconds). It decides who waits, never what is stored.
+ *   name      the first one may be the *mark* of a source version instead of a tag: 00, 'v' or 'x', 20 digits. 'v': the version of this value. 'x': a
+ *             version that the key had before; the truth has changed since. A lease alone may have a mark before the lease, where a value's would end:
+ *             what is left of a deleted entry with a version (for MARK_MS).
  *   token     of those who may fill, the latest last; blank = given back
  *
  * Why one key, and not the value alone beside a sidecar with the rest: the two would be evicted, expired, deleted and moved to another
@@ -34,7 +37,22 @@ export const END_AT = 32;
 export const EPOCH_AT = 42;
 const NUMBER_AT = 54;
 const TAGS_AT = 70;
-export const MAX_TAGS = 255;
+/** One fewer than the byte counts: the mark takes its place. */
+export const MAX_TAGS = 254;
+export const MARK_BYTES = 22;
+/** How long the version of a deleted entry is remembered: longer than any write that is still on its way. */
+export const MARK_MS = 60_000;
+const MARK = /^\0[vx]\d{20}$/;
+
+/** True for a tag that would be taken for the mark of a source version. */
+export function isMark(tag: string): boolean {
+  return MARK.test(tag);
+}
+
+/** A source version as the scripts compare it. */
+export function sourceDigits(version: bigint): string {
+  return version.toString().padStart(20, '0');
+}
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -53,8 +71,9 @@ export interface DecodedEntry {
 }
 
 /** An entry from its epoch to the end of its value. O(bytes). Tags are at most MAX_TAGS, each at most 65,535 bytes. */
-export function encodeBody(head: Head, tags: readonly string[], value: Uint8Array): Uint8Array {
+export function encodeBody(head: Head, tags: readonly string[], value: Uint8Array, version?: bigint): Uint8Array {
   const names = tags.map((tag) => encoder.encode(tag));
+  if (version !== undefined) names.unshift(encoder.encode(`\0v${sourceDigits(version)}`));
   let size = TAGS_AT - EPOCH_AT + 1 + value.length;
   for (const name of names) size += 2 + name.length;
   const bytes = new Uint8Array(size);
@@ -94,6 +113,7 @@ export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
     tags.push(decoder.decode(bytes.subarray(at + 2, end)));
     at = end;
   }
+  if (tags.length > 0 && isMark(tags[0]!)) tags.shift();
   return { version, head, tags, value: bytes.subarray(at, valueEnd) };
 }
 

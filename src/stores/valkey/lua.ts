@@ -19,7 +19,7 @@
  *
  * `life`: the server's run id stands in the text of every script (see scripts.ts), so a script knows in which life of the server it runs.
  */
-import { END_AT, EPOCH_AT, ID_BYTES } from './format.ts';
+import { END_AT, EPOCH_AT, ID_BYTES, MARK_BYTES, MARK_MS } from './format.ts';
 
 const PRELUDE = `
 local LIFE = '%LIFE%'
@@ -66,6 +66,35 @@ local function store(key, before, body, ttl)
   local text = ENTRY .. digits(number) .. LIFE .. string.format('%010.0f', ${EPOCH_AT} + #body) .. body
   if ttl == '' then redis.call('SET', key, text) else redis.call('SET', key, text, 'PX', ttl) end
 end
+-- the mark of a source version with the key ('' = none), and what stands before the mark in an entry
+local function mark(key, before)
+  local magic, text = string.sub(before, 1, 4), ''
+  if magic == ENTRY then
+    text = redis.call('GETRANGE', key, ${EPOCH_AT + 28}, ${EPOCH_AT + 30 + MARK_BYTES})
+    text = string.sub(text, 2, 3) == '\\0\\${MARK_BYTES}' and string.byte(text, 1) > 0 and string.sub(text, 4) or ''
+  elseif magic == LEASE and ending(before) == ${EPOCH_AT + MARK_BYTES} then
+    text = redis.call('GETRANGE', key, ${EPOCH_AT}, ${EPOCH_AT + MARK_BYTES - 1})
+  end
+  return #text == ${MARK_BYTES} and string.find(text, '^%z[vx]%d+$') and text or ''
+end
+-- a mark that says: this version was there, and the truth has changed since
+local function past(marked)
+  return marked == '' and '' or '\\0x' .. string.sub(marked, 3)
+end
+-- the body of an entry without a version, under the version that the key had before
+local function under(body, marked)
+  if marked == '' then return body end
+  local count = string.char(string.byte(body, 29) + 1)
+  return string.sub(body, 1, 28) .. count .. '\\0\\${MARK_BYTES}' .. past(marked) .. string.sub(body, 30)
+end
+-- what stands before a lease in a key that holds nothing else
+local function alone(before, marked)
+  return LEASE .. digits(version(before)) .. LIFE .. string.format('%010.0f', ${EPOCH_AT} + #marked) .. marked
+end
+-- removes an entry, leaving only its source version
+local function leave(key, before, marked)
+  if marked == '' or redis.pcall('SET', key, alone(before, past(marked)), 'PX', ${MARK_MS}).err then redis.call('UNLINK', key) end
+end
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -87,7 +116,9 @@ local function extended(lease, token, ttl, wait)
 end
 -- a key that holds nothing but the lease
 local function grant_alone(key, before, lease, token, life, wait)
-  local text = LEASE .. digits(version(before)) .. LIFE .. string.format('%010.0f', ${EPOCH_AT})
+  local marked = past(mark(key, before))
+  if marked ~= '' then life = math.max(life, ${MARK_MS}) end
+  local text = alone(before, marked)
   local written = redis.pcall('SET', key, text .. extended(lease, token, life, wait), 'PX', life)
   return written.ok and { 2 } or { 4 }
 end
@@ -196,23 +227,46 @@ return out
 const FILL = `
 local before, lease = start(KEYS[1])
 if not lease or not position(lease, ARGV[1]) then return 0 end
-store(KEYS[1], before, ARGV[2], ARGV[3])
+store(KEYS[1], before, under(ARGV[2], mark(KEYS[1], before)), ARGV[3])
 return 1
 `;
 
-/** KEYS entry. ARGV body, ttl in ms ('' = none). */
+/**
+ * KEYS entry. ARGV body, ttl in ms ('' = none), source version in 20 digits ('' = none), which the body carries as well. Returns 1 stored, 2 this very
+ * version is there, 3 a later one is or was, 4 it cannot be told: the key was removed. The rule is freshness/source-versions.ts's. (An entry that is there
+ * and dead by a tag, which a script cannot know, is answered with 2 as well: it stays dead.)
+ */
 const SET = `
-local before = start(KEYS[1])
-store(KEYS[1], before, ARGV[1], ARGV[2])
+local key, source = KEYS[1], ARGV[3]
+local before, known = start(key)
+local marked = mark(key, before)
+if source == '' then
+  store(key, before, under(ARGV[1], marked), ARGV[2])
+  return 1
+end
+if marked ~= '' then
+  local last = string.sub(marked, 3)
+  if source < last then return 3 end
+  if source == last then
+    if string.sub(marked, 2, 2) == 'x' then
+      leave(key, before, marked)
+      return 4
+    end
+    if known then return 2 end
+  end
+end
+store(key, before, ARGV[1], ARGV[2])
 return 1
 `;
 
-/** KEYS entries. Returns how many were there; a mere lease is removed without being counted. */
+/** KEYS entries. Returns how many were there; a mere lease is removed without being counted. Of an entry with a source version that version stays for a while. */
 const DELETE = `
 local count = 0
 for i = 1, #KEYS do
   local before = start(KEYS[i])
-  if redis.call('UNLINK', KEYS[i]) == 1 and string.sub(before, 1, 4) ~= LEASE then count = count + 1 end
+  local there = redis.call('EXISTS', KEYS[i]) == 1 and string.sub(before, 1, 4) ~= LEASE
+  leave(KEYS[i], before, mark(KEYS[i], before))
+  if there then count = count + 1 end
 end
 return count
 `;
@@ -223,7 +277,7 @@ local before, lease = start(KEYS[1])
 local at = lease and position(lease, ARGV[1])
 if not at then return 0 end
 local tokens = string.sub(lease, 18, at - 1) .. string.rep(' ', ${ID_BYTES}) .. string.sub(lease, at + ${ID_BYTES})
-if string.sub(before, 1, 4) == LEASE and not string.find(tokens, '%S') then
+if string.sub(before, 1, 4) == LEASE and ending(before) == ${EPOCH_AT} and not string.find(tokens, '%S') then
   redis.call('UNLINK', KEYS[1])
   return 1
 end
