@@ -188,19 +188,15 @@ export class Cache<K extends string, V> {
       const { signal, timeoutMs, wishes } = this.#readOptions(options);
       const answers = new Map<K, Cached<V> | null>();
       const missing: K[] = [];
-      const flights: Promise<Cached<V> | null>[] = [];
       for (const id of ids) {
         if (answers.has(id)) continue;
         const near = this.#near(id, wishes);
         answers.set(id, near === null ? null : near.entry.value);
         if (near !== null || this.#isUnknown(id, wishes)) continue;
         missing.push(id);
-        flights.push(this.#flights.seat(id, wishes).value);
       }
-      const all = Promise.all(flights).then((values) => {
-        for (let i = 0; i < values.length; i += 1) answers.set(missing[i]!, values[i]!);
-        return answers;
-      });
+      if (missing.length === 0) return Promise.resolve(answers);
+      const all = this.#flights.seats(missing, wishes, answers);
       return this.#waitAlone(all, signal, timeoutMs, `${answers.size} ids of "${this.name}"`);
     } catch (error) {
       return Promise.reject(error);

@@ -7,9 +7,12 @@
  *
  *     20,000 ids --> [4,000: read, load, fill] --> [4,000: read, load, fill] --> ...
  *
+ * A batch (batch.ts) that fits leaves as it is; one that does not becomes flights.
+ *
  * Ticks that fit do not queue up behind a convoy: one caller's long list delays nobody else. A flight that has not left may still be joined.
  */
 import { assert } from '../base/assert.ts';
+import { type AnyBatch, type Part, parcels } from './batch.ts';
 
 /** An eighth of the leases of the smallest store (the embedded one remembers 32,768), so that other caches and callers find room too. */
 export const AT_ONCE = 4_096;
@@ -19,38 +22,67 @@ export interface Departing {
   onFree: (() => void) | null;
 }
 
-export class Departures<F extends Departing> {
+export class Departures<F extends Departing, B extends AnyBatch> {
   readonly #batch: number;
   /** A whole number of batches. */
   readonly #convoy: number;
-  readonly #send: (flights: readonly F[]) => void;
+  readonly #send: (flights: readonly F[], parts: readonly Part<B>[]) => void;
+  readonly #untangle: (batches: readonly B[], isCrowd: boolean) => F[];
   #gathered: F[] = [];
+  #batches: B[] = [];
   /** Those that did not fit, and how many of the convoy before them still hold leases. */
   #queued: F[] = [];
   #underWay = 0;
 
-  /** @param maxBatch most of one `send` @param send takes flights on their way; must not throw */
-  constructor(maxBatch: number, send: (flights: readonly F[]) => void) {
+  /**
+   * @param maxBatch most ids of one `send`
+   * @param send takes flights and parts of batches on their way; must not throw
+   * @param untangle makes flights of what batches have in common with others, and of all ids of a crowd
+   */
+  constructor(
+    maxBatch: number,
+    send: (flights: readonly F[], parts: readonly Part<B>[]) => void,
+    untangle: (batches: readonly B[], isCrowd: boolean) => F[],
+  ) {
     this.#batch = Math.min(maxBatch, AT_ONCE);
     this.#convoy = AT_ONCE - (AT_ONCE % this.#batch);
     this.#send = send;
+    this.#untangle = untangle;
   }
 
   gather(flight: F): void {
     this.#gathered.push(flight);
+    this.#departLater();
+  }
+
+  gatherBatch(batch: B): void {
+    this.#batches.push(batch);
+    this.#departLater();
+  }
+
+  /** Behind each that gathers. */
+  #departLater(): void {
     // The end of the tick: after every promise reaction that is due now, so that gets behind an await gather too.
-    if (this.#gathered.length === 1) Promise.resolve().then(() => process.nextTick(() => this.#depart()));
+    const isFirst = this.#gathered.length + this.#batches.length === 1;
+    if (isFirst) Promise.resolve().then(() => process.nextTick(() => this.#depart()));
   }
 
   clear(): void {
     this.#gathered = [];
+    this.#batches = [];
     this.#queued = [];
   }
 
   #depart(): void {
-    const flights = this.#gathered;
+    let flights = this.#gathered;
+    const batches = this.#batches;
     this.#gathered = [];
-    if (flights.length <= this.#convoy) this.#leave(flights);
+    this.#batches = [];
+    if (batches.length > 0) {
+      const ids = batches.reduce((sum, batch) => sum + batch.ids.length, flights.length);
+      flights = this.#untangle(batches, ids > this.#convoy).concat(flights);
+    }
+    if (flights.length <= this.#convoy) this.#leave(flights, batches);
     else {
       this.#queued = this.#queued.concat(flights);
       this.#next();
@@ -70,12 +102,10 @@ export class Departures<F extends Departing> {
         if (this.#underWay === 0) process.nextTick(() => this.#next());
       };
     }
-    this.#leave(convoy);
+    this.#leave(convoy, []);
   }
 
-  #leave(flights: readonly F[]): void {
-    for (let start = 0; start < flights.length; start += this.#batch) {
-      this.#send(flights.slice(start, start + this.#batch));
-    }
+  #leave(flights: readonly F[], batches: readonly B[]): void {
+    for (const parcel of parcels(flights, batches, this.#batch)) this.#send(parcel.flights, parcel.parts);
   }
 }

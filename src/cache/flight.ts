@@ -43,8 +43,10 @@ export class Flight<K extends string, T> implements Seat<T> {
   readonly key: string;
   readonly wishes: FlightWishes;
   readonly priority: Priority;
-  readonly #answer = new Deferred<Got<T>>();
-  readonly value: Promise<T | null>;
+  /** Made when somebody asks for them: most flights are asked for the value alone, and some for nothing. */
+  #got: Deferred<Got<T>> | null = null;
+  #value: Deferred<T | null> | null = null;
+  #outcome: { readonly got: Got<T> } | { readonly error: unknown } | null = null;
   /** The last void when its read was sent, or its load began. */
   stamp = 0;
   sentAtMs = 0;
@@ -76,21 +78,47 @@ export class Flight<K extends string, T> implements Seat<T> {
     this.key = key;
     this.wishes = wishes;
     this.priority = priority;
-    this.value = justValue(this.#answer.promise);
   }
 
   get got(): Promise<Got<T>> {
-    return this.#answer.promise;
+    if (this.#got === null) {
+      this.#got = new Deferred();
+      this.#settle();
+    }
+    return this.#got.promise;
   }
 
+  get value(): Promise<T | null> {
+    if (this.#value === null) {
+      this.#value = new Deferred();
+      this.#settle();
+    }
+    return this.#value.promise;
+  }
+
+  /** The first outcome stands. */
   answer(got: Got<T>): void {
     this.end();
-    this.#answer.resolve(got);
+    this.#outcome ??= { got };
+    this.#settle();
   }
 
   fail(error: unknown): void {
     this.end();
-    this.#answer.reject(error);
+    this.#outcome ??= { error };
+    this.#settle();
+  }
+
+  #settle(): void {
+    const outcome = this.#outcome;
+    if (outcome === null) return;
+    if ('error' in outcome) {
+      this.#got?.reject(outcome.error);
+      this.#value?.reject(outcome.error);
+    } else {
+      this.#got?.resolve(outcome.got);
+      this.#value?.resolve(outcome.got.value);
+    }
   }
 
   /** It holds no lease (any more), and waits for others or is over. */

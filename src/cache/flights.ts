@@ -44,7 +44,9 @@
  */
 import { assert } from '../base/assert.ts';
 import { BreakwaterError } from '../base/errors.ts';
+import { surelyFreshMs } from '../freshness/judge.ts';
 import type { ReadHit, ReadResult } from '../stores/store.ts';
+import { Batch, type BatchPart } from './batch.ts';
 import { deepFreeze, FREEZE_VALUES } from './codec.ts';
 import { Departures } from './departures.ts';
 import { type Entry, entryOf, verdictOf } from './entry.ts';
@@ -77,19 +79,27 @@ export class Flights<K extends string, V> {
   /** Ids that are being reloaded in the background, from the wish for it to its end. */
   readonly #reloading = new Set<K>();
   readonly #all = new Set<Flight<K, Cached<V>>>();
-  readonly #departures: Departures<Flight<K, Cached<V>>>;
+  readonly #departures: Departures<Flight<K, Cached<V>>, Batch<K, Cached<V>>>;
+  /** Ids of `getMany` that are on their way without a flight each (batch.ts). */
+  readonly #batches = new Set<Batch<K, Cached<V>>>();
   #closed: BreakwaterError | null = null;
 
   constructor(options: FlightsOptions<K, V>) {
     this.#options = options;
     this.#prefix = `${options.name}:`;
-    this.#departures = new Departures(options.settings.maxBatch, (flights) => this.#send(flights));
+    this.#departures = new Departures(
+      options.settings.maxBatch,
+      (flights, parts) => this.#send(flights, parts),
+      (batches, isCrowd) => this.#untangle(batches, isCrowd),
+    );
     this.#loads = new Loads(options, this.#all, (id, wishes) => this.seat(id, wishes));
   }
 
   /** Flights under way. */
   get count(): number {
-    return this.#all.size;
+    let count = this.#all.size;
+    for (const batch of this.#batches) count += batch.unread;
+    return count;
   }
 
   /**
@@ -98,20 +108,50 @@ export class Flights<K extends string, V> {
    */
   seat(id: K, wishes: FlightWishes = PLAIN): Seat<Cached<V>> {
     if (this.#closed !== null) throw this.#closed;
+    const joined = this.#join(id, wishes);
+    if (joined !== null) return joined;
+    const flight = this.#newFlight(id, wishes, 'foreground');
+    this.#setOpen(flight);
+    this.#departures.gather(flight);
+    return flight;
+  }
+
+  /**
+   * Seats for several ids, each once. Their values are put into `answers`; the promise is that they all are, or the first error.
+   * @throws BreakwaterError `CACHE_KEY_INVALID`, `CACHE_CLOSED`
+   */
+  seats(ids: readonly K[], wishes: FlightWishes, answers: Map<K, Cached<V> | null>): Promise<Map<K, Cached<V> | null>> {
+    if (this.#closed !== null) throw this.#closed;
+    const batch = new Batch(answers, this.#onBatchOver);
+    for (const id of ids) {
+      if (wishes !== PLAIN) batch.join(id, this.seat(id, wishes));
+      else {
+        const joined = this.#join(id, wishes);
+        if (joined === null) batch.add(id, fullKey(this.#prefix, id));
+        else batch.join(id, joined);
+      }
+    }
+    this.#batches.add(batch);
+    batch.seal();
+    if (batch.ids.length > 0) this.#departures.gatherBatch(batch);
+    return batch.promise;
+  }
+
+  readonly #onBatchOver = (batch: Batch<K, Cached<V>>): void => {
+    this.#batches.delete(batch);
+  };
+
+  /** A seat in what is under way for `id`, if a caller who comes now may join it. */
+  #join(id: K, wishes: FlightWishes): Seat<Cached<V>> | null {
     const loading = this.#loads.joinable(id, wishes);
     if (loading !== null) {
       this.#options.counters.joined += 1;
       return this.#loads.lateSeat(loading, wishes);
     }
     const open = wishes === PLAIN ? this.#open.get(id) : this.#openWished.get(wishKey(id, wishes));
-    if (open !== undefined) {
-      this.#options.counters.joined += 1;
-      return open;
-    }
-    const flight = this.#newFlight(id, wishes, 'foreground');
-    this.#setOpen(flight);
-    this.#departures.gather(flight);
-    return flight;
+    if (open === undefined) return null;
+    this.#options.counters.joined += 1;
+    return open;
   }
 
   /** Loads `id` anew in the background, for an entry of L1 that is `ageMs` old. Nothing happens when that is under way, or would be in vain. */
@@ -148,6 +188,7 @@ export class Flights<K extends string, V> {
     this.#open.clear();
     this.#openWished.clear();
     this.#departures.clear();
+    for (const batch of this.#batches) batch.fail(reason);
     this.#loads.close(reason);
   }
 
@@ -182,31 +223,57 @@ export class Flights<K extends string, V> {
     if (this.#openWished.get(key) === flight) this.#openWished.delete(key);
   }
 
-  #send(flights: readonly Flight<K, Cached<V>>[]): void {
+  /** Flights for what more than one of this tick's callers asks for, and for all ids of a crowd. */
+  #untangle(batches: readonly Batch<K, Cached<V>>[], isCrowd: boolean): Flight<K, Cached<V>>[] {
+    const flights: Flight<K, Cached<V>>[] = [];
+    if (!isCrowd && batches.length === 1 && this.#open.size === 0) return flights;
+    const seen = new Set<K>();
+    const shared = new Set<K>();
+    for (const { ids } of isCrowd ? [] : batches) {
+      for (const id of ids) {
+        if (seen.has(id)) shared.add(id);
+        else seen.add(id);
+      }
+    }
+    for (const batch of batches) {
+      batch.hand((id) => {
+        const joined = this.#join(id, PLAIN);
+        if (joined !== null || (!isCrowd && !shared.has(id))) return joined;
+        const flight = this.#newFlight(id, PLAIN, 'foreground');
+        this.#setOpen(flight);
+        flights.push(flight);
+        return flight;
+      });
+    }
+    return flights;
+  }
+
+  #send(flights: readonly Flight<K, Cached<V>>[], parts: readonly BatchPart<K, Cached<V>>[]): void {
     const departed = this.#loads.next();
     for (const flight of flights) {
       this.#leaveOpen(flight);
       flight.departed = departed;
     }
+    for (const { batch } of parts) batch.departed = departed;
     // Who wants the source's answer asks the store for the right to load, not for what it has.
     const fresh = flights.filter(({ wishes }) => wishes.fresh === true);
     const others = fresh.length === 0 ? flights : flights.filter(({ wishes }) => wishes.fresh !== true);
-    if (others.length > 0) this.#read(others);
+    if (others.length > 0 || parts.length > 0) this.#read(others, parts);
     if (fresh.length === 0) return;
     if (this.#mayAsk(fresh)) this.#lease(fresh);
     else this.#loadWithoutLease(fresh);
   }
 
-  #mayAsk(flights: readonly Flight<K, Cached<V>>[]): boolean {
+  #mayAsk(all: readonly unknown[]): boolean {
     const { outage, ports, counters } = this.#options;
     if (outage.mayRead(ports.clock.now())) return true;
-    counters.l2ReadsSkipped += flights.length;
+    counters.l2ReadsSkipped += all.length;
     return false;
   }
 
   // -- reading
 
-  #read(flights: readonly Flight<K, Cached<V>>[]): void {
+  #read(flights: readonly Flight<K, Cached<V>>[], parts: readonly BatchPart<K, Cached<V>>[] = []): void {
     const { store, outage, settings, voids, ports } = this.#options;
     const nowMs = ports.clock.now();
     for (const flight of flights) {
@@ -214,11 +281,17 @@ export class Flights<K extends string, V> {
       flight.link = voids.link;
       flight.sentAtMs = nowMs;
     }
-    if (!this.#mayAsk(flights)) {
-      this.#loadWithoutLease(flights);
+    const keys: string[] = [];
+    for (const { batch, from, to } of parts) {
+      batch.stamp = voids.stamp;
+      batch.sentAtMs = nowMs;
+      for (let i = from; i < to; i += 1) keys.push(batch.keys[i]!);
+    }
+    for (const flight of flights) keys.push(flight.key);
+    if (!this.#mayAsk(keys)) {
+      this.#loadWithoutLease(this.#flightsOf(flights, parts));
       return;
     }
-    const keys = flights.map((flight) => flight.key);
     const leaseMs = Math.max(1, settings.leaseWaitMs);
     const call = { lease: true, leaseMs, timeoutMs: settings.readTimeoutMs };
     this.#options.observer
@@ -227,10 +300,84 @@ export class Flights<K extends string, V> {
         (results) => {
           // Where all is withheld the store was not asked.
           if (results.some((result) => result.kind === 'hit' || result.withheld !== true)) outage.succeeded();
-          this.#onRead(flights, results);
+          if (parts.length === 0) this.#onRead(flights, results);
+          else this.#onBatchRead(flights, parts, results);
         },
-        (error: unknown) => this.#onStoreError(flights, error),
+        (error: unknown) => this.#onStoreError(this.#flightsOf(flights, parts), error),
       );
+  }
+
+  /** Flights for all, when there are no plain hits to be had. */
+  #flightsOf(
+    flights: readonly Flight<K, Cached<V>>[],
+    parts: readonly BatchPart<K, Cached<V>>[],
+  ): readonly Flight<K, Cached<V>>[] {
+    if (parts.length === 0 || this.#closed !== null) return flights;
+    const all: Flight<K, Cached<V>>[] = [];
+    for (const { batch, from, to } of parts) {
+      for (let i = from; i < to; i += 1) all.push(this.#flightOf(batch, i));
+    }
+    return all.concat(flights);
+  }
+
+  /** A flight for an id of a batch that was read already, as if it had been one from the start. */
+  #flightOf(batch: Batch<K, Cached<V>>, index: number): Flight<K, Cached<V>> {
+    const flight = this.#newFlight(batch.ids[index]!, PLAIN, 'foreground');
+    flight.stamp = batch.stamp;
+    flight.sentAtMs = batch.sentAtMs;
+    flight.departed = batch.departed;
+    batch.follow(flight.id, flight);
+    return flight;
+  }
+
+  /** Plain hits of batches are answers at once; the rest goes the way of flights. */
+  #onBatchRead(
+    flights: readonly Flight<K, Cached<V>>[],
+    parts: readonly BatchPart<K, Cached<V>>[],
+    results: readonly ReadResult[],
+  ): void {
+    if (this.#closed !== null) return;
+    const left: Flight<K, Cached<V>>[] = [];
+    const leftResults: ReadResult[] = [];
+    let at = 0;
+    for (const { batch, from, to } of parts) {
+      for (let i = from; i < to; i += 1) {
+        const result = results[at]!;
+        at += 1;
+        if (result.kind === 'hit' && this.#onPlainHit(batch, i, result)) continue;
+        left.push(this.#flightOf(batch, i));
+        leftResults.push(result);
+      }
+    }
+    for (const flight of flights) {
+      left.push(flight);
+      leftResults.push(results[at]!);
+      at += 1;
+    }
+    assert(results.length === at, 'a store answers every key');
+    if (left.length > 0) this.#onRead(left, leftResults);
+  }
+
+  /** False, and nothing has happened: L2's entry cannot be read, or whether it may be served is `judge`'s to say. */
+  #onPlainHit(batch: Batch<K, Cached<V>>, index: number, hit: ReadHit): boolean {
+    const { settings, check, counters, keep } = this.#options;
+    const entry = entryOf<Cached<V>>(hit, settings.graceMs);
+    if ('unreadable' in entry) return false;
+    const { value, ageMs, ttlMs, loadMs } = entry;
+    if (!(ageMs < surelyFreshMs(ttlMs, loadMs, settings.policy.beta))) return false;
+    const id = batch.ids[index]!;
+    try {
+      if (value !== null && check(value) !== null) return false;
+      if (FREEZE_VALUES) deepFreeze(value);
+      keep(id, entry, batch.stamp, batch.sentAtMs);
+    } catch (error) {
+      if (error instanceof RangeError) return false; // nested too deep, as in #onHit
+      throw error;
+    }
+    counters.l2Hits += 1;
+    if (value === null) counters.negativeHits += 1;
+    batch.answer(id, value);
+    return true;
   }
 
   #onStoreError(flights: readonly Flight<K, Cached<V>>[], error: unknown): void {

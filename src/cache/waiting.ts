@@ -9,15 +9,19 @@ import { listen } from './abort.ts';
 export class Deferred<T> {
   readonly promise: Promise<T>;
   resolve!: (value: T | PromiseLike<T>) => void;
-  reject!: (reason: unknown) => void;
+  #reject!: (reason: unknown) => void;
 
   constructor() {
     this.promise = new Promise<T>((resolve, reject) => {
       this.resolve = resolve;
-      this.reject = reject;
+      this.#reject = reject;
     });
+  }
+
+  reject(reason: unknown): void {
     // Whoever waits sees the rejection; a flight that all its callers have left is no unhandled one.
     this.promise.catch(ignore);
+    this.#reject(reason);
   }
 }
 

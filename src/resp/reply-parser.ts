@@ -45,11 +45,14 @@ interface Frame {
   readonly kind: AggregateKind;
   readonly size: number;
   readonly members: Reply[];
+  filled: number;
 }
 
 const CR = 13;
 const LF = 10;
 const ZERO = 48;
+/** Room made for the members of an aggregate on its own word; a count beyond it may be a lie, and grows as they come. */
+const FIRST_MEMBERS = 1024;
 const FIRST_BULK_BYTES = 1024 * 1024;
 /** A count beyond this is a broken stream, not a reply: 2^26 members would be at least 256 MiB. */
 const MAX_MEMBERS = 2 ** 26;
@@ -90,9 +93,9 @@ export class ReplyParser {
   #bulkKind: BulkKind = 'bulk';
   #bulkLength = 0;
   #filled = 0;
-  /** Where small values of the current chunk are copied to. */
+  /** A copy of the current chunk from `#slabStart` on, of which small values are views. */
   #slab: Uint8Array = NOTHING;
-  #slabUsed = 0;
+  #slabStart = 0;
   /** Aggregates begun and not complete, outermost first. */
   readonly #stack: Frame[] = [];
   #inPush = false;
@@ -129,7 +132,7 @@ export class ReplyParser {
     assert(this.#position === this.#end || this.error !== '', 'every byte of a chunk is consumed before finish()');
     this.#bytes = NOTHING;
     this.#slab = NOTHING;
-    this.#slabUsed = 0;
+    this.#slabStart = 0;
     this.#position = 0;
     this.#end = 0;
     this.#replyStart = 0;
@@ -319,15 +322,12 @@ export class ReplyParser {
   #copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
     const size = end - start;
     if (size <= ON_HEAP_BYTES || size > SLAB_BYTES / 4) return new Uint8Array(bytes.subarray(start, end));
-    if (this.#slabUsed + size > this.#slab.length) {
-      // No larger than what is left of this chunk: a lone value shares its memory with nothing.
-      this.#slab = new Uint8Array(Math.min(SLAB_BYTES, size + this.#end - this.#position));
-      this.#slabUsed = 0;
+    if (start < this.#slabStart || end > this.#slabStart + this.#slab.length) {
+      // What comes behind it is copied with it: one copy and a view each, instead of a copy each. A lone value shares its memory with nothing.
+      this.#slab = bytes.slice(start, Math.min(this.#end, start + SLAB_BYTES));
+      this.#slabStart = start;
     }
-    const copy = this.#slab.subarray(this.#slabUsed, this.#slabUsed + size);
-    copy.set(bytes.subarray(start, end));
-    this.#slabUsed += size;
-    return copy;
+    return this.#slab.subarray(start - this.#slabStart, end - this.#slabStart);
   }
 
   #beginAggregate(kind: AggregateKind, bytes: Uint8Array, at: number, end: number): boolean {
@@ -341,8 +341,11 @@ export class ReplyParser {
       this.#inPush = true;
     }
     if (this.#stack.length >= this.#maxDepth) return this.#fail('a reply nested too deep');
-    const frame: Frame = { kind, size: kind === 'map' || kind === 'attribute' ? count * 2 : count, members: [] };
-    if (frame.size === 0) return this.#close(frame);
+    const size = kind === 'map' || kind === 'attribute' ? count * 2 : count;
+    // In one piece: pushing three members into an empty array makes room for seventeen.
+    const members = size <= FIRST_MEMBERS ? new Array<Reply>(size) : [];
+    const frame: Frame = { kind, size, members, filled: 0 };
+    if (size === 0) return this.#close(frame);
     this.#stack.push(frame);
     return true;
   }
@@ -356,8 +359,9 @@ export class ReplyParser {
       return true;
     }
     const frame = this.#stack[depth - 1]!;
-    frame.members.push(value);
-    if (frame.members.length < frame.size) return true;
+    frame.members[frame.filled] = value;
+    frame.filled += 1;
+    if (frame.filled < frame.size) return true;
     this.#stack.pop();
     return this.#close(frame);
   }

@@ -254,6 +254,7 @@ test('after: another process’s write is seen past its L1 and past a load that 
   });
   assert.equal((await b.get('1'))?.n, 1, 'its L1 has not heard of it');
   assert.equal((await b.get('1', { after: token }))?.n, 2);
+  await drainPromises(); // nobody waits for the fill
   assert.equal((await b.get('1'))?.n, 2, 'and L1 has it now');
   assert.equal((await a.getMany(['1'], { after: token })).get('1')?.n, 2);
 
