@@ -10,16 +10,18 @@
  * What gathers in one tick is still asked for once: ids that are also in another batch, or that somebody `get`s, become flights before they
  * are read.
  */
-import type { Seat } from './flight.ts';
+import type { Seat, Sending } from './flight.ts';
 import { Deferred } from './waiting.ts';
 
-export class Batch<K extends string, T> {
+export class Batch<K extends string, T> implements Sending {
   /** The ids that are still to be read for, and their full keys. */
   readonly ids: K[] = [];
   readonly keys: string[] = [];
   /** The last void when its read was sent. */
   stamp = 0;
   sentAtMs = 0;
+  /** The link that its read was sent on (`voids.ts`). */
+  link = 0;
   /** When it left, as `Flight.departed`. */
   departed = 0;
   readonly #answers: Map<K, T | null>;

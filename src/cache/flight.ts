@@ -31,6 +31,15 @@ export interface FlightWishes {
 
 export const PLAIN: FlightWishes = {};
 
+/** What is remembered of the moment at which a read was sent. */
+export interface Sending {
+  /** The last void. */
+  readonly stamp: number;
+  readonly sentAtMs: number;
+  /** The link that it was sent on (`voids.ts`). */
+  readonly link: number;
+}
+
 /** A value past its TTL that a flight has in the hand while it loads. */
 export interface Fallback<T> {
   readonly entry: Entry<T>;

@@ -50,7 +50,7 @@ import { Batch, type BatchPart } from './batch.ts';
 import { deepFreeze, FREEZE_VALUES } from './codec.ts';
 import { Departures } from './departures.ts';
 import { type Entry, entryOf, verdictOf } from './entry.ts';
-import { Flight, type FlightWishes, type Got, PLAIN, type Seat } from './flight.ts';
+import { Flight, type FlightWishes, type Got, PLAIN, type Seat, type Sending } from './flight.ts';
 import { fullKey } from './key.ts';
 import { type FlightsOptions, Loads } from './loads.ts';
 import type { Cached } from './types.ts';
@@ -284,6 +284,7 @@ export class Flights<K extends string, V> {
     const keys: string[] = [];
     for (const { batch, from, to } of parts) {
       batch.stamp = voids.stamp;
+      batch.link = voids.link;
       batch.sentAtMs = nowMs;
       for (let i = from; i < to; i += 1) keys.push(batch.keys[i]!);
     }
@@ -324,6 +325,7 @@ export class Flights<K extends string, V> {
   #flightOf(batch: Batch<K, Cached<V>>, index: number): Flight<K, Cached<V>> {
     const flight = this.#newFlight(batch.ids[index]!, PLAIN, 'foreground');
     flight.stamp = batch.stamp;
+    flight.link = batch.link;
     flight.sentAtMs = batch.sentAtMs;
     flight.departed = batch.departed;
     batch.follow(flight.id, flight);
@@ -361,11 +363,16 @@ export class Flights<K extends string, V> {
   /** False, and nothing has happened: L2's entry cannot be read, or whether it may be served is `judge`'s to say. */
   #onPlainHit(batch: Batch<K, Cached<V>>, index: number, hit: ReadHit): boolean {
     const { settings, check, counters, keep } = this.#options;
+    const id = batch.ids[index]!;
+    const same = this.#same(id, hit, batch, PLAIN);
+    if (same !== null) {
+      batch.answer(id, same.value);
+      return true;
+    }
     const entry = entryOf<Cached<V>>(hit, settings.graceMs);
     if ('unreadable' in entry) return false;
     const { value, ageMs, ttlMs, loadMs } = entry;
     if (!(ageMs < surelyFreshMs(ttlMs, loadMs, settings.policy.beta))) return false;
-    const id = batch.ids[index]!;
     try {
       if (value !== null && check(value) !== null) return false;
       if (FREEZE_VALUES) deepFreeze(value);
@@ -435,21 +442,28 @@ export class Flights<K extends string, V> {
     return true;
   }
 
-  /** L1 has the very entry that L2 has, and it is fresh: nothing to decode. */
   #onSame(flight: Flight<K, Cached<V>>, hit: ReadHit): boolean {
-    const { voids, revalidate, settings, counters } = this.#options;
-    const { id, link, stamp, sentAtMs, wishes } = flight;
-    // Over another link the same number may be another run's.
-    if (link === 0 || link !== voids.link || flight.reloadsAgeMs !== null) return false;
-    const entry = revalidate(id, hit, stamp, sentAtMs);
+    if (flight.reloadsAgeMs !== null) return false;
+    const entry = this.#same(flight.id, hit, flight, flight.wishes);
     if (entry === null) return false;
-    if (verdictOf(entry, sentAtMs - entry.ageMs, wishes, settings.policy, sentAtMs, 0).kind !== 'fresh') return false;
-    counters.revalidated += 1;
-    counters.l2Hits += 1;
-    if (entry.value === null) counters.negativeHits += 1;
     this.#all.delete(flight);
     flight.answer({ ...entry, from: 'l2' });
     return true;
+  }
+
+  /** The entry of L1 if it is the very one that L2 has, and fresh: nothing to decode. Counts the hit. */
+  #same(id: K, hit: ReadHit, read: Sending, wishes: FlightWishes): Entry<Cached<V>> | null {
+    const { voids, revalidate, settings, counters } = this.#options;
+    const { link, stamp, sentAtMs } = read;
+    // Over another link the same number may be another run's.
+    if (link === 0 || link !== voids.link) return null;
+    const entry = revalidate(id, hit, stamp, sentAtMs);
+    if (entry === null) return null;
+    if (verdictOf(entry, sentAtMs - entry.ageMs, wishes, settings.policy, sentAtMs, 0).kind !== 'fresh') return null;
+    counters.revalidated += 1;
+    counters.l2Hits += 1;
+    if (entry.value === null) counters.negativeHits += 1;
+    return entry;
   }
 
   /** L2 has something: judged as it stood in the store when it was read. */
