@@ -362,7 +362,7 @@ export class Flights<K extends string, V> {
 
   /** False, and nothing has happened: L2's entry cannot be read, or whether it may be served is `judge`'s to say. */
   #onPlainHit(batch: Batch<K, Cached<V>>, index: number, hit: ReadHit): boolean {
-    const { settings, check, counters, keep } = this.#options;
+    const { settings, check, counters, keep, observer } = this.#options;
     const id = batch.ids[index]!;
     const same = this.#same(id, hit, batch, PLAIN);
     if (same !== null) {
@@ -381,6 +381,7 @@ export class Flights<K extends string, V> {
       if (error instanceof RangeError) return false; // nested too deep, as in #onHit
       throw error;
     }
+    observer.hit(id, 'l2', value, batch.sentAtMs - ageMs);
     counters.l2Hits += 1;
     if (value === null) counters.negativeHits += 1;
     batch.answer(id, value);
@@ -453,7 +454,7 @@ export class Flights<K extends string, V> {
 
   /** The entry of L1 if it is the very one that L2 has, and fresh: nothing to decode. Counts the hit. */
   #same(id: K, hit: ReadHit, read: Sending, wishes: FlightWishes): Entry<Cached<V>> | null {
-    const { voids, revalidate, settings, counters } = this.#options;
+    const { voids, revalidate, settings, counters, observer } = this.#options;
     const { link, stamp, sentAtMs } = read;
     // Over another link the same number may be another run's.
     if (link === 0 || link !== voids.link) return null;
@@ -461,6 +462,7 @@ export class Flights<K extends string, V> {
     if (entry === null) return null;
     if (verdictOf(entry, sentAtMs - entry.ageMs, wishes, settings.policy, sentAtMs, 0).kind !== 'fresh') return null;
     counters.revalidated += 1;
+    observer.hit(id, 'l2', entry.value, sentAtMs - entry.ageMs);
     counters.l2Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
     return entry;
