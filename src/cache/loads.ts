@@ -313,10 +313,11 @@ export class Loads<K extends string, V> {
           const value = bytesOf(text, entry, entry.tags, nowMs);
           fills.push({ flight, entry, fill: { key, value, lease, ttlMs: keptMs(entry), tags: entry.tags } });
         } else {
-          // No lease, or an absence that is not to be remembered: nothing to fill, so no verdict to wait for.
+          // No lease, or an absence that is not to be remembered: nothing to fill, so the store gives no verdict.
           this.#answer(flight, entry);
           if (entry.ttlMs > 0) this.#options.keep(flight.id, entry, flight.stamp, nowMs);
-          this.#judged(flight, this.#isCrossed(flight, entry) ? null : entry);
+          // Who joined a leased load came to it at any time, and only the store could say what happened before: he asks again.
+          this.#judged(flight, lease !== null || this.#isCrossed(flight, entry) ? null : entry);
           unused.push(flight);
         }
       } catch (error) {

@@ -382,6 +382,8 @@ export class RespClient {
     this.#waiting.unshift(pending);
     this.#waitingCommands += pending.expected;
     this.#waitingBytes += pending.bytes;
+    // The connection may have been lost within a sweep, which has looked at those who wait already.
+    this.#deadlines.note(pending.deadlineMs, nowMs);
   }
 
   #sweep(nowMs: number): number {

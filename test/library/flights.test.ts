@@ -240,6 +240,31 @@ test('known absent: remembered for negativeTtl, 0 = not at all', async () => {
   assert.equal((await forgetful.get('x'))?.n, 3);
 });
 
+test('an absence that is not remembered has no verdict of the store: who joined its load asks again', async () => {
+  const scheduler = new ManualScheduler();
+  const truth = embeddedTruth(scheduler);
+  const source = new Source();
+  source.automatic = false;
+  const stores = [new SlowStore(truth), new SlowStore(truth)];
+  for (const store of stores) store.direct = true;
+  const [here, elsewhere] = stores.map((store) =>
+    openLibrary({ scheduler, store }).bw.cache('row', { load: source.load, negativeTtl: 0 }),
+  );
+  const before = here!.get('1');
+  await scheduler.run(1);
+  const [load] = source.calls;
+  // The row is inserted in another process, and that is acknowledged.
+  source.rows.set('1', 1);
+  await elsewhere!.delete('1');
+  const after = here!.get('1');
+  await scheduler.run(1);
+  source.automatic = true;
+  load!.finish();
+  await scheduler.run(1);
+  assert.equal(await before, null, 'it came before the insert');
+  assert.deepEqual(await after, { id: '1', n: 1 });
+});
+
 test('ttl: L1 and L2 let go together, and jitter spreads to both sides', async () => {
   const { bw, scheduler } = openLibrary();
   const source = new Source();
