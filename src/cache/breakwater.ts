@@ -4,6 +4,9 @@
 import { BreakwaterError } from '../base/errors.ts';
 import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store.ts';
 import { unacknowledged } from './acknowledged.ts';
+import type { Advice } from './advice/advice.ts';
+import { Advisor, type AdvisorSettings, SILENT } from './advice/advisor.ts';
+import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './advice/rules.ts';
 import { Cache, type CacheControls, type Shared } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
@@ -15,7 +18,7 @@ import { EVENTS, type EventName } from './observe/events.ts';
 import type { Readings } from './observe/metrics.ts';
 import { exposition, type MetricRegistry, registerWith } from './observe/prometheus.ts';
 import { type Listener, Watch } from './observe/watch.ts';
-import { cacheSettings, checkDefaults, type Reach } from './options.ts';
+import { cacheSettings, checkDefaults, type Reach, type Settings } from './options.ts';
 import { Outage } from './outage.ts';
 import { newToken, type SessionToken } from './session.ts';
 import { Source, type SourceOptions } from './source.ts';
@@ -78,6 +81,9 @@ export interface BreakwaterParts {
   readonly writeTimeoutMs: number;
   /** The bound of L1s on a store with a feed; null (default) = it is not followed. */
   readonly stalenessMs?: number | null;
+  /** What the advisor may say, and where this process stands. Default: it says nothing aloud. */
+  readonly advisor?: AdvisorSettings;
+  readonly place?: Pick<OpenedFacts, 'severalProcesses' | 'plaintextHost'>;
   /** How many invalidated keys, tags and namespaces this process remembers, a power of two: what was forgotten counts as invalidated. Default 4,096. */
   readonly rememberedVoids?: number;
 }
@@ -94,6 +100,7 @@ export class Breakwater {
   #coherence: Coherence | null = null;
   readonly #caches = new Map<string, CacheControls>();
   readonly #sources = new Map<string, Source>();
+  readonly #advisor: Advisor;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `createBreakwater`. */
@@ -114,6 +121,13 @@ export class Breakwater {
       voids: new Voids(parts.rememberedVoids),
       watch: new Watch(),
     };
+    const { severalProcesses = null, plaintextHost = null } = parts.place ?? {};
+    const { watch, outage } = this.#shared;
+    this.#advisor = new Advisor(parts.advisor ?? SILENT, watch);
+    const { inProcess } = store;
+    const facts = { readTimeoutMs, writeTimeoutMs, inProcess, severalProcesses, plaintextHost };
+    this.#advisor.consider(OPENED_RULES, 'createBreakwater', facts);
+    if (store.facts !== undefined) outage.onFirstAnswer = () => this.#considerStore();
     store.feed?.listen((key) => this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)));
   }
 
@@ -141,6 +155,7 @@ export class Breakwater {
       this.#caches.set(name, controls);
       this.#sources.set(controls.source.name, controls.source);
     });
+    this.#considerCache(name, settings, options, reach);
     return cache;
   }
 
@@ -259,6 +274,39 @@ export class Breakwater {
     };
   }
 
+  /**
+   * What is allowed and unwise about the declarations so far, and about the store once it has been read from. docs/advice.md lists all codes. Silenced ones are left
+   * out (`advice` of `createBreakwater`).
+   */
+  advice(): readonly Advice[] {
+    return this.#advisor.given;
+  }
+
+  #considerCache(name: string, settings: Settings, options: SharedCacheOptions, reach: Reach): void {
+    const { store } = this.#shared;
+    const source = this.#caches.get(name)?.source;
+    const own = [...this.#sources.keys()].filter((one) => one.startsWith('cache:')).length;
+    this.#advisor.consider(DECLARED_RULES, `cache "${name}"`, {
+      settings,
+      given: { ...this.#parts.defaults, ...options },
+      reach,
+      hasFeed: store.feed !== undefined,
+      hasSchema: 'schema' in options && options.schema !== undefined,
+      inProcess: store.inProcess,
+      concurrency: source?.guard.concurrency ?? 0,
+      ownGuards: source?.name === `cache:${name}` ? own : 0,
+    });
+  }
+
+  #considerStore(): void {
+    const { store, writeTimeoutMs } = this.#shared;
+    // Who may not ask (a server's ACL) gets no advice about it.
+    store.facts?.({ timeoutMs: writeTimeoutMs }).then(
+      (facts) => this.#advisor.consider(STORE_RULES, `store ${store.kind}`, facts),
+      () => undefined,
+    );
+  }
+
   /** The metrics of docs/metrics.md as text for a Prometheus scrape (version 0.0.4), read now. Loads no package. */
   metrics(): string {
     return exposition(this.readings());
@@ -278,7 +326,7 @@ export class Breakwater {
       store: { kind: store.kind, isDown: outage.isDown },
       caches: mapped(this.#caches, (cache) => cache.stats()),
       loadMicros: mapped(this.#caches, ({ observer }) => observer.loadMicros),
-      outboxLength: null,
+      outboxLength: store.outbox?.stats().length ?? null,
       ...watch.counts,
     };
   }

@@ -15,6 +15,8 @@ import { EmbeddedStore } from '../stores/embedded.ts';
 import { OutboxStore } from '../stores/outbox.ts';
 import type { CacheStore } from '../stores/store.ts';
 import { ValkeyStore } from '../stores/valkey.ts';
+import { type AdvisorSettings, SILENT } from './advice/advisor.ts';
+import { ADVICE_RULES } from './advice/rules.ts';
 import { Breakwater } from './breakwater.ts';
 import { checkNames, count, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
@@ -49,6 +51,11 @@ export interface BreakwaterOptions {
   readonly staleness?: Duration | false;
   /** Networked stores: what the store does not acknowledge is kept here and retried. */
   readonly outbox?: OutboxFace;
+  /**
+   * Unwise configurations (docs/advice.md) are told in `bw.advice()`, by the event `advice`, and the graver ones once by `process.emitWarning`. `{ silence: [codes] }`
+   * leaves some out; `false`: no warnings, the rest stays. Default `{}`.
+   */
+  readonly advice?: false | { readonly silence?: readonly string[] };
   /** Longest that a read of L2 may take before the loader is asked instead. Default `"250ms"`. */
   readonly readTimeout?: Duration;
   /** Longest that `set`, `delete`, `invalidate` and fills wait for the store. Default `"2s"`. */
@@ -76,6 +83,7 @@ const OPTIONS = [
   'allowInWorkers',
   'staleness',
   'outbox',
+  'advice',
   'readTimeout',
   'writeTimeout',
 ] as const;
@@ -106,6 +114,8 @@ export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
     readTimeoutMs,
     writeTimeoutMs,
     stalenessMs: stalenessOf(options),
+    advisor: advisorOf(options),
+    place: { severalProcesses: severalProcesses(), plaintextHost: plaintextHost(options.store) },
   });
 }
 
@@ -164,6 +174,36 @@ function stalenessOf({ staleness = '250ms' }: BreakwaterOptions): number | null 
   const ms = duration(staleness, 'staleness', 'createBreakwater', 1);
   if (ms < 10 || ms > 1000) throw invalid('staleness of createBreakwater', '10 ms to 1 s', staleness);
   return ms;
+}
+
+function advisorOf({ advice = {} }: BreakwaterOptions): AdvisorSettings {
+  if (advice === false) return SILENT;
+  checkNames(advice, ['silence'], 'advice of createBreakwater');
+  const { silence = [] } = advice;
+  const codes = ADVICE_RULES.map(({ code }) => code);
+  if (!Array.isArray(silence)) throw invalid('advice.silence', 'an array of codes', silence);
+  for (const code of silence)
+    if (!codes.includes(code)) throw invalid('advice.silence', 'codes of docs/advice.md', code);
+  return { silenced: new Set(silence), isAloud: true };
+}
+
+/** Signs that there are more processes like this one. */
+function severalProcesses(): string | null {
+  const { env } = process;
+  if (cluster.isWorker) return 'a cluster worker';
+  if (!isMainThread) return 'a worker thread';
+  if (env['pm_id'] !== undefined && Number(env['instances'] ?? 1) > 1)
+    return `one of ${env['instances']} processes of pm2`;
+  return Number(env['WEB_CONCURRENCY'] ?? 1) > 1
+    ? `one of ${env['WEB_CONCURRENCY']} processes (WEB_CONCURRENCY)`
+    : null;
+}
+
+/** Where a password would go without TLS. */
+function plaintextHost(store: string | undefined): string | null {
+  const match = /^(?:breakwater|redis|valkey):\/\/[^/?#]*:[^/?#]*@([^/?#@]+)/i.exec(store ?? '');
+  const hosts = match?.[1]?.split(',') ?? [];
+  return hosts.find((host) => !/^(?:localhost|127\.[\d.]+|\[::1\])(?::\d+)?$/i.test(host)) ?? null;
 }
 
 /** Only the scheme: the rest may hold a password. */

@@ -4,6 +4,7 @@
 export { BreakwaterError } from '../base/errors.ts';
 export type { Duration } from '../base/units.ts';
 export { UnacknowledgedError } from './acknowledged.ts';
+export type { Advice } from './advice/advice.ts';
 export type { Breakwater, BreakwaterStats, Closed, Invalidation } from './breakwater.ts';
 export type { Cache } from './cache.ts';
 export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';

@@ -21,6 +21,8 @@ export type Reach = 'process' | 'feed' | 'ttl';
 export interface Settings {
   readonly ttlMs: number;
   readonly negativeTtlMs: number;
+  /** As it was given, before it was cut to the ttl. */
+  readonly negativeTtlGivenMs: number;
   readonly jitter: number;
   readonly loadTimeoutMs: number;
   readonly leaseWaitMs: number;
@@ -97,13 +99,13 @@ export function cacheSettings(
 function settingsOf(own: SharedCacheOptions, defaults: SharedCacheOptions, where: string, reach: Reach): Settings {
   const ttlMs = duration(own.ttl ?? defaults.ttl ?? DEFAULTS.ttl, 'ttl', where, 1);
   const negativeTtl = own.negativeTtl ?? defaults.negativeTtl;
-  const negativeTtlMs =
-    negativeTtl === undefined
-      ? Math.min(parseDurationMs(DEFAULTS.negativeTtl), ttlMs)
-      : Math.min(duration(negativeTtl, 'negativeTtl', where, 0), ttlMs);
+  const negativeTtlGivenMs =
+    negativeTtl === undefined ? parseDurationMs(DEFAULTS.negativeTtl) : duration(negativeTtl, 'negativeTtl', where, 0);
+  const negativeTtlMs = Math.min(negativeTtlGivenMs, ttlMs);
   return {
     ttlMs,
     negativeTtlMs,
+    negativeTtlGivenMs,
     ...graceSettings(own, defaults, where),
     jitter: jitter(own.jitter ?? defaults.jitter ?? DEFAULTS.jitter, where),
     loadTimeoutMs: duration(

@@ -20,6 +20,8 @@ export class Outage {
   /** What the store last failed with, for stats; null = never. */
   lastError: string | null = null;
   #hasWarned = false;
+  /** Called once, when the store has answered a read. */
+  onFirstAnswer: (() => void) | null = null;
 
   /** May a read go to the store now? While down, one may per pause. */
   mayRead(nowMs: number): boolean {
@@ -31,6 +33,10 @@ export class Outage {
 
   succeeded(): void {
     this.#failures = 0;
+    if (this.onFirstAnswer === null) return;
+    const first = this.onFirstAnswer;
+    this.onFirstAnswer = null;
+    first();
   }
 
   /** A read failed. */

@@ -47,6 +47,7 @@ import type {
   ReadResult,
   SetOutcome,
   StoreCall,
+  StoreFacts,
   StoreOutbox,
   WriteEntry,
 } from './store.ts';
@@ -192,6 +193,10 @@ export class OutboxStore implements CacheStore {
     const { sequence } = this.#pending;
     await this.#tracked(this.#inner.invalidate(request, call), request, call, 'invalidate');
     this.#acknowledged(request, sequence);
+  }
+
+  facts(call: StoreCall): Promise<StoreFacts> {
+    return this.#inner.facts?.(call) ?? Promise.reject(new Error(`${this.kind} has no facts`));
   }
 
   stats(call: StoreCall): Promise<Readonly<Record<string, number>>> {

@@ -152,6 +152,19 @@ export interface OutboxStats {
   };
 }
 
+/** What a server alone or the primaries of a cluster say of how they are configured. */
+export interface StoreFacts {
+  /** As in `volatile-lru`; null = not told. */
+  readonly evictionPolicy: string | null;
+  /** Bound of the memory of one server; 0 = none. */
+  readonly memoryBytes: number;
+  /** Connected replicas of a server alone; 0 for a cluster, which knows its own. */
+  readonly replicas: number;
+  /** The URL says how many replicas there are. */
+  readonly replicasAreStated: boolean;
+  readonly keysWithoutTtl: number;
+}
+
 export interface CacheStore {
   /** Keeps and retries what was not acknowledged; absent = who called must call again. */
   readonly outbox?: StoreOutbox;
@@ -179,6 +192,8 @@ export interface CacheStore {
   /** How many of the keys were there. */
   delete(keys: readonly string[], call: StoreCall): Promise<number>;
   invalidate(request: InvalidateRequest, call: StoreCall): Promise<void>;
+  /** What the store says of its own configuration, for the advisor; absent = nothing that it could be advised about. */
+  facts?(call: StoreCall): Promise<StoreFacts>;
   /** Numbers for people and metrics; which ones depends on the store. */
   stats(call: StoreCall): Promise<Readonly<Record<string, number>>>;
   /** Rejects what is under way and all later calls with `STORE_CLOSED`. Closing twice is once. */

@@ -35,6 +35,7 @@ import type {
   ReadResult,
   SetOutcome,
   StoreCall,
+  StoreFacts,
   WriteEntry,
 } from './store.ts';
 import { Calls } from './valkey/calls.ts';
@@ -43,8 +44,8 @@ import { encodeBody, isMark, type Lease, MAX_TAGS, parseLease } from './valkey/f
 import { idMaker } from './valkey/ids.ts';
 import { leaseAll, type ReadPorts, readAll } from './valkey/reading.ts';
 import { Scripts } from './valkey/scripts.ts';
-import { isReserved, type Layout, type Sector } from './valkey/sectors.ts';
-import { serverNumbers } from './valkey/server-numbers.ts';
+import { isReserved, type Layout, type Sector, STANDALONE } from './valkey/sectors.ts';
+import { serverFacts, serverNumbers } from './valkey/server-numbers.ts';
 import { type Deadline, Shards } from './valkey/shards.ts';
 import { isDead, namespaceName, surveyOf, tagName } from './valkey/survey.ts';
 import { TagMemory } from './valkey/tag-memory.ts';
@@ -80,6 +81,7 @@ export class ValkeyStore implements CacheStore {
   readonly #tags = new TagMemory();
   readonly #newId: () => string;
   readonly #maxValueBytes: number;
+  readonly #replicasAreStated: boolean;
   readonly #remembered: number;
   readonly #counts = { hits: 0, misses: 0, leasesGranted: 0, leasesHeld: 0, leasesFilled: 0, leasesRefused: 0 };
 
@@ -97,6 +99,7 @@ export class ValkeyStore implements CacheStore {
     this.#maxValueBytes =
       maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
     this.#remembered = remembered === undefined ? REMEMBERED : count('remembered', remembered, 16);
+    this.#replicasAreStated = replicas !== undefined;
     this.#scripts = new Scripts({ trust: afterRestart === 'trust' });
     this.#newId = options.newId ?? idMaker();
     this.#calls = new Calls(this.#scripts, this.#newId);
@@ -252,6 +255,12 @@ export class ValkeyStore implements CacheStore {
       throw storeError(error, call.signal);
     });
     return { ...this.#counts, ...numbers, scriptLoads: this.#scripts.loads, ...this.#shards.client.stats };
+  }
+
+  async facts(call: StoreCall): Promise<StoreFacts> {
+    const deadline = this.#shards.begin(call);
+    const isCluster = (await this.#shards.layout(deadline)) !== STANDALONE;
+    return serverFacts(await this.#shards.primaries(deadline), isCluster, this.#replicasAreStated, deadline);
   }
 
   close(): Promise<void> {

@@ -124,6 +124,11 @@ export class Guard {
     }
   }
 
+  /** Most calls at once. */
+  get concurrency(): number {
+    return this.#settings.concurrency;
+  }
+
   stats(): GuardStats {
     return {
       breaker: this.#breaker === null ? 'none' : this.#breaker.state(this.#ports.clock.now()),
