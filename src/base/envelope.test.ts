@@ -1,7 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
-import { decodeEnvelope, decodeJson, type EnvelopeHeader, encodeEnvelope, isEnvelope, utf8Length } from './envelope.ts';
+import {
+  type Decoded,
+  decodeJson,
+  decodeEnvelope as decodeWith,
+  type EnvelopeHeader,
+  encodeEnvelope as encodeWith,
+  isEnvelope,
+  sealEnvelope,
+  utf8Length,
+} from './envelope.ts';
+
+const encodeEnvelope = (of: EnvelopeHeader, payload: Uint8Array | string): Uint8Array => encodeWith(of, payload, crc32);
+const decodeEnvelope = (bytes: Uint8Array): Decoded => decodeWith(bytes, crc32);
 
 const header: EnvelopeHeader = {
   codec: 'json',
@@ -32,7 +45,8 @@ test('an envelope reads back as it was written', () => {
         const decoded = decodeEnvelope(bytes);
         assert.equal(decoded.kind, 'envelope');
         if (decoded.kind !== 'envelope') return;
-        const { kind: _kind, payload, ...rest } = decoded;
+        const { kind: _kind, payload, payloadAt: _at, wrapping, ...rest } = decoded;
+        assert.equal(wrapping, null);
         assert.deepEqual(rest, { codec: 'json', ...fields });
         assert.deepEqual(decodeJson(payload), JSON.parse(text));
         assert.deepEqual(encodeEnvelope(rest, payload), bytes, 'text and its bytes make the same envelope');
@@ -68,26 +82,44 @@ test('another version, an unknown flag or codec, and any cut are unreadable, nev
     copy[index] = value;
     return copy;
   };
-  for (const [index, value, reason] of [
-    [1, 2, 'format version 2'],
-    [2, 9, 'codec 9'],
-    [3, 2, 'flags 0x2'],
-    [4, 3, 'cut short'],
-    [30, 200, 'damaged tags'],
+  for (const [index, value, cause, reason] of [
+    [1, 2, 'format', 'format version 2'],
+    [2, 9, 'format', 'codec 9'],
+    [3, 64, 'format', 'flags 0x40'],
+    [5, 2, 'format', 'seal 2'],
+    [4, 3, 'damaged', 'cut short'],
+    [38, 200, 'damaged', 'tags'],
   ] as const) {
-    assert.deepEqual(decodeEnvelope(changed(index, value)), { kind: 'unreadable', reason });
+    const copy = changed(index, value);
+    sealEnvelope(copy, crc32);
+    assert.deepEqual(decodeEnvelope(copy), { kind: 'unreadable', cause, reason });
   }
-  for (let length = 1; length < bytes.length - 3; length += 1) {
+  for (let length = 1; length < bytes.length; length += 1) {
     assert.equal(decodeEnvelope(bytes.subarray(0, length)).kind, 'unreadable', `cut at ${length}`);
+  }
+});
+
+test('any byte changed to anything: unreadable, or foreign and no JSON', () => {
+  const bytes = encodeEnvelope({ ...header, tags: ['org:7'] }, '12345');
+  for (let index = 0; index < bytes.length; index += 1) {
+    for (let value = 0; value < 256; value += 1) {
+      if (value === bytes[index]) continue;
+      const copy = bytes.slice();
+      copy[index] = value;
+      const { kind } = decodeEnvelope(copy);
+      assert.notEqual(kind, 'envelope', `byte ${index} as ${value}`);
+      if (kind === 'foreign') assert.equal(decodeJson(copy), undefined);
+    }
   }
 });
 
 test('a reader skips header fields that a later writer appended', () => {
   const bytes = encodeEnvelope(header, '[1]');
   const longer = new Uint8Array(bytes.length + 4);
-  longer.set(bytes.subarray(0, 30));
-  longer[4] = 34;
-  longer.set(bytes.subarray(30), 34);
+  longer.set(bytes.subarray(0, 38));
+  longer[4] = 42;
+  longer.set(bytes.subarray(38), 42);
+  sealEnvelope(longer, crc32);
   const decoded = decodeEnvelope(longer);
   assert.equal(decoded.kind, 'envelope');
   if (decoded.kind === 'envelope') assert.deepEqual(decodeJson(decoded.payload), [1]);

@@ -9,6 +9,7 @@ import { Advisor, type AdvisorSettings, SILENT } from './advice/advisor.ts';
 import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './advice/rules.ts';
 import { Cache, type CacheControls, type Shared } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
+import type { Codec } from './codec/value-codec.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
 import type { GuardStats } from './guard/stats.ts';
 import { checkName, checkTags, show } from './key.ts';
@@ -22,7 +23,7 @@ import { cacheSettings, checkDefaults, type Reach, type Settings } from './optio
 import { Outage } from './outage.ts';
 import { newToken, type SessionToken } from './session.ts';
 import { Source, type SourceOptions } from './source.ts';
-import type { CacheOptions, CacheStats, SharedCacheOptions } from './types.ts';
+import type { AnswerOf, CacheOptions, CacheStats, CodecChoice, Packed, SharedCacheOptions } from './types.ts';
 import { Voids } from './voids.ts';
 
 /** What to invalidate; at least one name in all. */
@@ -93,7 +94,8 @@ const INVALIDATION = ['keys', 'tags', 'namespaces', 'wait'] as const;
 /** A takeover costs those who wait the largest bound of anybody, 1 s, and a little for clocks and timers. */
 const EVERYWHERE_MS = 2_000;
 
-export class Breakwater {
+/** @typeParam D the codec of `defaults`, for the types of caches that do not say one */
+export class Breakwater<D extends CodecChoice = 'json'> {
   readonly #parts: BreakwaterParts;
   readonly #shared: Shared;
   /** null: no cache has an L1 yet, or the store has no feed, or it is not wanted. */
@@ -137,7 +139,19 @@ export class Breakwater {
    * @param name 1 to 64 letters, digits, `_`, `.` or `-`; once per Breakwater, since two declarations would not see each other's L1
    * @throws BreakwaterError `CACHE_NAME_INVALID`, `CACHE_NAME_TAKEN`, `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `CACHE_CLOSED`
    */
-  cache<V, K extends string = string>(name: string, options: CacheOptions<K, V>): Cache<K, V> {
+  cache<V, K extends string = string>(
+    name: string,
+    options: CacheOptions<K, V, Packed<V>> & { readonly codec: 'msgpack' },
+  ): Cache<K, V, Packed<V>>;
+  cache<V, K extends string = string, A = V>(
+    name: string,
+    options: CacheOptions<K, V, A> & { readonly codec: Codec<V, A> },
+  ): Cache<K, V, A>;
+  cache<V, K extends string = string>(
+    name: string,
+    options: CacheOptions<K, V, AnswerOf<V, D>>,
+  ): Cache<K, V, AnswerOf<V, D>>;
+  cache<V, K extends string, A>(name: string, options: CacheOptions<K, V, A>): Cache<K, V, A> {
     if (this.#closed !== null) throw this.#closed;
     checkName(name);
     if (this.#caches.has(name)) {
@@ -151,7 +165,7 @@ export class Breakwater {
     const settings = cacheSettings(options, defaults, name, reach);
     if (settings.l1 !== null && reach === 'feed') this.#follow();
     this.#shared.store.outbox?.declare(name);
-    const cache = new Cache<K, V>(name, options, settings, this.#shared, (controls) => {
+    const cache = new Cache<K, V, A>(name, options, settings, this.#shared, (controls) => {
       this.#caches.set(name, controls);
       this.#sources.set(controls.source.name, controls.source);
     });

@@ -13,11 +13,12 @@ import { surelyFreshMs } from '../freshness/judge.ts';
 import type { CacheStore, ReadHit, SetOutcome, StoreOutbox } from '../stores/store.ts';
 import { notBegun, setError, unacknowledged, writeError } from './acknowledged.ts';
 import { checkNames, duration, invalid } from './checks.ts';
-import { deepFreeze, FREEZE_VALUES, heapBytes, toJson } from './codec.ts';
+import { type ChunkReader, chunkTtlMs, Packing } from './codec/packing.ts';
+import { FREEZE_VALUES } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
-import { bytesOf, type Entry, entryOf, keptMs, verdictOf } from './entry.ts';
+import { type Entry, keptMs, verdictOf } from './entry.ts';
 import { KnownKeys } from './filter/known-keys.ts';
-import { type FlightWishes, PLAIN } from './flight.ts';
+import { type FlightWishes, PLAIN, type Seat } from './flight.ts';
 import { Flights } from './flights.ts';
 import { checkTags, fullKey } from './key.ts';
 import { L1 } from './l1.ts';
@@ -71,21 +72,23 @@ const NO_TAGS: readonly string[] = Object.freeze([]);
 /**
  * A cache declared by `bw.cache(name, options)`.
  *
- * Answers are what JSON makes of a value ({@link Cached}), shared between callers: treat them as read-only. They are frozen
+ * Answers are what the codec makes of a value, by default JSON ({@link Cached}), shared between callers: treat them as read-only. They are frozen
  * unless `NODE_ENV` is `production`.
  */
-export class Cache<K extends string, V> {
+export class Cache<K extends string, V, A = Cached<V>> {
   readonly name: string;
   readonly #shared: Shared;
   readonly #settings: Settings;
-  readonly #tagsOf: (value: Cached<V>, id: K) => readonly string[];
+  readonly #tagsOf: (value: A, id: K) => readonly string[];
   readonly #prefix: string;
   readonly #namespace: number;
   readonly #counters: Counters = newCounters();
-  readonly #l1: L1<Cached<V>> | null;
-  readonly #flights: Flights<K, V>;
+  readonly #l1: L1<A> | null;
+  /** It knows answers as `unknown`: what they are is the codec's word. */
+  readonly #flights: Flights<K, unknown>;
   readonly #source: Source;
   readonly #check: Check;
+  readonly #packing: Packing;
   readonly #known: KnownKeys | null;
   readonly #observer: CacheObserver;
   readonly #interest: Interest;
@@ -94,7 +97,7 @@ export class Cache<K extends string, V> {
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
   constructor(
     name: string,
-    options: CacheOptions<K, V>,
+    options: CacheOptions<K, V, A>,
     settings: Settings,
     shared: Shared,
     expose: (controls: CacheControls) => void,
@@ -127,7 +130,8 @@ export class Cache<K extends string, V> {
     });
     this.#observer.sampler = samplerOf(name, load, settings, shared, this.#source, (id) => this.#current(id as K));
     this.#interest = this.#observer.sampler === null ? watch.interest : { hits: true };
-    this.#flights = new Flights<K, V>({
+    this.#packing = new Packing(settings.packing, shared.store.maxValueBytes ?? Number.POSITIVE_INFINITY);
+    this.#flights = new Flights<K, unknown>({
       name,
       namespace: this.#namespace,
       load,
@@ -135,14 +139,15 @@ export class Cache<K extends string, V> {
       check: this.#check,
       observer: this.#observer,
       onAbsent: () => this.#known?.noteAbsent(),
-      tagsOf: this.#tagsOf,
+      tagsOf: (value, id) => this.#tagsOf(value as A, id),
       settings: { ...settings, readTimeoutMs: shared.readTimeoutMs, fillTimeoutMs: shared.writeTimeoutMs },
+      packing: this.#packing,
       store: shared.store,
       outage: shared.outage,
       voids: shared.voids,
       counters: this.#counters,
       ports: shared.ports,
-      keep: (id, entry, stamp, atMs) => this.#keep(id, entry, stamp, atMs),
+      keep: (id, entry, stamp, atMs) => this.#keep(id, entry as Entry<A>, stamp, atMs),
       revalidate: (id, hit, stamp, atMs) => this.#revalidate(id, hit, stamp, atMs),
     });
     expose({
@@ -162,7 +167,7 @@ export class Cache<K extends string, V> {
    * went wrong otherwise; `CACHE_TIMEOUT` or the signal's reason for this caller alone; `CACHE_KEY_INVALID`, `CACHE_CLOSED`.
    * Never because L2 cannot be reached.
    */
-  get(id: K, options?: GetOptions): Promise<Cached<V> | null> {
+  get(id: K, options?: GetOptions): Promise<A | null> {
     if (options !== undefined) return this.#getWith(id, options, false);
     const entry = this.#l1 === null ? null : this.#l1.find(id, this.#shared.ports.clock.now());
     if (entry === null) return this.#getAged(id);
@@ -175,7 +180,7 @@ export class Cache<K extends string, V> {
   }
 
   /** As {@link get}, and where the answer came from. */
-  getDetailed(id: K, options?: GetOptions): Promise<Detailed<Cached<V>>> {
+  getDetailed(id: K, options?: GetOptions): Promise<Detailed<A>> {
     return this.#getWith(id, options ?? {}, true);
   }
 
@@ -183,10 +188,10 @@ export class Cache<K extends string, V> {
    * Several values, in the order of `ids` (duplicates once): one read of L2 and one call of the loader for all that L1 does not have
    * (per `maxBatch`; of more than 4,096 the next ones when these are stored), each key with the guarantees of {@link get}. Rejects with the first error when any of them fails; the others are still cached.
    */
-  getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, Cached<V> | null>> {
+  getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, A | null>> {
     try {
       const { signal, timeoutMs, wishes } = this.#readOptions(options);
-      const answers = new Map<K, Cached<V> | null>();
+      const answers = new Map<K, A | null>();
       const missing: K[] = [];
       for (const id of ids) {
         if (answers.has(id)) continue;
@@ -196,7 +201,7 @@ export class Cache<K extends string, V> {
         missing.push(id);
       }
       if (missing.length === 0) return Promise.resolve(answers);
-      const all = this.#flights.seats(missing, wishes, answers);
+      const all = this.#flights.seats(missing, wishes, answers) as Promise<Map<K, A | null>>;
       return this.#waitAlone(all, signal, timeoutMs, `${answers.size} ids of "${this.name}"`);
     } catch (error) {
       return Promise.reject(error);
@@ -204,7 +209,7 @@ export class Cache<K extends string, V> {
   }
 
   /** What L1 has within its TTL, at once: the value, null for known absent, undefined when L1 has nothing (or is off). Asks nobody. */
-  peek(id: K): Cached<V> | null | undefined {
+  peek(id: K): A | null | undefined {
     const nowMs = this.#shared.ports.clock.now();
     const entry = this.#l1 === null ? null : (this.#l1.find(id, nowMs) ?? this.#l1.findAged(id, nowMs));
     if (entry === null || nowMs >= entry.storedAtMs + entry.ttlMs) return undefined;
@@ -227,10 +232,11 @@ export class Cache<K extends string, V> {
     const key = this.#keyOf(id);
     checkNames(options, SET_OPTIONS, 'set');
     const { store, voids, ports, writeTimeoutMs } = this.#shared;
-    const text = toJson(value, key);
-    if (text === 'null') throw absentValue(key);
-    const shared = JSON.parse(text) as Cached<V>;
-    if (FREEZE_VALUES) deepFreeze(shared);
+    const packing = this.#packing;
+    const encoded = packing.codec.encode(value, key);
+    const shared = encoded.value as A;
+    if (shared === null) throw absentValue(key);
+    if (FREEZE_VALUES) packing.codec.freeze(shared);
     const wrong = this.#check(shared);
     if (wrong !== null) throw invalidValue(key, wrong);
     const meanMs = options.ttl === undefined ? this.#settings.ttlMs : duration(options.ttl, 'ttl', 'set', 1);
@@ -244,11 +250,28 @@ export class Cache<K extends string, V> {
     const nowMs = ports.clock.now();
     let outcome: SetOutcome;
     try {
-      const bytes = bytesOf(text, lifetime, tags, nowMs);
-      const write = { ttlMs: keptMs(lifetime), tags, ...version };
-      outcome = await setting(this.#shared, this.name, key, () =>
-        store.set(key, bytes, write, { timeoutMs: writeTimeoutMs }),
-      );
+      const packed = packing.pack(key, encoded.plain, lifetime, tags, nowMs);
+      const call = { timeoutMs: writeTimeoutMs };
+      // Nothing is awaited before the store is told, where it need not be: calls take effect in their order.
+      const parcel = packed instanceof Promise ? await packed : packed;
+      try {
+        for (const chunk of parcel.chunks) {
+          await store.set(chunk.key, chunk.bytes, { ttlMs: chunkTtlMs(lifetime), tags }, call);
+        }
+      } catch (error) {
+        // The caller has said that what the key had is replaced.
+        await store.delete([key], call).catch(() => 0);
+        throw error;
+      }
+      const isLate = packed instanceof Promise || parcel.chunks.length > 0;
+      // Another write or an invalidation of this process came meanwhile: it is as if it had come behind this one. (Versions are put in order by the store.)
+      if (isLate && options.version === undefined && voids.crossed(stamp, key, this.#namespace, hashTags(tags))) {
+        await store.delete([key], call);
+        outcome = 'stored';
+      } else {
+        const write = { ttlMs: keptMs(lifetime), tags, ...version };
+        outcome = await setting(this.#shared, this.name, key, () => store.set(key, parcel.bytes, write, call));
+      }
     } catch (error) {
       this.#forget(id);
       throw setError(key, error);
@@ -261,7 +284,10 @@ export class Cache<K extends string, V> {
       // What is in the store is not known from here, so L1 gets nothing.
       return outcome === 'same';
     }
-    if (!isCrossed) this.#keep(id, { value: shared, tags, ageMs: 0, ...lifetime, version: null }, voids.stamp, nowMs);
+    if (!isCrossed) {
+      const entry = { value: shared, tags, ageMs: 0, ...lifetime, version: null, encodedBytes: encoded.plain.length };
+      this.#keep(id, entry, voids.stamp, nowMs);
+    }
     return true;
   }
 
@@ -369,10 +395,10 @@ export class Cache<K extends string, V> {
   }
 
   /** The way behind an L1 that has nothing certainly fresh, for the most common call. */
-  #getAged(id: K): Promise<Cached<V> | null> {
+  #getAged(id: K): Promise<A | null> {
     try {
       const near = this.#near(id, PLAIN);
-      if (near === null) return this.#isUnknown(id, PLAIN) ? Promise.resolve(null) : this.#flights.seat(id).value;
+      if (near === null) return this.#isUnknown(id, PLAIN) ? Promise.resolve(null) : this.#seat(id).value;
       near.entry.promise ??= Promise.resolve(near.entry.value);
       return near.entry.promise;
     } catch (error) {
@@ -380,9 +406,13 @@ export class Cache<K extends string, V> {
     }
   }
 
-  #getWith(id: K, options: GetOptions, detailed: true): Promise<Detailed<Cached<V>>>;
-  #getWith(id: K, options: GetOptions, detailed: false): Promise<Cached<V> | null>;
-  #getWith(id: K, options: GetOptions, detailed: boolean): Promise<Detailed<Cached<V>> | Cached<V> | null> {
+  #seat(id: K, wishes?: FlightWishes): Seat<A> {
+    return this.#flights.seat(id, wishes) as Seat<A>;
+  }
+
+  #getWith(id: K, options: GetOptions, detailed: true): Promise<Detailed<A>>;
+  #getWith(id: K, options: GetOptions, detailed: false): Promise<A | null>;
+  #getWith(id: K, options: GetOptions, detailed: boolean): Promise<Detailed<A> | A | null> {
     try {
       const { signal, timeoutMs, wishes } = this.#readOptions(options);
       const near = this.#near(id, wishes);
@@ -395,7 +425,7 @@ export class Cache<K extends string, V> {
       if (this.#isUnknown(id, wishes)) {
         return Promise.resolve(detailed ? { value: null, from: 'filter', ageMs: 0, version: null } : null);
       }
-      const seat = this.#flights.seat(id, wishes);
+      const seat = this.#seat(id, wishes);
       if (!detailed) return this.#waitAlone(seat.value, signal, timeoutMs, this.#prefix + id);
       const answer = seat.got.then(({ value, from, ageMs, version }) => ({ value, from, ageMs, version }));
       return this.#waitAlone(answer, signal, timeoutMs, this.#prefix + id);
@@ -407,7 +437,7 @@ export class Cache<K extends string, V> {
   /**
    * What L1 may answer a caller with these wishes, or null. What is to be loaded anew while it is served, is.
    */
-  #near(id: K, wishes: FlightWishes): { readonly entry: L1Entry<Cached<V>>; readonly isStale: boolean } | null {
+  #near(id: K, wishes: FlightWishes): { readonly entry: L1Entry<A>; readonly isStale: boolean } | null {
     // What L1 has may be older than another process's write.
     if (this.#l1 === null || wishes.afterCall === true) return null;
     const { ports } = this.#shared;
@@ -429,13 +459,14 @@ export class Cache<K extends string, V> {
   }
 
   /** What a get without wishes would be answered with at once: the value, null for known absent, undefined when it would load. */
-  async #current(id: K): Promise<Cached<V> | null | undefined> {
+  async #current(id: K): Promise<A | null | undefined> {
     const { ports, store, readTimeoutMs } = this.#shared;
     const near = this.#l1 === null ? null : this.#l1.find(id, ports.clock.now());
     if (near !== null) return near.value;
     const [far] = await store.read([this.#prefix + id], { lease: false, timeoutMs: readTimeoutMs });
     if (far === undefined || far.kind === 'miss') return undefined;
-    const entry = entryOf<Cached<V>>(far, this.#settings.graceMs);
+    const chunks: ChunkReader = (keys) => store.read(keys, { lease: false, timeoutMs: readTimeoutMs });
+    const entry = await this.#packing.open<A>(this.#prefix + id, far, this.#settings.graceMs, chunks);
     return 'unreadable' in entry || entry.ageMs >= entry.ttlMs ? undefined : entry.value;
   }
 
@@ -472,17 +503,26 @@ export class Cache<K extends string, V> {
   }
 
   /** L2 has `hit`: if L1 has that very entry, of this version, it is good again as of the read. */
-  #revalidate(id: K, hit: ReadHit, stamp: number, atMs: number): Entry<Cached<V>> | null {
+  #revalidate(id: K, hit: ReadHit, stamp: number, atMs: number): Entry<A> | null {
     const { voids } = this.#shared;
     const entry = this.#l1?.ofVersion(id, hit.version, atMs) ?? null;
     if (entry === null || voids.crossed(stamp, this.#prefix + id, this.#namespace, entry.tags)) return null;
     // The store's word on how long it lives: somebody may have shortened it.
     this.#l1?.trust(entry, voids.stamp, hit.ttlMs === null ? Number.POSITIVE_INFINITY : atMs + hit.ttlMs);
     const { value, ttlMs, graceMs, loadMs, version, storedAtMs } = entry;
-    return { value, tags: NO_TAGS, ageMs: Math.max(0, atMs - storedAtMs), ttlMs, graceMs, loadMs, version };
+    return {
+      value,
+      tags: NO_TAGS,
+      ageMs: Math.max(0, atMs - storedAtMs),
+      ttlMs,
+      graceMs,
+      loadMs,
+      version,
+      encodedBytes: 0,
+    };
   }
 
-  #keep(id: K, entry: Entry<Cached<V>>, stamp: number, atMs: number): void {
+  #keep(id: K, entry: Entry<A>, stamp: number, atMs: number): void {
     const { l1 } = this.#settings;
     if (this.#l1 === null || l1 === null || this.#closed !== null) return;
     const tags = hashTags(entry.tags);
@@ -504,7 +544,7 @@ export class Cache<K extends string, V> {
       // It survived all voids so far, as was just checked.
       stamp: voids.stamp,
       tags,
-      bytes: heapBytes(value) + 8 * tags.length,
+      bytes: this.#packing.codec.heapBytes(value, entry.encodedBytes) + 8 * tags.length,
     });
   }
 }

@@ -25,6 +25,10 @@ export interface Counters {
   leasePolls: number;
   leaseGiveUps: number;
   unreadable: number;
+  unreadableFormat: number;
+  unreadableKey: number;
+  unreadableChunks: number;
+  unreadableDamaged: number;
   schemaMisses: number;
   filtered: number;
   writes: number;
@@ -60,6 +64,10 @@ export function newCounters(): Counters {
     leasePolls: 0,
     leaseGiveUps: 0,
     unreadable: 0,
+    unreadableFormat: 0,
+    unreadableKey: 0,
+    unreadableChunks: 0,
+    unreadableDamaged: 0,
     schemaMisses: 0,
     filtered: 0,
     writes: 0,
@@ -67,4 +75,12 @@ export function newCounters(): Counters {
     setsOutdated: 0,
     deletes: 0,
   };
+}
+
+/** Why an entry of L2 was a miss. `unreadable` itself is counted with its removal. */
+export function noteUnreadable(counters: Counters, cause: 'format' | 'key' | 'chunks' | 'damaged'): void {
+  if (cause === 'format') counters.unreadableFormat += 1;
+  else if (cause === 'key') counters.unreadableKey += 1;
+  else if (cause === 'chunks') counters.unreadableChunks += 1;
+  else counters.unreadableDamaged += 1;
 }

@@ -21,7 +21,7 @@ import { Breakwater } from './breakwater.ts';
 import { checkNames, count, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
-import type { SharedCacheOptions } from './types.ts';
+import type { CodecChoice, SharedCacheOptions } from './types.ts';
 
 type Scheme = 'breakwater' | 'breakwaters' | 'redis' | 'rediss' | 'valkey' | 'valkeys';
 type StoreUrlText = `${Scheme}://${string}`;
@@ -98,7 +98,9 @@ const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
  *
  * @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `STORE_URL_INVALID`, `CACHE_EMBEDDED_IN_WORKER`
  */
-export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
+export function createBreakwater<D extends CodecChoice = 'json'>(
+  options: BreakwaterOptions & { readonly defaults?: { readonly codec?: D } } = {},
+): Breakwater<D> {
   checkNames(options, OPTIONS, 'createBreakwater');
   const ports: FlightPorts = {
     clock: systemClock(),
@@ -107,7 +109,7 @@ export function createBreakwater(options: BreakwaterOptions = {}): Breakwater {
   };
   const readTimeoutMs = duration(options.readTimeout ?? '250ms', 'readTimeout', 'createBreakwater', 1);
   const writeTimeoutMs = duration(options.writeTimeout ?? '2s', 'writeTimeout', 'createBreakwater', 1);
-  return new Breakwater({
+  return new Breakwater<D>({
     store: openStore(options, ports, writeTimeoutMs),
     ports,
     defaults: options.defaults ?? {},

@@ -1,10 +1,8 @@
 /**
- * A value between the tiers: from the loader's hands to the bytes that L2 keeps, and from L2's bytes to an answer. What `judge` asks about
- * it travels along: its age, how long it is fresh, how long it may be served after that, how long its load took.
+ * A value between the tiers. What `judge` asks about it travels along: its age, how long it is fresh, how long it may be served after that, how long
+ * its load took. How it becomes bytes and comes back is told in codec/packing.ts.
  */
-import { decodeEnvelope, decodeJson, type EnvelopeHeader, encodeEnvelope } from '../base/envelope.ts';
 import { type FreshnessPolicy, judge, type Verdict, type Wishes } from '../freshness/judge.ts';
-import type { ReadHit } from '../stores/store.ts';
 
 /** How long an entry lives, and what its load cost. */
 export interface Lifetime {
@@ -24,60 +22,8 @@ export interface Entry<T> extends Lifetime {
   /** How long ago it was stored; 0 when just loaded. */
   readonly ageMs: number;
   readonly version: number | null;
-}
-
-/** Why an entry of L2 is no answer: another format version, an unknown codec, not JSON. */
-export interface Unreadable {
-  readonly unreadable: string;
-}
-
-const NO_TAGS: readonly string[] = Object.freeze([]);
-const NOTHING = new Uint8Array(0);
-
-/**
- * Reads what L2 had. Bytes without an envelope (HTTP PUT, redis-cli) are read as JSON text; they have no grace. The type is the
- * declaration's word: whoever writes other things under the cache's keys is checked by `schema`, not here.
- *
- * @param mostGraceMs this declaration's: an entry stored under a longer one is served no longer than this
- */
-export function entryOf<T>(hit: ReadHit, mostGraceMs: number): Entry<T> | Unreadable {
-  const decoded = decodeEnvelope(hit.value);
-  const { version } = hit;
-  switch (decoded.kind) {
-    case 'unreadable':
-      return { unreadable: decoded.reason };
-    case 'foreign': {
-      const value = decodeJson(hit.value);
-      if (value === undefined) return { unreadable: 'not JSON' };
-      const ttlMs = hit.ttlMs ?? Number.POSITIVE_INFINITY;
-      return { value: value as T | null, tags: NO_TAGS, ageMs: 0, ttlMs, graceMs: 0, loadMs: 0, version };
-    }
-    case 'envelope': {
-      const { tags, keptMs, absent } = decoded;
-      // By the store's clock alone: how long it was given, less what is left.
-      const ageMs = keptMs === null || hit.ttlMs === null ? 0 : Math.max(0, keptMs - hit.ttlMs);
-      const ttlMs = decoded.freshMs ?? Number.POSITIVE_INFINITY;
-      const graceMs = absent || keptMs === null ? 0 : Math.max(0, Math.min(keptMs - ttlMs, mostGraceMs));
-      const loadMs = decoded.loadMicros / 1000;
-      const value = absent ? null : decodeJson(decoded.payload);
-      if (value === undefined) return { unreadable: 'the payload is not JSON' };
-      return { value: value as T | null, tags, ageMs, ttlMs, graceMs, loadMs, version };
-    }
-  }
-}
-
-/** The bytes that L2 keeps for `keptMs(lifetime)`. `text` null = known absent. */
-export function bytesOf(text: string | null, lifetime: Lifetime, tags: readonly string[], nowMs: number): Uint8Array {
-  const header: EnvelopeHeader = {
-    codec: text === null ? 'none' : 'json',
-    absent: text === null,
-    storedAtMs: nowMs,
-    freshMs: lifetime.ttlMs,
-    keptMs: keptMs(lifetime),
-    loadMicros: Math.round(lifetime.loadMs * 1000),
-    tags,
-  };
-  return encodeEnvelope(header, text ?? NOTHING);
+  /** Length of its encoding, before compression and encryption: what the size of values of unknown shape is estimated by. */
+  readonly encodedBytes: number;
 }
 
 /** The time to live that the store is given. */

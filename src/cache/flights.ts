@@ -47,9 +47,11 @@ import { BreakwaterError } from '../base/errors.ts';
 import { surelyFreshMs } from '../freshness/judge.ts';
 import type { ReadHit, ReadResult } from '../stores/store.ts';
 import { Batch, type BatchPart } from './batch.ts';
-import { deepFreeze, FREEZE_VALUES } from './codec.ts';
+import type { ChunkReader, Unreadable } from './codec/packing.ts';
+import { FREEZE_VALUES } from './codec.ts';
+import { noteUnreadable } from './counters.ts';
 import { Departures } from './departures.ts';
-import { type Entry, entryOf, verdictOf } from './entry.ts';
+import { type Entry, verdictOf } from './entry.ts';
 import { Flight, type FlightWishes, type Got, PLAIN, type Seat, type Sending } from './flight.ts';
 import { fullKey } from './key.ts';
 import { type FlightsOptions, Loads } from './loads.ts';
@@ -362,20 +364,25 @@ export class Flights<K extends string, V> {
 
   /** False, and nothing has happened: L2's entry cannot be read, or whether it may be served is `judge`'s to say. */
   #onPlainHit(batch: Batch<K, Cached<V>>, index: number, hit: ReadHit): boolean {
-    const { settings, check, counters, keep, observer } = this.#options;
+    const { settings, check, counters, keep, observer, packing } = this.#options;
     const id = batch.ids[index]!;
     const same = this.#same(id, hit, batch, PLAIN);
     if (same !== null) {
       batch.answer(id, same.value);
       return true;
     }
-    const entry = entryOf<Cached<V>>(hit, settings.graceMs);
+    const entry = packing.open<Cached<V>>(this.#prefix + id, hit, settings.graceMs, this.#readChunks);
+    if (entry instanceof Promise) {
+      // It goes the way of flights, which need not begin anew.
+      this.#opening.set(hit, entry);
+      return false;
+    }
     if ('unreadable' in entry) return false;
     const { value, ageMs, ttlMs, loadMs } = entry;
     if (!(ageMs < surelyFreshMs(ttlMs, loadMs, settings.policy.beta))) return false;
     try {
       if (value !== null && check(value) !== null) return false;
-      if (FREEZE_VALUES) deepFreeze(value);
+      if (FREEZE_VALUES) packing.codec.freeze(value);
       keep(id, entry, batch.stamp, batch.sentAtMs);
     } catch (error) {
       if (error instanceof RangeError) return false; // nested too deep, as in #onHit
@@ -422,22 +429,56 @@ export class Flights<K extends string, V> {
     if (givenUp.length > 0) this.#loadWithoutLease(givenUp);
   }
 
-  /** False: what L2 has cannot be read, or is not what the schema says. */
+  /** False: what L2 has cannot be read, or is not what the schema says. What takes its time to open is seen to when it is open. */
   #onHit(flight: Flight<K, Cached<V>>, hit: ReadHit, toLease: Flight<K, Cached<V>>[]): boolean {
     if (this.#onSame(flight, hit)) return true;
-    const { settings, check } = this.#options;
-    const entry = entryOf<Cached<V>>(hit, settings.graceMs);
-    if ('unreadable' in entry) return false;
+    const { settings, packing } = this.#options;
+    const opened =
+      this.#opening.get(hit) ?? packing.open<Cached<V>>(flight.key, hit, settings.graceMs, this.#readChunks);
+    if (!(opened instanceof Promise)) return this.#onOpened(flight, opened, toLease);
+    opened.then(
+      (entry) => {
+        if (this.#closed !== null) return;
+        const lateLease: Flight<K, Cached<V>>[] = [];
+        if (!this.#onOpened(flight, entry, lateLease)) this.#clean([flight]);
+        if (lateLease.length > 0) this.#lease(lateLease);
+      },
+      (error: unknown) => this.#onStoreError([flight], error),
+    );
+    return true;
+  }
+
+  /** Hits of batches that take their time to open. */
+  readonly #opening = new WeakMap<ReadHit, Promise<Entry<Cached<V>> | Unreadable>>();
+
+  readonly #readChunks: ChunkReader = (keys) => {
+    const { store, settings } = this.#options;
+    return store.read(keys, { lease: false, timeoutMs: settings.readTimeoutMs });
+  };
+
+  #onOpened(
+    flight: Flight<K, Cached<V>>,
+    entry: Entry<Cached<V>> | Unreadable,
+    toLease: Flight<K, Cached<V>>[],
+  ): boolean {
+    const { check, packing, counters } = this.#options;
+    if ('unreadable' in entry) {
+      noteUnreadable(counters, entry.cause);
+      return false;
+    }
     try {
       if (entry.value !== null && check(entry.value) !== null) {
-        this.#options.counters.schemaMisses += 1;
+        counters.schemaMisses += 1;
         return false;
       }
-      if (FREEZE_VALUES) deepFreeze(entry.value);
+      if (FREEZE_VALUES) packing.codec.freeze(entry.value);
       this.#onEntry(flight, entry, toLease);
     } catch (error) {
       // JSON.parse reads any depth, our walks of its value do not: others may write what this library would refuse to.
-      if (error instanceof RangeError) return false;
+      if (error instanceof RangeError) {
+        counters.unreadableDamaged += 1;
+        return false;
+      }
       throw error;
     }
     return true;

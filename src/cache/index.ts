@@ -7,6 +7,9 @@ export { UnacknowledgedError } from './acknowledged.ts';
 export type { Advice } from './advice/advice.ts';
 export type { Breakwater, BreakwaterStats, Closed, Invalidation } from './breakwater.ts';
 export type { Cache } from './cache.ts';
+export type { EncryptionKey, EncryptionOptions } from './codec/encryption.ts';
+export type { CompressionOptions, PackingOptions } from './codec/options.ts';
+export type { Codec } from './codec/value-codec.ts';
 export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError } from './guard/errors.ts';
@@ -33,15 +36,18 @@ export type { StandardIssue, StandardResult, StandardSchema } from './schema.ts'
 export type { SessionToken } from './session.ts';
 export type { BackoffFace, BreakerFace, Source, SourceOptions } from './source.ts';
 export type {
+  AnswerOf,
   Cached,
   CacheOptions,
   CacheStats,
+  CodecChoice,
   Detailed,
   GetOptions,
   L1Options,
   LoadContext,
   Loader,
   LoadResult,
+  Packed,
   SampleOptions,
   SetOptions,
   SharedCacheOptions,

@@ -18,9 +18,10 @@ import type { Scheduler } from '../base/scheduler.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { isServableOnError } from '../freshness/judge.ts';
 import type { CacheStore, FillEntry, HeldLease, ReadHit } from '../stores/store.ts';
-import { deepFreeze, FREEZE_VALUES, toJson } from './codec.ts';
+import { chunkTtlMs, type Packing, type Parcel } from './codec/packing.ts';
+import { FREEZE_VALUES } from './codec.ts';
 import type { Counters } from './counters.ts';
-import { bytesOf, type Entry, keptMs, verdictOf } from './entry.ts';
+import { type Entry, keptMs, verdictOf } from './entry.ts';
 import { type Flight, type FlightWishes, type Got, justValue, PLAIN, type Seat } from './flight.ts';
 import type { GuardRequest } from './guard/call.ts';
 import { GuardShedError } from './guard/errors.ts';
@@ -55,6 +56,7 @@ export interface FlightsOptions<K extends string, V> {
   /** What is wrong with a value, or null. */
   readonly check: (value: Cached<V>) => string | null;
   readonly settings: Settings & FlightSettings;
+  readonly packing: Packing;
   readonly store: CacheStore;
   readonly outage: Outage;
   readonly voids: Voids;
@@ -296,7 +298,7 @@ export class Loads<K extends string, V> {
   }
 
   #onLoaded(flights: readonly Flight<K, Cached<V>>[], { loaded, extras, loadMs }: Brought<V>): void {
-    const { ports, source, store, counters } = this.#options;
+    const { ports, source, store, counters, packing } = this.#options;
     counters.loaderExtras += extras;
     const nowMs = ports.clock.now();
     const fills: Fill<K, Cached<V>>[] = [];
@@ -305,13 +307,15 @@ export class Loads<K extends string, V> {
       const one = loaded[index]!;
       try {
         if (one.kind === 'error') throw one.error;
-        const { entry, text } = this.#entryOf(flight, one, loadMs);
+        const { entry, plain } = this.#entryOf(flight, one, loadMs);
         const { key, lease } = flight;
         if (entry.ttlMs > 0 && lease !== null) {
           // A fill over the network is not waited for. One in this process is done at once, and then `peek` has what `get` gave.
           if (!store.inProcess) this.#answer(flight, entry);
-          const value = bytesOf(text, entry, entry.tags, nowMs);
-          fills.push({ flight, entry, fill: { key, value, lease, ttlMs: keptMs(entry), tags: entry.tags } });
+          const parcel = packing.pack(key, plain, entry, entry.tags, nowMs);
+          if (parcel instanceof Promise || parcel.chunks.length > 0)
+            this.#fillLate(flight, entry, lease, parcel, nowMs);
+          else fills.push(fillOf(flight, entry, lease, parcel));
         } else {
           // No lease, or an absence that is not to be remembered: nothing to fill, so the store gives no verdict.
           this.#answer(flight, entry);
@@ -335,14 +339,14 @@ export class Loads<K extends string, V> {
     flight: Flight<K, Cached<V>>,
     loaded: Exclude<Loaded<V>, { readonly kind: 'error' }>,
     loadMs: number,
-  ): { readonly entry: Entry<Cached<V>>; readonly text: string | null } {
-    const { settings, ports, tagsOf, name, check, counters } = this.#options;
+  ): { readonly entry: Entry<Cached<V>>; readonly plain: string | Uint8Array | null } {
+    const { settings, ports, tagsOf, name, check, counters, packing } = this.#options;
     const ttlMs = (meanMs: number): number => jitteredTtlMs(meanMs, settings.jitter, ports.random.nextFloat());
     const { graceMs } = settings;
     if (loaded.kind === 'absent') {
       this.#options.onAbsent(flight.id);
-      const absent = { value: null, tags: NO_TAGS, ageMs: 0, version: null, graceMs: 0, loadMs };
-      return { entry: { ...absent, ttlMs: ttlMs(settings.negativeTtlMs) }, text: null };
+      const absent = { value: null, tags: NO_TAGS, ageMs: 0, version: null, graceMs: 0, loadMs, encodedBytes: 0 };
+      return { entry: { ...absent, ttlMs: ttlMs(settings.negativeTtlMs) }, plain: null };
     }
     let raw: unknown;
     if (loaded.kind === 'not-modified') {
@@ -352,15 +356,25 @@ export class Loads<K extends string, V> {
       }
       counters.notModified += 1;
     } else raw = loaded.value;
-    const text = toJson(raw, flight.key);
-    const value = JSON.parse(text) as Cached<V>;
-    if (FREEZE_VALUES) deepFreeze(value);
+    const { codec } = packing;
+    const encoded = codec.encode(raw, flight.key);
+    const value = encoded.value as Cached<V>;
+    if (FREEZE_VALUES) codec.freeze(value);
     const wrong = check(value);
     if (wrong !== null) throw invalidValue(flight.key, wrong);
     const tags = tagsOf(value, flight.id);
     return {
-      entry: { value, tags, ageMs: 0, ttlMs: ttlMs(settings.ttlMs), graceMs, loadMs, version: null },
-      text,
+      entry: {
+        value,
+        tags,
+        ageMs: 0,
+        ttlMs: ttlMs(settings.ttlMs),
+        graceMs,
+        loadMs,
+        version: null,
+        encodedBytes: encoded.plain.length,
+      },
+      plain: encoded.plain,
     };
   }
 
@@ -379,6 +393,35 @@ export class Loads<K extends string, V> {
   }
 
   // -- filling
+
+  /**
+   * A fill that is not ready at once: large values, compressed or encrypted in the thread pool, or in chunks. Until then it is loading: who comes may
+   * join, since the fill is still to be judged. Chunks go first; nobody finds them before the fill.
+   */
+  #fillLate(
+    flight: Flight<K, Cached<V>>,
+    entry: Entry<Cached<V>>,
+    lease: string,
+    packing: Parcel | Promise<Parcel>,
+    nowMs: number,
+  ): void {
+    const { store, settings, counters, outage } = this.#options;
+    const send = async (): Promise<void> => {
+      const parcel = await packing;
+      const chunk = { ttlMs: chunkTtlMs(entry), tags: entry.tags };
+      for (const { key, bytes } of parcel.chunks) {
+        await store.set(key, bytes, chunk, { timeoutMs: settings.fillTimeoutMs });
+      }
+      this.#fill([fillOf(flight, entry, lease, parcel)], nowMs);
+    };
+    send().catch((error: unknown) => {
+      if (!this.#closed) outage.note(error);
+      counters.fillErrors += 1;
+      this.#answer(flight, entry);
+      this.#judged(flight, null);
+      this.#release([flight]);
+    });
+  }
 
   #fill(fills: readonly Fill<K, Cached<V>>[], nowMs: number): void {
     const { store, settings, counters, outage, observer } = this.#options;
@@ -451,6 +494,11 @@ function suits(
   if (loading.asked === 0 || loading.asked > departed) return true;
   // Without a lease there is no word from the store about what was invalidated before they came.
   return loading.lease !== null && wishes.fresh !== true;
+}
+
+function fillOf<K extends string, T>(flight: Flight<K, T>, entry: Entry<T>, lease: string, parcel: Parcel): Fill<K, T> {
+  const { tags } = entry;
+  return { flight, entry, fill: { key: flight.key, value: parcel.bytes, lease, ttlMs: keptMs(entry), tags } };
 }
 
 export function invalidValue(key: string, wrong: string): BreakwaterError {

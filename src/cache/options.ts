@@ -7,6 +7,8 @@ import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 import { checkJitter } from '../freshness/jitter.ts';
 import type { FreshnessPolicy } from '../freshness/judge.ts';
 import { checkNames, count, duration, invalid } from './checks.ts';
+import { PACKING, packingSettings } from './codec/options.ts';
+import type { PackingSettings } from './codec/packing.ts';
 import { type SamplerSettings, sameJson } from './observe/sampler.ts';
 import { guardOptions, Source, type SourceOptions } from './source.ts';
 import type { L1Options, SampleOptions, SharedCacheOptions } from './types.ts';
@@ -34,6 +36,7 @@ export interface Settings {
   readonly guard: SourceOptions | Source;
   /** null: hits are not sampled. */
   readonly sample: SamplerSettings | null;
+  readonly packing: PackingSettings;
   readonly l1: { readonly maxEntries: number; readonly maxBytes: number; readonly ttlMs: number } | null;
 }
 
@@ -51,6 +54,7 @@ const SHARED = [
   'maxBatch',
   'l1',
   'sample',
+  ...PACKING,
 ] as const;
 const OWN = [...SHARED, 'load', 'tags', 'schema', 'known'] as const;
 const SAMPLE = ['rate', 'confirmAfter', 'compare'] as const;
@@ -120,6 +124,7 @@ function settingsOf(own: SharedCacheOptions, defaults: SharedCacheOptions, where
     guard: own.guard ?? defaults.guard ?? {},
     l1: l1Settings(own.l1 ?? defaults.l1, where, reach),
     sample: sampleSettings(own.sample ?? defaults.sample ?? false, where),
+    packing: packingSettings(own, defaults, where),
   };
 }
 

@@ -2,6 +2,8 @@
  * The words of the public face: what a declaration says, what a loader is, what comes back.
  */
 import type { Duration } from '../base/units.ts';
+import type { PackingOptions } from './codec/options.ts';
+import type { Codec } from './codec/value-codec.ts';
 import type { KnownKeys } from './filter/known-keys.ts';
 import type { SamplerStats } from './observe/sampler.ts';
 import type { StandardSchema } from './schema.ts';
@@ -25,6 +27,42 @@ export type Cached<V> = V extends string | number | boolean | null | undefined
         : V extends object
           ? { [K in keyof V as V[K] extends symbol | ((...args: never[]) => unknown) ? never : K]: Cached<V[K]> }
           : V;
+
+/**
+ * What `codec: 'msgpack'` makes of a `V`: dates, bigints, binary data, maps and sets come back as they were; functions are refused when they are
+ * written, and so are instances of classes, which types cannot tell from plain objects.
+ */
+export type Packed<V> = V extends
+  | string
+  | number
+  | boolean
+  | bigint
+  | null
+  | undefined
+  | Date
+  | ArrayBuffer
+  | ArrayBufferView
+  ? V
+  : V extends symbol | ((...args: never[]) => unknown)
+    ? never
+    : V extends ReadonlyMap<infer Key, infer Member>
+      ? Map<Packed<Key>, Packed<Member>>
+      : V extends ReadonlySet<infer Member>
+        ? Set<Packed<Member>>
+        : V extends readonly unknown[] | object
+          ? { [K in keyof V]: Packed<V[K]> }
+          : V;
+
+/** What callers get of a `V`, by codec: the JSON of it, what msgpack makes of it, or what a codec of one's own decodes to. */
+export type AnswerOf<V, C> = C extends 'msgpack'
+  ? Packed<V>
+  : C extends { readonly decode: (bytes: Uint8Array) => infer A }
+    ? A
+    : Cached<V>;
+
+/** What may be said as `codec`. */
+// biome-ignore lint/suspicious/noExplicitAny: of any types
+export type CodecChoice = 'json' | 'msgpack' | Codec<any, any>;
 
 export interface LoadContext {
   /** Aborted when the load's deadline has passed or the cache is closed. Hand it to the database driver. */
@@ -67,7 +105,7 @@ export interface L1Options {
 }
 
 /** What `createBreakwater({ defaults })` may set for all caches, and each cache for itself. */
-export interface SharedCacheOptions {
+export interface SharedCacheOptions extends PackingOptions {
   /** How long a loaded value is fresh. Default `"5m"`. */
   readonly ttl?: Duration;
   /** How long "there is no such row" is remembered; 0 = not at all. Default `"30s"`, never longer than `ttl`. */
@@ -121,10 +159,10 @@ export interface SampleOptions {
   compare?(cached: unknown, loaded: unknown): boolean;
 }
 
-export interface CacheOptions<K extends string, V> extends SharedCacheOptions {
+export interface CacheOptions<K extends string, V, A = Cached<V>> extends SharedCacheOptions {
   readonly load: Loader<K, V>;
-  /** Tags of a value, for `bw.invalidate({ tags })`. Called with what the cache stores (see {@link Cached}). */
-  readonly tags?: (value: Cached<V>, id: K) => readonly string[];
+  /** Tags of a value, for `bw.invalidate({ tags })`. Called with what callers get (see {@link Cached}). */
+  readonly tags?: (value: A, id: K) => readonly string[];
   /** Checks values before they are written and after they are read from L2, where what it refuses is a miss. Any Standard Schema v1 that answers at once. */
   readonly schema?: StandardSchema;
   /**
@@ -225,9 +263,17 @@ export interface CacheStats {
   /** Polls for another process's load, and loads begun because waiting for it took too long. */
   readonly leasePolls: number;
   readonly leaseGiveUps: number;
-  /** L2 entries that could not be read (other format version, not JSON): misses. */
+  /** L2 entries that could not be used: misses. The next five say why, and add up to it. */
   readonly unreadable: number;
-  /** Of those, the ones that the schema refused. */
+  /** Of another format version or codec, or compressed in a way that this runtime cannot read. */
+  readonly unreadableFormat: number;
+  /** Encrypted under a key that this process does not have; or not encrypted, where `encryption` is on. */
+  readonly unreadableKey: number;
+  /** Large values of which a chunk was gone or of another write. */
+  readonly unreadableChunks: number;
+  /** Not what was written: wrong checksum or authentication, or bytes that decode to nothing. */
+  readonly unreadableDamaged: number;
+  /** Refused by the schema. */
   readonly schemaMisses: number;
   /** Gets that the filter of known keys answered. */
   readonly filtered: number;

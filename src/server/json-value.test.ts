@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { crc32, deflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
-import { encodeEnvelope } from '../base/envelope.ts';
+import { type EnvelopeHeader, encodeEnvelope as encodeWith } from '../base/envelope.ts';
 import { memberText, showValue } from './json-value.ts';
+
+const encodeEnvelope = (of: EnvelopeHeader, payload: string): Uint8Array => encodeWith(of, payload, crc32);
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const shown = (text: string): unknown => {
@@ -71,4 +74,48 @@ test('memberText agrees with JSON.parse on any object', () => {
     }),
     { numRuns: 300 },
   );
+});
+
+const header: EnvelopeHeader = {
+  codec: 'json',
+  absent: false,
+  storedAtMs: 0,
+  freshMs: 1,
+  keptMs: 1,
+  loadMicros: 0,
+  tags: [],
+};
+
+test('what the library compressed shows as its value; another codec, encryption and chunks do not show as something else', () => {
+  const base64 = (bytes: Uint8Array): string => `"${Buffer.from(bytes).toString('base64')}"`;
+  const plain = {
+    codecId: '',
+    compression: 'none',
+    plainBytes: 0,
+    keyId: '',
+    nonce: new Uint8Array(0),
+    role: 'entry',
+  } as const;
+  const text = `{"a":"${'x'.repeat(2000)}"}`;
+  const deflated = deflateRawSync(text);
+  const compressed = { ...header, wrapping: { ...plain, compression: 'deflate', plainBytes: text.length } } as const;
+  const shown = showValue(encodeWith(compressed, deflated, crc32));
+  assert.ok(shown.kind === 'value' && shown.json === text && !shown.base64);
+  const bomb = encodeWith({ ...compressed, wrapping: { ...compressed.wrapping, plainBytes: 100 } }, deflated, crc32);
+  const opaque = showValue(bomb);
+  assert.ok(opaque.kind === 'value' && opaque.base64 && opaque.json === base64(bomb));
+  const encrypted = encodeWith(
+    { ...header, wrapping: { ...plain, keyId: 'k', nonce: new Uint8Array(12) } },
+    deflated,
+    crc32,
+  );
+  const sealed = showValue(encrypted);
+  assert.ok(sealed.kind === 'value' && sealed.base64 && sealed.json === base64(encrypted));
+  // msgpack's 5 is valid UTF-8.
+  const packed = showValue(encodeWith({ ...header, codec: 'msgpack' }, Uint8Array.of(5), crc32));
+  assert.ok(packed.kind === 'value' && packed.base64 && packed.json === base64(Uint8Array.of(5)));
+  for (const role of ['manifest', 'chunk'] as const) {
+    const one = encodeWith({ ...header, codec: 'none', wrapping: { ...plain, role } }, deflated, crc32);
+    assert.equal(showValue(one).kind, 'unreadable');
+  }
 });

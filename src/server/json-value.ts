@@ -6,12 +6,14 @@
  * splices the stored text into its answer. `JSON.parse` only judges whether a text is JSON; its result is thrown away.
  *
  * How bytes are shown
- *   written by the library (envelope)  the value inside; a remembered "no such row" shows as absent
+ *   written by the library (envelope)  the value inside; a remembered "no such row" shows as absent. In another codec than JSON: its bytes in base64.
+ *                                      Encrypted, or compressed as is not undone here: the entry as it is stored, in base64. In chunks: not at all
  *   UTF-8 and JSON                     as that JSON
  *   other UTF-8                        as a JSON string
  *   anything else                      base64, marked `"encoding":"base64"`
  */
-import { decodeEnvelope } from '../base/envelope.ts';
+import { crc32, inflateRawSync } from 'node:zlib';
+import { decodeEnvelope, type Envelope } from '../base/envelope.ts';
 
 /** A value ready to be spliced into a JSON text. */
 export interface ShownValue {
@@ -31,18 +33,43 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** What the bytes of an entry mean to a reader over HTTP. O(bytes). */
 export function showValue(bytes: Uint8Array): Shown {
-  const decoded = decodeEnvelope(bytes);
-  if (decoded.kind === 'unreadable') return decoded;
-  if (decoded.kind === 'envelope') return decoded.absent ? { kind: 'absent' } : showPlain(decoded.payload);
-  return showPlain(bytes);
+  const decoded = decodeEnvelope(bytes, crc32);
+  if (decoded.kind === 'unreadable') return { kind: 'unreadable', reason: decoded.reason };
+  if (decoded.kind === 'foreign') return showPlain(bytes);
+  const { wrapping } = decoded;
+  if (wrapping !== null && wrapping.role !== 'entry') return { kind: 'unreadable', reason: `a ${wrapping.role}` };
+  if (decoded.absent) return { kind: 'absent' };
+  const payload = payloadOf(decoded);
+  if (payload === null) return showBase64(bytes);
+  return decoded.codec === 'json' ? showPlain(payload) : showBase64(payload);
+}
+
+/** As it was encoded; null when it is encrypted, damaged, or would take the event loop too long. */
+function payloadOf({ payload, wrapping }: Envelope): Uint8Array | null {
+  if (wrapping === null) return payload;
+  const { keyId, compression, plainBytes } = wrapping;
+  if (keyId !== '') return null;
+  if (compression === 'none') return payload;
+  if (compression !== 'deflate' || plainBytes > MOST_INFLATED_BYTES) return null;
+  try {
+    const plain = inflateRawSync(payload, { maxOutputLength: plainBytes });
+    return plain.length === plainBytes ? plain : null;
+  } catch {
+    return null;
+  }
+}
+
+/** About two milliseconds. */
+const MOST_INFLATED_BYTES = 1024 ** 2;
+
+function showBase64(bytes: Uint8Array): ShownValue {
+  const base64 = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+  return { kind: 'value', json: `"${base64}"`, base64: true, plain: bytes };
 }
 
 function showPlain(bytes: Uint8Array): ShownValue {
   const text = decodeText(bytes);
-  if (text === null) {
-    const base64 = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
-    return { kind: 'value', json: `"${base64}"`, base64: true, plain: bytes };
-  }
+  if (text === null) return showBase64(bytes);
   return { kind: 'value', json: isJson(text) ? text.trim() : JSON.stringify(text), base64: false, plain: bytes };
 }
 

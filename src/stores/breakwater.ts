@@ -74,7 +74,7 @@ export class BreakwaterStore implements CacheStore {
   readonly inProcess = false;
   readonly feed: BreakwaterFeed;
   readonly #client: RespClient;
-  readonly #maxValueBytes: number;
+  readonly maxValueBytes: number;
 
   /** Connects with the first command. @throws BreakwaterError `STORE_URL_INVALID` */
   constructor(options: BreakwaterStoreOptions) {
@@ -93,7 +93,7 @@ export class BreakwaterStore implements CacheStore {
     }
     const { clock, scheduler, random, dial } = options;
     const { maxValue } = url.options;
-    this.#maxValueBytes =
+    this.maxValueBytes =
       maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
     const [host] = url.hosts;
     this.feed = new BreakwaterFeed(() => this.#client, `${host?.host}:${host?.port}`, scheduler);
@@ -132,7 +132,7 @@ export class BreakwaterStore implements CacheStore {
   }
 
   async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
-    const fitting = entries.filter(({ value }) => value.length <= this.#maxValueBytes);
+    const fitting = entries.filter(({ value }) => value.length <= this.maxValueBytes);
     if (fitting.length === 0) return entries.map(() => false);
     const command: (string | number | Uint8Array)[] = ['BW.FILL', fitting.length];
     for (const { key, value, ttlMs, lease, tags } of fitting) {
@@ -141,7 +141,7 @@ export class BreakwaterStore implements CacheStore {
     const reply = await this.#send(command, call);
     if (!Array.isArray(reply) || reply.length !== fitting.length) throw unexpected('BW.FILL');
     let next = 0;
-    return entries.map(({ value }) => value.length <= this.#maxValueBytes && reply[next++] === 1);
+    return entries.map(({ value }) => value.length <= this.maxValueBytes && reply[next++] === 1);
   }
 
   async release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
@@ -157,7 +157,7 @@ export class BreakwaterStore implements CacheStore {
     if (entry.tags.length > 0) command.push('TAGS', entry.tags.length, ...entry.tags);
     if (entry.version !== undefined) command.push('SVERSION', String(entry.version));
     try {
-      if (value.length > this.#maxValueBytes) throw tooLarge(key, value.length, this.#maxValueBytes);
+      if (value.length > this.maxValueBytes) throw tooLarge(key, value.length, this.maxValueBytes);
       const word = textOf(await this.#send(command, call));
       if (word === 'created' || word === 'replaced') return 'stored';
       if (word === 'same' || word === 'older' || word === 'unsure') return word;

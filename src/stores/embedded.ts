@@ -66,6 +66,8 @@ const encoder = new TextEncoder();
 export class EmbeddedStore implements CacheStore {
   readonly kind = 'embedded';
   readonly inProcess = true;
+  /** The engine's default. */
+  readonly maxValueBytes = 8 * 1024 ** 2;
   readonly #engine: StoreFace;
   readonly #freshness: Freshness;
   readonly #clock: Clock;

@@ -25,6 +25,7 @@
  *
  * Not needed in front of the embedded store, where everything is acknowledged when the call returns.
  */
+import { crc32 } from 'node:zlib';
 import type { Clock } from '../base/clock.ts';
 import { decodeEnvelope } from '../base/envelope.ts';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
@@ -79,6 +80,7 @@ const WITHHELD: ReadMiss = Object.freeze({ kind: 'miss', lease: null, waitMs: 0,
 export class OutboxStore implements CacheStore {
   readonly kind: string;
   readonly inProcess: boolean;
+  readonly maxValueBytes?: number;
   readonly feed?: StoreFeed;
   readonly outbox: StoreOutbox;
   readonly #inner: CacheStore;
@@ -111,6 +113,7 @@ export class OutboxStore implements CacheStore {
     this.#options = options;
     this.kind = inner.kind;
     this.inProcess = inner.inProcess;
+    if (inner.maxValueBytes !== undefined) this.maxValueBytes = inner.maxValueBytes;
     if (inner.feed !== undefined) this.feed = inner.feed;
     this.#pending = new Pending(options.maxEntries);
     this.#isSure = options.directory === null;
@@ -277,7 +280,7 @@ export class OutboxStore implements CacheStore {
 
   /** Whose tags cannot be read may have any. */
   #mayCarryPendingTag(value: Uint8Array): boolean {
-    const decoded = decodeEnvelope(value);
+    const decoded = decodeEnvelope(value, crc32);
     return decoded.kind === 'envelope' ? this.#pending.withholdsTags(decoded.tags) : this.#pending.tags > 0;
   }
 

@@ -177,6 +177,8 @@ export interface CacheStore {
    * there is to know, and live objects may be kept in L1 without a feed.
    */
   readonly inProcess: boolean;
+  /** Longest value that it takes, bytes. Absent: not known, and what it refuses is not kept. */
+  readonly maxValueBytes?: number;
   /** Answers aligned with `keys`, in one round trip. */
   read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]>;
   /**

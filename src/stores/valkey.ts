@@ -80,7 +80,7 @@ export class ValkeyStore implements CacheStore {
   readonly #calls: Calls;
   readonly #tags = new TagMemory();
   readonly #newId: () => string;
-  readonly #maxValueBytes: number;
+  readonly maxValueBytes: number;
   readonly #replicasAreStated: boolean;
   readonly #remembered: number;
   readonly #counts = { hits: 0, misses: 0, leasesGranted: 0, leasesHeld: 0, leasesFilled: 0, leasesRefused: 0 };
@@ -96,7 +96,7 @@ export class ValkeyStore implements CacheStore {
     if (afterRestart !== 'miss' && afterRestart !== 'trust') {
       throw optionInvalid('afterRestart', 'miss or trust', afterRestart);
     }
-    this.#maxValueBytes =
+    this.maxValueBytes =
       maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
     this.#remembered = remembered === undefined ? REMEMBERED : count('remembered', remembered, 16);
     this.#replicasAreStated = replicas !== undefined;
@@ -318,10 +318,10 @@ export class ValkeyStore implements CacheStore {
   /** Why an entry cannot be stored whatever the servers say. */
   #refusal(key: string, value: Uint8Array, tags: readonly string[]): BreakwaterError | null {
     if (isReserved(key)) return reserved(key);
-    if (value.length > this.#maxValueBytes) {
+    if (value.length > this.maxValueBytes) {
       return new BreakwaterError(
         'STORE_TOO_LARGE',
-        `cannot set ${JSON.stringify(key)}: the value has ${value.length} bytes, the store takes ${this.#maxValueBytes} (?maxValue=32mb in the URL for more)`,
+        `cannot set ${JSON.stringify(key)}: the value has ${value.length} bytes, the store takes ${this.maxValueBytes} (?maxValue=32mb in the URL for more)`,
       );
     }
     if (tags.length > MAX_TAGS || tags.some((tag) => tag.length * 3 > MAX_TAG_BYTES)) {

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { encodeEnvelope } from '../../src/base/envelope.ts';
+import { crc32 } from 'node:zlib';
+import { type EnvelopeHeader, encodeEnvelope as encodeWith } from '../../src/base/envelope.ts';
 import { RespClient } from '../../src/client/client.ts';
 import { replyText } from '../../src/resp/reply.ts';
 import { eventually, type ServedNode, serveNode } from './support.ts';
+
+const encodeEnvelope = (of: EnvelopeHeader, payload: string): Uint8Array => encodeWith(of, payload, crc32);
 
 let node: ServedNode;
 let resp: RespClient;

@@ -11,7 +11,8 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
 import { UnacknowledgedError } from '../../src/cache/acknowledged.ts';
 import type { Breakwater } from '../../src/cache/breakwater.ts';
-import { bytesOf } from '../../src/cache/entry.ts';
+import { packingSettings } from '../../src/cache/codec/options.ts';
+import { Packing, type Parcel } from '../../src/cache/codec/packing.ts';
 import type { EmbeddedStore } from '../../src/stores/embedded.ts';
 import { UnacknowledgedStoreError } from '../../src/stores/outbox/errors.ts';
 import { OutboxStore } from '../../src/stores/outbox.ts';
@@ -28,7 +29,9 @@ const LEASE = { ...CALL, lease: true };
 const DOWN = new BreakwaterError('STORE_UNAVAILABLE', 'the connection was lost');
 const WITHHELD = { kind: 'miss', lease: null, waitMs: 0, withheld: true };
 const lifetime = { ttlMs: 60_000, graceMs: 0, loadMs: 0 };
-const bytes = (tags: readonly string[] = []): Uint8Array => bytesOf('"old"', lifetime, tags, 0);
+const packing = new Packing(packingSettings({}, {}, 'test'), Number.POSITIVE_INFINITY);
+const bytes = (tags: readonly string[] = []): Uint8Array =>
+  (packing.pack('any:1', '"old"', lifetime, tags, 0) as Parcel).bytes;
 
 interface World {
   readonly scheduler: ManualScheduler;

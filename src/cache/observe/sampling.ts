@@ -4,7 +4,6 @@
  */
 import type { Random } from '../../base/random.ts';
 import type { Scheduler } from '../../base/scheduler.ts';
-import { toJson } from '../codec.ts';
 import { callLoader, readAnswer } from '../load.ts';
 import type { Settings } from '../options.ts';
 import type { Source } from '../source.ts';
@@ -39,7 +38,7 @@ export function samplerOf<K extends string, V>(
     });
     const loaded = readAnswer(result, ids, cache).loaded[0]!;
     if (loaded.kind === 'error') throw loaded.error;
-    return loaded.kind === 'value' ? JSON.parse(toJson(loaded.value, `${cache}:${id}`)) : null;
+    return loaded.kind === 'value' ? settings.packing.codec.encode(loaded.value, `${cache}:${id}`).value : null;
   };
   const { random, scheduler } = ports;
   return new Sampler(sample, { cache, watch, random, scheduler, probes: { ask, cached } });
