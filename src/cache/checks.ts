@@ -6,7 +6,7 @@ import { type Duration, parseDurationMs } from '../base/units.ts';
 import { show } from './key.ts';
 
 /** Announced in the design and not built: the sentence says so instead of guessing at a typing error. */
-const PLANNED: ReadonlySet<string> = new Set(['plainSet', 'wait', 'ring']);
+const PLANNED: ReadonlySet<string> = new Set(['plainSet', 'wait']);
 
 /**
  * Refuses names that are not among `known`.

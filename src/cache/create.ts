@@ -4,6 +4,7 @@
  */
 import cluster from 'node:cluster';
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
@@ -21,6 +22,7 @@ import { Breakwater } from './breakwater.ts';
 import { checkNames, count, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
+import { isRing, openRing, type RingFace } from './ring.ts';
 import type { CodecChoice, SharedCacheOptions } from './types.ts';
 
 type Scheme = 'breakwater' | 'breakwaters' | 'redis' | 'rediss' | 'valkey' | 'valkeys';
@@ -30,9 +32,10 @@ export interface BreakwaterOptions {
   /**
    * Where L2 lives: `'embedded'` (default) inside this process; a node, as in `'breakwater://127.0.0.1:7379'`
    * (`breakwater://user:password@host:port`, `breakwaters://` for TLS); or Redis or Valkey, one server or a cluster, as in
-   * `'redis://127.0.0.1:6379'` (`valkey://`, `rediss://` and `valkeys://` for TLS). docs/stores.md says what each promises.
+   * `'redis://127.0.0.1:6379'` (`valkey://`, `rediss://` and `valkeys://` for TLS); or a ring of independent ones: `{ ring: ['redis://a:6379', 'redis://b:6379'] }`.
+   * docs/stores.md says what each promises.
    */
-  readonly store?: 'embedded' | StoreUrlText;
+  readonly store?: 'embedded' | StoreUrlText | RingFace;
   /** Options of all caches that they do not set themselves. */
   readonly defaults?: SharedCacheOptions;
   /** Embedded only: the bound of its memory, all structures counted. Default `"64mb"`. */
@@ -131,21 +134,31 @@ function openStore(options: BreakwaterOptions, ports: FlightPorts, writeTimeoutM
       'cannot use option "outbox" with the embedded store: it acknowledges every invalidation at once, and has nothing to retry',
     );
   }
-  if (typeof store !== 'string' || !store.includes('://')) {
-    throw invalid('store', `'embedded' or a URL as in 'breakwater://127.0.0.1:7379'`, store);
+  if (!isRing(store) && (typeof store !== 'string' || !store.includes('://'))) {
+    throw invalid('store', `'embedded', a URL as in 'breakwater://127.0.0.1:7379', or { ring: [...] }`, store);
   }
   for (const name of EMBEDDED_ONLY) {
     if (options[name] === undefined) continue;
     throw new BreakwaterError(
       'CACHE_OPTION_INVALID',
-      `cannot use option "${name}": it is for the embedded store, this one is ${schemeOf(store)}`,
+      `cannot use option "${name}": it is for the embedded store, this one is ${typeof store === 'string' ? schemeOf(store) : 'a ring'}`,
     );
   }
   const outbox = outboxOptions(options.outbox);
-  const inner = /^(?:redis|valkey)s?:/i.test(store)
-    ? new ValkeyStore({ url: store, ...ports })
-    : new BreakwaterStore({ url: store, ...ports });
-  return new OutboxStore(inner, { ...outbox, timeoutMs: writeTimeoutMs, ...ports });
+  const open = (url: string, directory: string | null): CacheStore =>
+    new OutboxStore(openUrl(url, ports), { ...outbox, directory, timeoutMs: writeTimeoutMs, ...ports });
+  if (!isRing(store)) return open(store as string, outbox.directory);
+  const { directory } = outbox;
+  // An outbox a server, in a directory of its own.
+  const within = (name: string): string | null =>
+    directory === null ? null : join(directory, encodeURIComponent(name));
+  return openRing(store, (url, name) => open(url, within(name)), ports.clock);
+}
+
+function openUrl(url: string, ports: FlightPorts): CacheStore {
+  return /^(?:redis|valkey)s?:/i.test(url)
+    ? new ValkeyStore({ url, ...ports })
+    : new BreakwaterStore({ url, ...ports });
 }
 
 function outboxOptions(given: OutboxFace = {}): { readonly maxEntries: number; readonly directory: string | null } {

@@ -32,6 +32,7 @@ export type {
 export type { MetricRegistry } from './observe/prometheus.ts';
 export type { SamplerStats } from './observe/sampler.ts';
 export type { Listener } from './observe/watch.ts';
+export type { RingFace, RingServerFace } from './ring.ts';
 export type { StandardIssue, StandardResult, StandardSchema } from './schema.ts';
 export type { SessionToken } from './session.ts';
 export type { BackoffFace, BreakerFace, Source, SourceOptions } from './source.ts';
