@@ -120,7 +120,13 @@ export function createBreakwater<D extends CodecChoice = 'json'>(
     writeTimeoutMs,
     stalenessMs: stalenessOf(options),
     advisor: advisorOf(options),
-    place: { severalProcesses: severalProcesses(), plaintextHost: plaintextHost(options.store) },
+    place: {
+      severalProcesses: severalProcesses(),
+      plaintextHost:
+        serverUrls(options.store)
+          .map(plaintextHost)
+          .find((host) => host !== null) ?? null,
+    },
   });
 }
 
@@ -215,10 +221,15 @@ function severalProcesses(): string | null {
 }
 
 /** Where a password would go without TLS. */
-function plaintextHost(store: string | undefined): string | null {
+function plaintextHost(store: string): string | null {
   const match = /^(?:breakwater|redis|valkey):\/\/[^/?#]*:[^/?#]*@([^/?#@]+)/i.exec(store ?? '');
   const hosts = match?.[1]?.split(',') ?? [];
   return hosts.find((host) => !/^(?:localhost|127\.[\d.]+|\[::1\])(?::\d+)?$/i.test(host)) ?? null;
+}
+
+function serverUrls(store: BreakwaterOptions['store']): readonly string[] {
+  if (!isRing(store)) return store === undefined ? [] : [store];
+  return store.ring.map((server) => (typeof server === 'string' ? server : server.url));
 }
 
 /** Only the scheme: the rest may hold a password. */

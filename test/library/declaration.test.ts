@@ -15,7 +15,7 @@ test('an option that is not known is refused, with the one that was meant', () =
   const declare = (options: object) => () => bw.cache('x', { load: async () => [], ...options });
   assert.throws(declare({ tll: '1m' }), coded('CACHE_OPTION_UNKNOWN', '"tll"', '"ttl"'));
   assert.throws(declare({ negativeTTL: '1m' }), coded('CACHE_OPTION_UNKNOWN', '"negativeTtl"'));
-  for (const planned of ['plainSet', 'ring']) {
+  for (const planned of ['plainSet']) {
     assert.throws(declare({ [planned]: '1h' }), coded('CACHE_OPTION_UNKNOWN', planned, 'does not have it yet'));
   }
   assert.throws(declare({ l1: { maxEntires: 3 } }), coded('CACHE_OPTION_UNKNOWN', '"maxEntries"'));

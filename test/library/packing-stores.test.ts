@@ -15,7 +15,7 @@ import { requires } from '../support/requirements.ts';
 
 interface Place {
   readonly port: number;
-  readonly store: NonNullable<BreakwaterOptions['store']>;
+  readonly store: Extract<BreakwaterOptions['store'], string>;
   close(): Promise<void>;
 }
 
