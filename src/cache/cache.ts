@@ -175,8 +175,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;
     if (this.#interest.hits || HIT_CHANNEL.hasSubscribers) this.#observer.hit(id, 'l1', entry.value, entry.storedAtMs);
-    entry.promise ??= Promise.resolve(entry.value);
-    return entry.promise;
+    return this.#l1!.promiseOf(entry);
   }
 
   /** As {@link get}, and where the answer came from. */
@@ -399,8 +398,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     try {
       const near = this.#near(id, PLAIN);
       if (near === null) return this.#isUnknown(id, PLAIN) ? Promise.resolve(null) : this.#seat(id).value;
-      near.entry.promise ??= Promise.resolve(near.entry.value);
-      return near.entry.promise;
+      return this.#l1!.promiseOf(near.entry);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -544,7 +542,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       // It survived all voids so far, as was just checked.
       stamp: voids.stamp,
       tags,
-      bytes: this.#packing.codec.heapBytes(value, entry.encodedBytes) + 8 * tags.length,
+      bytes: this.#packing.codec.heapBytes(value, entry.encodedBytes),
     });
   }
 }

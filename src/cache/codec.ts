@@ -122,36 +122,3 @@ export function deepFreeze(value: unknown): void {
   Object.freeze(value);
   for (const member of Object.values(value)) deepFreeze(member);
 }
-
-/**
- * Bytes that a value made by `JSON.parse` takes on V8's heap, 64-bit and without pointer compression as in Node.js: 8 bytes a field, 24 of header
- * an object, 16 a string plus its characters, 16 a number that is no small integer. An estimate, close for plain data.
- */
-export function heapBytes(value: unknown): number {
-  switch (typeof value) {
-    case 'string':
-      return 16 + ((value.length + 7) & ~7) * (isLatin1(value) ? 1 : 2);
-    case 'number':
-      return (value | 0) === value ? 0 : 16;
-    case 'object': {
-      if (value === null) return 0;
-      if (Array.isArray(value)) {
-        let bytes = 32 + 16 + 8 * value.length;
-        for (const member of value) bytes += heapBytes(member);
-        return bytes;
-      }
-      let bytes = 24;
-      for (const member of Object.values(value)) bytes += 8 + heapBytes(member);
-      return bytes;
-    }
-    default:
-      return 0;
-  }
-}
-
-/** Looks at the first characters only: text that starts in Latin-1 mostly stays there, and this is an estimate. */
-function isLatin1(text: string): boolean {
-  const end = Math.min(text.length, 32);
-  for (let i = 0; i < end; i += 1) if (text.charCodeAt(i) > 0xff) return false;
-  return true;
-}

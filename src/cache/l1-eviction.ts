@@ -65,6 +65,10 @@ export class L1Eviction<V> {
     return this.#sketch.bytes;
   }
 
+  sketchBytesFor(entries: number): number {
+    return this.#sketch.bytesFor(entries);
+  }
+
   onHit(entry: L1Entry<V>): void {
     const { recency } = entry;
     let next = recency;

@@ -27,6 +27,13 @@ export class L1Sketch {
     return this.#words.byteLength;
   }
 
+  /** After `growFor(entries)`. */
+  bytesFor(entries: number): number {
+    let blocks = this.#blocks;
+    while (entries > blocks * ENTRIES_PER_BLOCK && blocks < MOST_BLOCKS) blocks *= 2;
+    return blocks * BLOCK_WORDS * 4;
+  }
+
   growFor(entries: number): void {
     while (entries > this.#blocks * ENTRIES_PER_BLOCK && this.#blocks < MOST_BLOCKS) {
       const grown = new Int32Array(this.#words.length * 2);

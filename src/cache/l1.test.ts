@@ -89,6 +89,25 @@ test('voids that were forgotten count as crossed', () => {
   assert.equal(voids.crossed(voids.stamp, 'k1', SPACE, []), false);
 });
 
+test('the Map’s share and the promises are in the bytes; replacing and removing give them back', () => {
+  const l1 = new L1<number>({ maxEntries: 1_000, maxBytes: 1e6 }, new Voids(), SPACE);
+  const empty = l1.bytes;
+  l1.put('a', facts(1, 100));
+  const bare = l1.bytes;
+  const entry = l1.find('a', 0)!;
+  assert.equal(l1.promiseOf(entry), l1.promiseOf(entry));
+  assert.ok(l1.bytes > bare);
+  l1.put('a', facts(2, 100));
+  assert.equal(l1.bytes, bare, 'the promise of the old value went with it');
+  l1.remove('a');
+  assert.equal(l1.bytes, empty);
+  for (let i = 0; i < 900; i += 1) l1.put(`${i}`, facts(i));
+  assert.ok(l1.bytes > 900 * 300);
+  l1.invariants();
+  l1.clear();
+  assert.ok(l1.bytes < empty + 5_000, 'all but the sketch');
+});
+
 test('a scan of keys that are asked for once does not wash out the hot ones', () => {
   const l1 = new L1<number>({ maxEntries: 1_000, maxBytes: 1e9 }, new Voids(), SPACE);
   const hot = Array.from({ length: 500 }, (_, i) => `hot${i}`);

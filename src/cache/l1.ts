@@ -15,6 +15,7 @@
  */
 import { assert } from '../base/assert.ts';
 import type { Lifetime } from './entry.ts';
+import { MapBytes, numbersBytes, stringBytes } from './heap-bytes.ts';
 import { L1Eviction } from './l1-eviction.ts';
 import type { L1Entry } from './l1-queue.ts';
 import type { Voids } from './voids.ts';
@@ -37,8 +38,12 @@ export interface L1Bounds {
   readonly maxBytes: number;
 }
 
-/** Our own objects around a value: the entry (17 fields), its share of the Map, the promise, the id's header. Measured: about 290 with 13. */
-const ENTRY_BYTES = 340;
+/** An entry without what it points to: 17 fields, five of them numbers with a fraction in boxes of their own. */
+const ENTRY_BYTES = 24 + 17 * 8 + 5 * 16;
+/** A version beyond a small integer has a box too. */
+const BOX_BYTES = 16;
+/** A settled promise. */
+const PROMISE_BYTES = 48;
 
 export class L1<V> {
   evictions = 0;
@@ -49,6 +54,7 @@ export class L1<V> {
   readonly #namespace: number;
   readonly #onBypass: (id: string) => void;
   readonly #entries = new Map<string, L1Entry<V>>();
+  readonly #mapBytes = new MapBytes();
   readonly #eviction = new L1Eviction<V>();
 
   /** @param namespace hash of the cache's name */
@@ -63,8 +69,19 @@ export class L1<V> {
     return this.#entries.size;
   }
 
+  /** Heap that it takes, measured as heap-bytes.ts says: values, ids, entries, promises, the Map, the sketch. */
   get bytes(): number {
-    return this.#eviction.bytes;
+    return this.#eviction.bytes + this.#mapBytes.bytes + this.#eviction.sketchBytes;
+  }
+
+  /** A promise of the entry's value, the same one each time. */
+  promiseOf(entry: L1Entry<V>): Promise<V | null> {
+    if (entry.promise === null) {
+      entry.promise = Promise.resolve(entry.value);
+      if (entry.queue !== null) entry.queue.bytes += PROMISE_BYTES;
+      entry.bytes += PROMISE_BYTES;
+    }
+    return entry.promise;
   }
 
   /** The entry of `id` if it is certainly fresh at `nowMs`, else null. Counts as a use. */
@@ -109,7 +126,7 @@ export class L1<V> {
 
   /** Puts or replaces. An entry above `maxBytes` alone is not kept. */
   put(id: string, facts: L1Facts<V>): void {
-    const bytes = facts.bytes + ENTRY_BYTES + id.length;
+    const bytes = entryBytes(id, facts);
     const present = this.#entries.get(id);
     if (bytes > this.#bounds.maxBytes) {
       if (present !== undefined) this.#drop(present);
@@ -120,7 +137,7 @@ export class L1<V> {
       this.#makeRoom(0, 0);
       return;
     }
-    this.#makeRoom(1, bytes);
+    if (!this.#makeRoom(1, bytes)) return;
     const entry: L1Entry<V> = {
       id,
       value: facts.value,
@@ -141,8 +158,10 @@ export class L1<V> {
       newer: null,
     };
     this.#entries.set(id, entry);
+    this.#mapBytes.onAdd();
     const { maxEntries, maxBytes } = this.#bounds;
-    this.#eviction.add(entry, Math.max(this.#entries.size / maxEntries, (this.bytes + bytes) / maxBytes));
+    const fullness = Math.max(this.#entries.size / maxEntries, (this.bytes + bytes) / maxBytes);
+    this.#eviction.add(entry, Math.min(1, fullness));
   }
 
   remove(id: string): void {
@@ -152,6 +171,7 @@ export class L1<V> {
 
   clear(): void {
     this.#entries.clear();
+    this.#mapBytes.clear();
     this.#eviction.clear();
   }
 
@@ -172,7 +192,9 @@ export class L1<V> {
       count += inQueue;
     }
     assert(count === this.#entries.size, 'every entry is in one queue');
-    assert(count <= this.#bounds.maxEntries && this.bytes <= this.#bounds.maxBytes, 'L1 is within its bounds');
+    // Promises come with hits; the next put makes room for them.
+    const mostBytes = this.#bounds.maxBytes + count * PROMISE_BYTES;
+    assert(count <= this.#bounds.maxEntries && this.bytes <= mostBytes, 'L1 is within its bounds');
   }
 
   /** For an entry of before the last void. A voided one is dropped, a suspect one stays until L2 was asked. */
@@ -204,22 +226,37 @@ export class L1<V> {
     entry.tags = facts.tags;
   }
 
-  /** Evicts until `entries` more with `bytes` more are within the bounds. */
-  #makeRoom(entries: number, bytes: number): void {
-    const { maxEntries, maxBytes } = this.#bounds;
+  /** Evicts until `entries` more with `bytes` more are within the bounds. False: that cannot be, and all is evicted. */
+  #makeRoom(entries: number, bytes: number): boolean {
     const eviction = this.#eviction;
-    if (this.#entries.size + entries <= maxEntries && this.bytes + bytes <= maxBytes) return;
+    if (this.#fits(entries, bytes)) return true;
     eviction.beginRelief();
-    while (this.#entries.size + entries > maxEntries || this.bytes + bytes > maxBytes) {
+    while (this.#entries.size > 0 && !this.#fits(entries, bytes)) {
       const evicted = eviction.relieve();
       if (evicted === null) continue;
       this.#entries.delete(evicted.id);
+      this.#mapBytes.onDelete();
       this.evictions += 1;
     }
+    return this.#fits(entries, bytes);
+  }
+
+  /** The Map doubles now and then; who comes in pays for it, by evictions, when there is no room for that. */
+  #fits(entries: number, bytes: number): boolean {
+    const { maxEntries, maxBytes } = this.#bounds;
+    const mapBytes = entries === 0 ? this.#mapBytes.bytes : this.#mapBytes.bytesWithNext;
+    const all = this.#eviction.bytes + mapBytes + this.#eviction.sketchBytesFor(this.#entries.size + entries);
+    return this.#entries.size + entries <= maxEntries && all + bytes <= maxBytes;
   }
 
   #drop(entry: L1Entry<V>): void {
     this.#entries.delete(entry.id);
+    this.#mapBytes.onDelete();
     entry.queue?.remove(entry);
   }
+}
+
+function entryBytes<V>(id: string, { bytes, tags, version }: L1Facts<V>): number {
+  const box = version === null || (version | 0) === version ? 0 : BOX_BYTES;
+  return ENTRY_BYTES + stringBytes(id) + numbersBytes(tags.length) + box + bytes;
 }

@@ -4,7 +4,8 @@
 import { decodeJson, MAX_ID_BYTES } from '../../base/envelope.ts';
 import { messageOf } from '../../base/errors.ts';
 import { invalid } from '../checks.ts';
-import { deepFreeze, heapBytes, toJson } from '../codec.ts';
+import { deepFreeze, toJson } from '../codec.ts';
+import { heapBytes } from '../heap-bytes.ts';
 import { msgpackCodec } from './msgpack.ts';
 import { type Codec, ID_PATTERN, unserialisable, type ValueCodec } from './value-codec.ts';
 
@@ -17,7 +18,7 @@ export const JSON_CODEC: ValueCodec = {
   },
   decode: decodeJson,
   freeze: deepFreeze,
-  heapBytes,
+  heapBytes: (value) => heapBytes(value),
 };
 
 /** @throws BreakwaterError `CACHE_OPTION_INVALID` */

@@ -7,7 +7,9 @@
  * objects), lone surrogates in text (U+FFFD), a member named `__proto__` (renamed), Errors and regular expressions. `-0` becomes 0 and a hole in an
  * array `undefined`, as in JSON or better. Each entry is self-contained: no structures are shared between entries, so that any reader reads any of them.
  */
+
 import { createRequire } from 'node:module';
+import { heapBytes as jsonHeapBytes, stringBytes } from '../heap-bytes.ts';
 import { unserialisable, type ValueCodec } from './value-codec.ts';
 
 /** The part of msgpackr that is used. */
@@ -127,21 +129,11 @@ function freeze(value: unknown): void {
   Object.freeze(value);
 }
 
-/** As `heapBytes` of codec.ts, for the types that msgpack has beyond JSON's. */
+/** As in heap-bytes.ts, and an estimate for the types that msgpack has beyond JSON's. */
 function heapBytes(value: unknown): number {
-  switch (typeof value) {
-    case 'string':
-      return 16 + ((value.length + 7) & ~7);
-    case 'number':
-      return (value | 0) === value ? 0 : 16;
-    case 'bigint':
-      return 32;
-    case 'object':
-      break;
-    default:
-      return 0;
-  }
-  if (value === null) return 0;
+  if (typeof value === 'bigint') return 32;
+  if (typeof value === 'string') return stringBytes(value);
+  if (typeof value !== 'object' || value === null) return jsonHeapBytes(value);
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return 200 + value.byteLength;
   if (value instanceof Date) return 96;
   let bytes = 24;
