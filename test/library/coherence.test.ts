@@ -188,7 +188,8 @@ test('a gap: what is unchanged is kept without a load, what was changed meanwhil
   const had = await inA.getMany(ids);
   const { suspects } = (await a.stats()).feed!;
   loadsOfA = 0;
-  proxy.cut();
+  proxy.refuse();
+  proxy.reset();
   for (const id of changed) {
     versions.set(id, 1);
     await inB.delete(id);
