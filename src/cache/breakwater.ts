@@ -244,7 +244,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       return () => Promise.resolve();
     if (wait !== 'everywhere') throw invalid('wait of invalidate', `'store' or 'everywhere'`, wait);
     const { feed } = store;
-    if (feed === undefined) {
+    if (feed?.everywhere === undefined) {
       throw new BreakwaterError(
         'CACHE_OPTION_INVALID',
         `cannot wait until an invalidation is everywhere: the ${store.kind} store does not know who keeps copies; use a Breakwater node, or wait: 'store'`,
@@ -252,7 +252,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     }
     return async () => {
       try {
-        await feed.everywhere(Math.max(this.#shared.writeTimeoutMs, EVERYWHERE_MS));
+        await feed.everywhere!(Math.max(this.#shared.writeTimeoutMs, EVERYWHERE_MS));
       } catch (error) {
         throw unacknowledged('CACHE_NOT_EVERYWHERE', 'prove that the invalidation is everywhere', error);
       }
@@ -374,10 +374,17 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     const { store, voids, ports } = this.#shared;
     const { stalenessMs = null } = this.#parts;
     if (this.#coherence !== null || store.feed === undefined || stalenessMs === null) return;
-    this.#coherence = new Coherence(store.feed, voids, stalenessMs, ports, (key) => {
+    const onKey = (key: string): void => {
       voids.voidKey(key);
       this.#forget(key);
-    });
+    };
+    // That it changed: perhaps by the lease of a load of our own, which must go on.
+    const onChanged = (key: string): void => {
+      voids.changeKey(key);
+      this.#controlsOf(key)?.drop(key.slice(key.indexOf(':') + 1));
+    };
+    const { tellsOfReadsOnly } = store.feed;
+    this.#coherence = new Coherence(store.feed, voids, stalenessMs, ports, tellsOfReadsOnly ? onChanged : onKey);
   }
 
   #forget(key: string): void {

@@ -56,6 +56,8 @@ export interface Shared {
 export interface CacheControls {
   /** This process wrote or invalidated `id`. */
   forget(id: string): void;
+  /** What L1 has of `id` may be out of date. */
+  drop(id: string): void;
   /** Another caller's load of `id` is over, with a value or without. */
   leaseEnded(id: string): void;
   /** The guard in front of its loader. */
@@ -152,6 +154,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     });
     expose({
       forget: (id) => this.#forget(id as K),
+      drop: (id) => this.#l1?.remove(id),
       leaseEnded: (id) => this.#flights.wake(id as K),
       source: this.#source,
       observer: this.#observer,
@@ -283,7 +286,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       // What is in the store is not known from here, so L1 gets nothing.
       return outcome === 'same';
     }
-    if (!isCrossed) {
+    if (!isCrossed && store.feed?.tellsOfReadsOnly !== true) {
       const entry = { value: shared, tags, ageMs: 0, ...lifetime, version: null, encodedBytes: encoded.plain.length };
       this.#keep(id, entry, voids.stamp, nowMs);
     }
@@ -525,8 +528,10 @@ export class Cache<K extends string, V, A = Cached<V>> {
     if (this.#l1 === null || l1 === null || this.#closed !== null) return;
     const tags = hashTags(entry.tags);
     const { voids } = this.#shared;
-    if (voids.crossed(stamp, this.#prefix + id, this.#namespace, tags)) return;
-    if (this.#shared.store.outbox?.withholds(this.#prefix + id, entry.tags) === true) return;
+    if (voids.isBoundByTtl && l1.ttlMs === Number.POSITIVE_INFINITY) return;
+    const key = this.#prefix + id;
+    if (voids.changed(stamp, key) || voids.crossed(stamp, key, this.#namespace, tags)) return;
+    if (this.#shared.store.outbox?.withholds(key, entry.tags) === true) return;
     const { value, ageMs, ttlMs, graceMs, loadMs, version } = entry;
     const storedAtMs = atMs - ageMs;
     const goneAtMs = Math.min(storedAtMs + keptMs(entry), atMs + l1.ttlMs);

@@ -48,8 +48,10 @@ export interface CoherenceStats {
   readonly suspects: number;
   /** Times that the feed went on after a break without loss. */
   readonly replays: number;
-  /** The node has no feed: L1s are never served from. */
+  /** The store has no feed for us: L1s that have a `ttl` are bounded by it, the others are never served from. */
   readonly isUnsupported: boolean;
+  /** Why it has none, and what that means. */
+  readonly warning: string | null;
 }
 
 export class Coherence implements FeedHandlers {
@@ -64,6 +66,7 @@ export class Coherence implements FeedHandlers {
   #run: FeedBallot | null = null;
   #timer: Timer | null = null;
   #unsupported = false;
+  #warning: string | null = null;
   #closed = false;
 
   /** @param forgetKey voids a full key: out of its cache, and what is under way for it is not kept */
@@ -101,6 +104,7 @@ export class Coherence implements FeedHandlers {
       suspects: counts.suspects,
       replays: counts.replays,
       isUnsupported: this.#unsupported,
+      warning: this.#warning,
     };
   }
 
@@ -118,6 +122,7 @@ export class Coherence implements FeedHandlers {
   open(link: number, peer: string): void {
     this.#unsupported = false;
     this.#voids.link = 0;
+    this.#warning = null;
     this.#follower.open(link, peer, this.#clock.now());
     this.#after();
     this.#arm(0);
@@ -140,10 +145,13 @@ export class Coherence implements FeedHandlers {
     this.#after();
   }
 
-  refused(link: number, id: number, forGood: boolean): void {
+  refused(link: number, id: number, forGood: boolean, why = 'the node has none'): void {
     if (forGood) {
       this.#unsupported = true;
       this.#voids.link = 0;
+      this.#warning = `no feed of invalidations: ${why}. An L1 with a ttl is bounded by that alone, one without is not used`;
+      // What was kept while there was one may have no ttl.
+      this.#voids.voidAll();
       this.#follower.closed(link);
     } else {
       this.#follower.refused(link, id, this.#clock.now());
@@ -199,8 +207,12 @@ export class Coherence implements FeedHandlers {
       this.#suspects = follower.counts.suspects;
       this.#voids.suspectAll();
     }
-    this.#voids.goodUntilMs =
-      this.#closed || this.#unsupported ? Number.NEGATIVE_INFINITY : follower.freshAsOf(RANGE) + follower.boundMs;
+    this.#voids.isBoundByTtl = this.#unsupported;
+    if (this.#closed) this.#voids.goodUntilMs = Number.NEGATIVE_INFINITY;
+    else
+      this.#voids.goodUntilMs = this.#unsupported
+        ? Number.POSITIVE_INFINITY
+        : follower.freshAsOf(RANGE) + follower.boundMs;
     for (const effect of follower.takeEffects()) {
       switch (effect.kind) {
         case 'subscribe':

@@ -664,7 +664,7 @@ export class Flights<K extends string, V> {
     if (nowMs >= flight.waitUntilMs) return false;
     if (open === undefined && isJoinable(flight)) this.#setOpen(flight);
     const pollMs =
-      this.#options.store.feed === undefined || flight.wishes !== PLAIN
+      this.#options.store.feed?.tellsOfLeases !== true || flight.wishes !== PLAIN
         ? Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS)
         : TOLD_POLL_MS;
     const delayMs = Math.min(pollMs, flight.waitUntilMs - nowMs);

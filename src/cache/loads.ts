@@ -319,7 +319,9 @@ export class Loads<K extends string, V> {
         } else {
           // No lease, or an absence that is not to be remembered: nothing to fill, so the store gives no verdict.
           this.#answer(flight, entry);
-          if (entry.ttlMs > 0) this.#options.keep(flight.id, entry, flight.stamp, nowMs);
+          if (entry.ttlMs > 0 && store.feed?.tellsOfReadsOnly !== true) {
+            this.#options.keep(flight.id, entry, flight.stamp, nowMs);
+          }
           // Who joined a leased load came to it at any time, and only the store could say what happened before: he asks again.
           this.#judged(flight, lease !== null || this.#isCrossed(flight, entry) ? null : entry);
           unused.push(flight);
@@ -436,7 +438,8 @@ export class Loads<K extends string, V> {
             const isGood = stored[index] === true && !this.#isCrossed(flight, entry);
             if (stored[index] !== true) counters.fillsRefused += 1;
             observer.filled(flight.id, stored[index] === true);
-            if (isGood) this.#options.keep(flight.id, entry, flight.stamp, nowMs);
+            if (isGood && store.feed?.tellsOfReadsOnly !== true)
+              this.#options.keep(flight.id, entry, flight.stamp, nowMs);
             this.#answer(flight, entry);
             this.#judged(flight, isGood ? entry : null);
           });

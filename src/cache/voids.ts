@@ -24,6 +24,8 @@ export class Voids {
   /** Tags and namespaces. */
   readonly names: Generations;
   readonly #keys: Generations;
+  /** Keys that changed in the store, perhaps only by a lease or a fill. */
+  readonly #changed: Generations;
   #stamp = 0;
   /** The last void of a tag or namespace, or the last suspicion: an entry of a lower stamp is looked at. L1 reads it at every hit. */
   newest = 0;
@@ -33,11 +35,14 @@ export class Voids {
   link = 0;
   /** Until when what this process knows is all there is to know, by its clock: L1 is bypassed later. `coherence.ts` moves it. */
   goodUntilMs = Number.POSITIVE_INFINITY;
+  /** Nobody tells what others invalidate: only what an L1's own ttl bounds may be kept. */
+  isBoundByTtl = false;
 
   /** @param capacity names and keys remembered, a power of two */
   constructor(capacity = CAPACITY) {
     this.names = new Generations(capacity);
     this.#keys = new Generations(capacity);
+    this.#changed = new Generations(capacity);
   }
 
   /** The number of the last void; what starts now is crossed by what comes later. */
@@ -48,6 +53,17 @@ export class Voids {
   voidKey(key: string): void {
     this.#stamp += 1;
     this.#keys.invalidate(hashTag(key), this.#stamp);
+  }
+
+  /** What was read of the key before may be out of date; whether it was invalidated nobody said. */
+  changeKey(key: string): void {
+    this.#stamp += 1;
+    this.#changed.invalidate(hashTag(key), this.#stamp);
+  }
+
+  /** Has the key changed since `stamp`? True as well when that was forgotten. */
+  changed(stamp: number, key: string): boolean {
+    return stamp < this.#changed.newest && this.#changed.invalidatedAfter(hashTag(key), stamp);
   }
 
   voidTag(tag: string): void {

@@ -31,17 +31,21 @@ export class ClusterNode {
   #replicas = 0;
   #closed = false;
 
-  /** @param expectedReplicas always this many, whatever anybody says; null: find out */
+  /**
+   * @param expectedReplicas always this many, whatever anybody says; null: find out
+   * @param reader who hears what the reader's connection is told and becomes
+   */
   constructor(
     address: HostPort,
     options: Omit<ClientOptions, 'host' | 'port'>,
     expectedReplicas: number | null = null,
+    reader: Pick<ClientOptions, 'onPush' | 'onState'> = {},
   ) {
     this.address = address;
     this.name = addressOf(address);
     this.#options = options;
     this.#expectedReplicas = expectedReplicas;
-    this.reader = new RespClient({ ...options, ...address });
+    this.reader = new RespClient({ ...options, ...reader, ...address });
   }
 
   /** How many replicas an acknowledged write must have reached. */

@@ -59,6 +59,17 @@ export class Topology {
     return index === NOBODY ? null : this.shards[index]!;
   }
 
+  /** Does every slot have the same owner in both? O(slots), for when a map was asked for. */
+  hasOwnersOf(other: Topology): boolean {
+    if (this.mode !== other.mode) return false;
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+      const ours = this.ownerOf(slot);
+      const theirs = other.ownerOf(slot);
+      if (ours === null || theirs === null ? ours !== theirs : !isSame(ours.primary, theirs.primary)) return false;
+    }
+    return true;
+  }
+
   /** The same with `slot` at `primary`: what a MOVED says. O(slots), which a rare event may cost. */
   withMoved(slot: number, primary: HostPort): Topology {
     const owner = this.#owner.slice();

@@ -17,7 +17,7 @@ import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler } from '../base/scheduler.ts';
-import { ReplyError } from '../resp/reply.ts';
+import { type Reply, ReplyError } from '../resp/reply.ts';
 import type { Command } from '../resp/request-writer.ts';
 import type { ClientOptions } from './client.ts';
 import { discover } from './cluster-discovery.ts';
@@ -26,7 +26,16 @@ import type { Outcome } from './cluster-outcome.ts';
 import { directionOf } from './cluster-redirect.ts';
 import { type ExecuteOptions, NO_PREPARATION, type Preparation, type SlotRequest } from './cluster-request.ts';
 import { addressOf, isSame, type Topology } from './cluster-topology.ts';
+import type { ClientState } from './state.ts';
 import type { HostPort } from './url.ts';
+
+/** Hears of the readers' connections and of the map. What it is told it is told at once, and it must not throw. */
+export interface ClusterWatcher {
+  onState(node: ClusterNode, state: ClientState): void;
+  onPush(node: ClusterNode, kind: string, items: Reply[]): void;
+  /** There is a map, and it differs from the one before in who owns what. */
+  onTopology(): void;
+}
 
 export interface ClusterOptions {
   /** Where to ask for the topology first; at least one. */
@@ -34,6 +43,7 @@ export interface ClusterOptions {
   /** For each connection. */
   readonly client: Omit<ClientOptions, 'host' | 'port'>;
   readonly preparation?: Preparation;
+  readonly watcher?: ClusterWatcher;
   /** Replicas of each shard, when the topology cannot be trusted to know. Default null. */
   readonly expectedReplicas?: number | null;
   readonly clock: Clock;
@@ -89,6 +99,16 @@ export class ClusterClient {
     return this.#topology ?? this.#firstTopology(this.#options.clock.now() + options.timeoutMs, options.signal);
   }
 
+  /** The map in force, if there is one yet. */
+  get known(): Topology | null {
+    return this.#topology;
+  }
+
+  /** Somebody doubts the map: it is asked for in the background, and not more often than every 50 ms. */
+  refreshSoon(): void {
+    this.#wantRefresh();
+  }
+
   /** Nodes that serve slots. Empty before the first request. */
   primaries(): ClusterNode[] {
     return (this.#topology?.shards ?? []).map(({ primary }) => this.#nodeAt(primary));
@@ -130,9 +150,20 @@ export class ClusterClient {
     const name = addressOf(address);
     let node = this.#nodes.get(name);
     if (node === undefined) {
-      const { clock, scheduler, random, client, expectedReplicas = null } = this.#options;
+      const { clock, scheduler, random, client, expectedReplicas = null, watcher } = this.#options;
       // Fails at once while a node is down, so that its requests can look where the slot has gone.
-      node = new ClusterNode(address, { ...client, clock, scheduler, random, whenDown: 'reject' }, expectedReplicas);
+      const made: ClusterNode = new ClusterNode(
+        address,
+        { ...client, clock, scheduler, random, whenDown: 'reject' },
+        expectedReplicas,
+        watcher === undefined
+          ? {}
+          : {
+              onState: (state) => watcher.onState(made, state),
+              onPush: (kind, items) => watcher.onPush(made, kind, items),
+            },
+      );
+      node = made;
       this.#nodes.set(name, node);
     }
     return node;
@@ -275,6 +306,7 @@ export class ClusterClient {
     const owner = this.#topology?.ownerOf(slot);
     if (owner !== undefined && (owner === null || !isSame(owner.primary, to))) {
       this.#topology = this.#topology!.withMoved(slot, to);
+      this.#options.watcher?.onTopology();
     }
     this.#wantRefresh();
   }
@@ -318,6 +350,7 @@ export class ClusterClient {
     const nodes = candidates.map((address) => this.#nodeAt(address));
     const topology = await discover(nodes, { tls: Boolean(client.tls), timeoutMs: DISCOVERY_TIMEOUT_MS });
     if (this.#closed) throw closed();
+    const isNew = this.#topology === null || !this.#topology.hasOwnersOf(topology);
     this.#topology = topology;
     const primaries = new Set<string>();
     for (const { primary, replicas } of topology.shards) {
@@ -329,6 +362,7 @@ export class ClusterClient {
       this.#nodes.delete(name);
       node.close({ drain: true }).catch(ignore);
     }
+    if (isNew) this.#options.watcher?.onTopology();
     return topology;
   }
 

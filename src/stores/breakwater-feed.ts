@@ -58,6 +58,9 @@ export class BreakwaterFeed implements StoreFeed {
     this.#onLeaseEnded = onLeaseEnded;
   }
 
+  readonly tellsOfReadsOnly = false;
+  readonly tellsOfLeases = true;
+
   /** Are ends of leases of use to anybody? */
   get isListenedTo(): boolean {
     return this.#onLeaseEnded !== null;

@@ -27,8 +27,8 @@ export interface FeedHandlers {
   open(link: number, peer: string): void;
   closed(link: number): void;
   subscribed(link: number, id: number, seq: number, streams: readonly FeedStart[]): void;
-  /** Subscription or ping `id` was refused for now. `forGood`: this node has no feed. */
-  refused(link: number, id: number, forGood: boolean): void;
+  /** Subscription or ping `id` was refused for now. `forGood`: the store has no feed for us, and `why`. */
+  refused(link: number, id: number, forGood: boolean, why?: string): void;
   /** The node has moved on without us: subscribe anew. */
   cut(link: number): void;
   pong(link: number, id: number, head: number): void;
@@ -47,6 +47,14 @@ export interface FeedHandlers {
 export interface StoreFeed {
   /** Follows from the next connection on, or at once where one stands. Once. */
   follow(handlers: FeedHandlers): void;
+  /**
+   * True: it tells of keys that were read from the store, of each change, leases and fills by anybody included. So what came to this process otherwise (a
+   * value that it loaded or set) must not be kept in L1, since nobody would say when it is out of date; and that a key changed says nothing about a
+   * load of it that is under way.
+   */
+  readonly tellsOfReadsOnly: boolean;
+  /** Ends of leases are told at the moment, so that who waits for one need not ask often. */
+  readonly tellsOfLeases: boolean;
   /** Calls back when another caller's lease ended that a read here was told to wait for: ask again. Best effort. Once. */
   listen(onLeaseEnded: (key: string) => void): void;
   subscribe(link: number, id: number, boundMs: number, positions: readonly FeedPosition[]): void;
@@ -56,7 +64,7 @@ export interface StoreFeed {
   reconnect(link: number): void;
   /**
    * Resolves when all that was invalidated through this store so far has reached every process that follows its feed, or can be served there no longer.
-   * Rejects when that is not known in time.
+   * Rejects when that is not known in time. Absent: the store does not know who keeps copies.
    */
-  everywhere(timeoutMs: number): Promise<void>;
+  everywhere?(timeoutMs: number): Promise<void>;
 }

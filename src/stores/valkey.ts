@@ -8,6 +8,7 @@
  *   valkey/survey.ts    the judgement, and the interleavings that it must survive
  *   valkey/sectors.ts   where the tables live in a cluster
  *   valkey/reading.ts   a batch in one round trip a server
+ *   valkey/tracking.ts  how an L1 hears of what other processes invalidate
  *
  * Why not generation counters, a key for each tag, compared by readers: an entry's tags are known only when it has been read; in a cluster a script
  * cannot look at them; each key is lost (evicted) alone; and a fill cannot be judged, because the tags' generations of *before* the load were never read,
@@ -49,6 +50,7 @@ import { serverFacts, serverNumbers } from './valkey/server-numbers.ts';
 import { type Deadline, Shards } from './valkey/shards.ts';
 import { isDead, namespaceName, surveyOf, tagName } from './valkey/survey.ts';
 import { TagMemory } from './valkey/tag-memory.ts';
+import { TrackingFeed } from './valkey/tracking.ts';
 
 export interface ValkeyStoreOptions {
   /**
@@ -75,6 +77,7 @@ const KEYS_PER_DELETE = 512;
 export class ValkeyStore implements CacheStore {
   readonly kind: string;
   readonly inProcess = false;
+  readonly feed: TrackingFeed;
   readonly #shards: Shards;
   readonly #scripts: Scripts;
   readonly #calls: Calls;
@@ -102,13 +105,15 @@ export class ValkeyStore implements CacheStore {
     this.#replicasAreStated = replicas !== undefined;
     this.#scripts = new Scripts({ trust: afterRestart === 'trust' });
     this.#newId = options.newId ?? idMaker();
-    this.#calls = new Calls(this.#scripts, this.#newId);
+    this.feed = new TrackingFeed(() => this.#shards.client, options.scheduler);
+    this.#calls = new Calls(this.#scripts, this.#newId, (node, keys) => this.feed.sending(node, keys));
     const { host: _host, port: _port, ...client } = clientOptionsOf(url, 0, OWN_OPTIONS);
     const { clock, scheduler, random } = options;
     this.#shards = new Shards({
       seeds: url.hosts,
       client: { name: 'breakwater-library', backOff: { baseMs: 20, capMs: 1000 }, ...given(client) },
       preparation: this.#scripts,
+      watcher: this.feed,
       expectedReplicas: replicas === undefined ? null : count('replicas', replicas, 0),
       clock,
       scheduler,
@@ -254,7 +259,17 @@ export class ValkeyStore implements CacheStore {
     const numbers = await serverNumbers(nodes, deadline).catch((error: unknown) => {
       throw storeError(error, call.signal);
     });
-    return { ...this.#counts, ...numbers, scriptLoads: this.#scripts.loads, ...this.#shards.client.stats };
+    const { pushes, flushes, links, untracked } = this.feed.counts;
+    return {
+      ...this.#counts,
+      ...numbers,
+      scriptLoads: this.#scripts.loads,
+      trackingPushes: pushes,
+      trackingFlushes: flushes,
+      trackingLinks: links,
+      trackingUntracked: untracked,
+      ...this.#shards.client.stats,
+    };
   }
 
   async facts(call: StoreCall): Promise<StoreFacts> {
@@ -264,6 +279,7 @@ export class ValkeyStore implements CacheStore {
   }
 
   close(): Promise<void> {
+    this.feed.close();
     return this.#shards.close();
   }
 

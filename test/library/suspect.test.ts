@@ -14,6 +14,8 @@ import { embeddedTruth, SlowStore, Source } from './support.ts';
 
 /** A node of which the test says what it tells. */
 class HandFeed implements StoreFeed {
+  readonly tellsOfReadsOnly = false;
+  readonly tellsOfLeases = true;
   handlers!: FeedHandlers;
   link = 0;
   head = 0;

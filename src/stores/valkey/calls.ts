@@ -1,6 +1,7 @@
 /**
  * The script calls as requests, one function each: which keys, which arguments, which slot.
  */
+import type { ClusterNode } from '../../client/cluster-node.ts';
 import type { SlotRequest } from '../../client/cluster-request.ts';
 import { sourceDigits } from './format.ts';
 import type { ScriptName } from './lua.ts';
@@ -13,9 +14,17 @@ export class Calls {
   readonly #scripts: Scripts;
   readonly #newId: () => string;
 
-  constructor(scripts: Scripts, newId: () => string) {
+  readonly #sending: (node: ClusterNode, keys: readonly string[]) => void;
+
+  /** @param sending told of what is about to be read or filled where */
+  constructor(
+    scripts: Scripts,
+    newId: () => string,
+    sending: (node: ClusterNode, keys: readonly string[]) => void = () => undefined,
+  ) {
     this.#scripts = scripts;
     this.#newId = newId;
+    this.#sending = sending;
   }
 
   survey(sector: Sector, names: readonly string[]): SlotRequest {
@@ -80,7 +89,10 @@ export class Calls {
   #call(name: ScriptName, slot: number, keys: readonly string[], args: readonly Argument[]): SlotRequest {
     return {
       slot,
-      build: (node) => ['EVALSHA', this.#scripts.nameOf(node, name), keys.length, ...keys, ...args],
+      build: (node) => {
+        if (name === 'read' || name === 'fill' || name === 'lease') this.#sending(node, keys);
+        return ['EVALSHA', this.#scripts.nameOf(node, name), keys.length, ...keys, ...args];
+      },
     };
   }
 }
