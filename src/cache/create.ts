@@ -48,7 +48,7 @@ export interface BreakwaterOptions {
    */
   readonly allowInWorkers?: boolean;
   /**
-   * With a node: the longest that an L1 may serve what another process has invalidated, while the node can be reached and when it cannot; then
+   * With a node, Redis or Valkey: the longest that an L1 may serve what another process has invalidated, while the node can be reached and when it cannot; then
    * L1 is bypassed. 10 ms to 1 s, default `"250ms"`. `false`: no feed; then an L1 needs a `ttl`, which is the bound.
    */
   readonly staleness?: Duration | false;
