@@ -34,8 +34,6 @@ import type { ClusterClient, ClusterWatcher } from '../../client/cluster.ts';
 import type { ClusterNode } from '../../client/cluster-node.ts';
 import type { Outcome } from '../../client/cluster-outcome.ts';
 import type { ClientState } from '../../client/state.ts';
-import { ReplyError } from '../../resp/reply.ts';
-import type { Command } from '../../resp/request-writer.ts';
 import type { FeedHandlers, StoreFeed } from '../feed.ts';
 import { isReserved, layoutOfCluster, type Sector, STANDALONE } from './sectors.ts';
 
@@ -46,6 +44,9 @@ const RETRY_MS = 200;
 /** More names than these at once, and everything is void: the answer to a ping stays small. */
 const MOST_NAMES = 1000;
 const RANGE = 0;
+
+/** What is sent. */
+type Command = readonly (string | number)[];
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
@@ -126,7 +127,7 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
     }
     this.#ask(link, [['CLIENT', 'TRACKING', 'ON']], ([reply]) => {
       if (!(reply instanceof Error)) return true;
-      if (reply instanceof ReplyError && (reply.code === 'NOPERM' || reply.code === 'ERR')) {
+      if (reply instanceof BreakwaterError && (reply.code === 'NOPERM' || reply.code === 'ERR')) {
         this.#refused(link, id, `the server refuses CLIENT TRACKING (${reply.message})`);
       } else this.#handlers?.refused(link, id, false);
       return false;
@@ -286,7 +287,7 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
       if (link !== this.#link || !check(replies)) return false;
       const tables = replies.slice(first.length, -1);
       const role = replies.at(-1)!;
-      if (role instanceof ReplyError && role.code === 'NOPERM') {
+      if (role instanceof BreakwaterError && role.code === 'NOPERM') {
         // The store needs INFO anyway.
         this.#roleCommand = ['INFO', 'replication'];
         return false;
