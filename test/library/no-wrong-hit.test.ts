@@ -6,6 +6,9 @@
  * before it. Rows are numbered; a write makes the number one higher and then tells the cache; when that is acknowledged, the number is
  * the least that any later get of the row may show.
  *
+ * With an outbox calls are lost as well, before they arrive or on their way back. What a process was told is not acknowledged *and queued* counts for
+ * its own gets like what was acknowledged; for the others when the outbox is empty.
+ *
  * Writers of one row take turns, as transactions on it do: a `set` of an old row after another's newer one is a race of the writers,
  * which only versions can decide.
  */
@@ -14,8 +17,10 @@ import { test } from 'node:test';
 import { BreakwaterError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import { UnacknowledgedError } from '../../src/cache/acknowledged.ts';
 import type { Breakwater } from '../../src/cache/breakwater.ts';
 import type { Cache } from '../../src/cache/cache.ts';
+import { OutboxStore } from '../../src/stores/outbox.ts';
 import { embeddedTruth, openLibrary, type Row, SlowStore, Source } from './support.ts';
 
 const IDS = ['1', '2', '3'] as const;
@@ -27,6 +32,9 @@ interface Instance {
   readonly bw: Breakwater;
   readonly cache: Cache<string, Row>;
   readonly store: SlowStore;
+  readonly outbox: OutboxStore | null;
+  /** As {@link Schedule.least}, for this process alone. */
+  readonly least: Map<string, number>;
 }
 
 interface Setup {
@@ -37,6 +45,8 @@ interface Setup {
   readonly ageing?: boolean;
   /** Reads, leases and fills fail for a while, now here and now there: loads without a lease, next to writes that are acknowledged. */
   readonly outages?: boolean;
+  /** Writes and invalidations are lost, and retried by an outbox with room for so many. */
+  readonly outbox?: number;
 }
 
 const AWAY = { what: ['read', 'lease', 'fill'], error: new BreakwaterError('STORE_UNAVAILABLE', 'away') } as const;
@@ -61,9 +71,20 @@ class Schedule {
     const truth = embeddedTruth(this.scheduler, seed);
     for (let i = 0; i < setup.instances; i += 1) {
       const store = new SlowStore(truth, setup.l1);
+      const outbox =
+        setup.outbox === undefined
+          ? null
+          : new OutboxStore(store, {
+              maxEntries: setup.outbox,
+              directory: null,
+              timeoutMs: 1_000,
+              clock: this.scheduler.clock,
+              scheduler: this.scheduler,
+              random: new SeededRandom(seed + 100),
+            });
       const { bw } = openLibrary({
         scheduler: this.scheduler,
-        store,
+        store: outbox ?? store,
         seed: seed + i,
         defaults: {
           leaseWait: '40ms',
@@ -79,7 +100,7 @@ class Schedule {
       });
       // Half the rows of one tag, all in one namespace.
       const cache = bw.cache<Row>('row', { load: this.source.load, tags: (row) => [row.id === '1' ? 'odd' : 'even'] });
-      this.instances.push({ bw, cache, store });
+      this.instances.push({ bw, cache, store, outbox, least: new Map() });
     }
     for (const id of IDS) this.source.rows.set(id, 0);
   }
@@ -102,7 +123,7 @@ class Schedule {
   get(): void {
     const instance = this.pick(this.instances);
     const ids: readonly string[] = this.random.nextFloat() < 0.2 ? IDS : [this.pick(IDS)];
-    const least = new Map(ids.map((id) => [id, this.least.get(id) ?? 0]));
+    const least = new Map(ids.map((id) => [id, Math.max(this.least.get(id) ?? 0, instance.least.get(id) ?? 0)]));
     this.log.push(`get ${ids}`);
     this.gets += 1;
     const [only] = ids;
@@ -146,11 +167,20 @@ class Schedule {
       namespace: () => instance.bw.invalidate({ namespaces: ['row'] }),
     };
     this.track(
-      tell[how]().then(() => {
-        this.log.push(`acknowledged ${how} ${id} = ${n}`);
-        this.least.set(id, n);
-        this.writing.delete(id);
-      }),
+      tell[how]().then(
+        () => {
+          this.log.push(`acknowledged ${how} ${id} = ${n}`);
+          this.least.set(id, n);
+          this.writing.delete(id);
+        },
+        (error: unknown) => {
+          if (!(error instanceof UnacknowledgedError) || !error.queued) throw error;
+          this.log.push(`queued ${how} ${id} = ${n}`);
+          instance.least.set(id, n);
+          this.writing.delete(id);
+          this.queued += 1;
+        },
+      ),
     );
   }
 
@@ -159,8 +189,10 @@ class Schedule {
     if (busy.length === 0) return;
     const { steps } = this.pick(busy).store;
     const [step] = steps.splice(Math.floor(this.random.nextFloat() * steps.length), 1);
-    this.log.push(`store moves ${step!.what}`);
-    step!.go();
+    const isLost = this.setup.outbox !== undefined && this.random.nextFloat() < 0.3;
+    this.log.push(`store ${isLost ? 'loses' : 'moves'} ${step!.what}`);
+    if (isLost) step!.fail(new BreakwaterError('STORE_UNAVAILABLE', 'lost'));
+    else step!.go();
   }
 
   finishLoad(): void {
@@ -173,11 +205,17 @@ class Schedule {
 
   /** Everything on its way arrives; then every row must be shown as it is. */
   async end(): Promise<void> {
-    for (let round = 0; this.pending.size > 0 || this.source.calls.length > 0; round += 1) {
+    const isQueued = ({ outbox }: Instance): boolean => outbox !== null && outbox.outbox.stats().length > 0;
+    const isBusy = (): boolean =>
+      this.pending.size > 0 || this.source.calls.length > 0 || this.instances.some(isQueued);
+    for (let round = 0; isBusy(); round += 1) {
       assert.ok(round < 2_000, 'everything ends');
       this.source.calls.shift()?.finish();
       for (const { store } of this.instances) store.steps.shift()?.go();
       await this.scheduler.run(5);
+    }
+    for (const { least } of this.instances) {
+      for (const [id, n] of least) this.least.set(id, Math.max(n, this.least.get(id) ?? 0));
     }
     this.source.automatic = true;
     for (const { cache, store } of this.instances) {
@@ -207,6 +245,7 @@ class Schedule {
     tracked.finally(() => this.pending.delete(tracked));
   }
   failure: unknown = null;
+  queued = 0;
 
   pick<T>(from: readonly T[]): T {
     return from[Math.floor(this.random.nextFloat() * from.length)]!;
@@ -215,7 +254,8 @@ class Schedule {
 
 async function runAll(setup: Setup): Promise<void> {
   let gets = 0;
-  const runs = setup.outages === true ? Math.ceil(RUNS / 2) : RUNS;
+  let queued = 0;
+  const runs = setup.outages === true || setup.outbox !== undefined ? Math.ceil(RUNS / 2) : RUNS;
   for (let seed = FIRST_SEED; seed < FIRST_SEED + runs; seed += 1) {
     const schedule = new Schedule(seed, setup);
     try {
@@ -231,7 +271,9 @@ async function runAll(setup: Setup): Promise<void> {
       );
     }
     gets += schedule.gets;
+    queued += schedule.queued;
   }
+  if (setup.outbox !== undefined) assert.ok(queued > runs, `${queued} queued`);
   assert.ok(gets > runs * 10);
 }
 
@@ -247,3 +289,11 @@ test('two processes, no L1, the store away now and then for one or both: no wron
   runAll({ instances: 2, l1: false, outages: true }));
 test('two processes, no L1, grace and early reloads, the store away now and then: no wrong hit', () =>
   runAll({ instances: 2, l1: false, ageing: true, outages: true }));
+test('one process with L1 and an outbox, calls lost: no wrong hit', () =>
+  runAll({ instances: 1, l1: true, outbox: 100 }));
+test('one process with L1, grace and an outbox, calls lost: no wrong hit', () =>
+  runAll({ instances: 1, l1: true, ageing: true, outbox: 100 }));
+test('two processes with outboxes, calls lost: no wrong hit where it is known, none anywhere in the end', () =>
+  runAll({ instances: 2, l1: false, outages: true, outbox: 100 }));
+test('two processes with outboxes that have room for two, calls lost: no wrong hit', () =>
+  runAll({ instances: 2, l1: false, ageing: true, outbox: 2 }));

@@ -103,8 +103,8 @@ export class SlowStore implements CacheStore {
   readonly kind = 'slow';
   readonly inProcess: boolean;
   readonly #truth: CacheStore;
-  /** Calls on their way, oldest first; run one to let it take the next half of its way. */
-  readonly steps: { readonly what: Step; readonly go: () => void }[] = [];
+  /** Calls on their way, oldest first; run one to let it take the next half of its way, or let it be lost there. */
+  readonly steps: { readonly what: Step; readonly go: () => void; readonly fail: (error: Error) => void }[] = [];
   readonly counts: Record<Step, number> = { read: 0, lease: 0, fill: 0, set: 0, delete: 0, invalidate: 0, release: 0 };
   /** While set, calls of this kind (or these) fail with it on arrival. */
   failing: { readonly what: Step | readonly Step[]; readonly error: Error } | null = null;
@@ -162,9 +162,9 @@ export class SlowStore implements CacheStore {
       const arrive = (): void => {
         const answer = act();
         answer.catch(() => undefined);
-        this.steps.push({ what, go: () => answer.then(resolve, reject) });
+        this.steps.push({ what, go: () => answer.then(resolve, reject), fail: reject });
       };
-      this.steps.push({ what, go: arrive });
+      this.steps.push({ what, go: arrive, fail: reject });
     });
   }
 }
