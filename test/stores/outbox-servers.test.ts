@@ -38,7 +38,7 @@ function unplug(proxy: FaultProxy): void {
 }
 
 const length = async (bw: Breakwater): Promise<number> => (await bw.stats()).outbox!.length;
-const open = (store: Url): Breakwater => createBreakwater({ store, writeTimeout: '200ms', readTimeout: '100ms' });
+const open = (store: Url): Breakwater => createBreakwater({ store, writeTimeout: '400ms', readTimeout: '400ms' });
 const QUEUED = { code: 'CACHE_INVALIDATION_UNACKNOWLEDGED', queued: true };
 
 /** One process is cut off from a store in which an old value stays; another one is not. */
