@@ -360,6 +360,7 @@ describe('through the library', () => {
     const { bw, users } = declare(world, source);
     source.rows.set('1', 1);
     assert.equal((await users.get('1'))?.n, 1);
+    await drainPromises();
     assert.equal(users.peek('1')?.n, 1);
     world.slow.failing = { what: ['delete', 'invalidate'], error: DOWN };
     await assert.rejects(
@@ -374,6 +375,7 @@ describe('through the library', () => {
       source.rows.set('1', n); // straight in the database: seen all the same, as nothing is kept
       assert.equal((await users.get('1'))?.n, n);
       assert.equal((await users.getDetailed('1')).from, 'loader');
+      await drainPromises();
       assert.equal(users.peek('1'), undefined);
     }
     await assert
