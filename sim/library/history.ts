@@ -24,12 +24,20 @@ export interface Cover {
   readonly tag?: string;
 }
 
+/** What `write` gave: by whom, in which of its lives, and when. */
+export interface Token {
+  readonly token: string;
+  readonly process: number;
+  readonly startedMs: number;
+  readonly madeMs: number;
+}
+
 export interface Asked {
   readonly what: string;
   readonly process: LibraryProcess;
   readonly startMs: number;
-  /** The versions that the write before its token has replaced: none of them, whatever the tier. */
-  readonly after: readonly Version[] | null;
+  /** Its token: all that this run of a process had had acknowledged by then is out of the question, whatever the tier. */
+  readonly after: Token | null;
   readonly isFresh: boolean;
   /** How long past its ttl a value may be for this call. */
   readonly maxStaleMs: number;
@@ -136,7 +144,13 @@ export class History {
     const expired = this.#isExpired(asked, version, successor);
     if (expired !== null) return expired;
     if (version.mayResurface || version.forbiddenMs >= startMs) return null;
-    if (asked.after?.includes(version) === true) return 'its token says that it was replaced';
+    if (asked.after !== null) {
+      const { process: by, startedMs, madeMs } = asked.after;
+      const covered = version.forbiddenBy.get(by);
+      if (covered !== undefined && covered >= startedMs && covered <= madeMs) {
+        return `the token of p${by}, made at ${madeMs.toFixed(3)}, covers its invalidation`;
+      }
+    }
     if (process.setup.l1 && !asked.isFresh && (tier === null || tier === 'l1' || tier === 'stale')) {
       const { stalenessMs } = this.#settings;
       const own = version.forbiddenBy.get(process.index);

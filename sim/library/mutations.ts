@@ -105,9 +105,18 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: 'src/cache/coherence.ts',
-        find: 'this.#follower.pong(link, id, head);\n    this.#after();',
-        replace:
-          'this.#follower.pong(link, id, head);\n    this.#after();\n    this.#voids.goodUntilMs = this.#clock.now() + this.#follower.boundMs;',
+        find: 'this.#follower.pong(link, id, head);',
+        replace: 'this.#follower.pong(link, id, head, this.#clock.now());',
+      },
+      {
+        file: 'src/freshness/follower.ts',
+        find: 'pong(link: number, id: number, head: number): void {',
+        replace: 'pong(link: number, id: number, head: number, nowMs = 0): void {',
+      },
+      {
+        file: 'src/freshness/follower.ts',
+        find: 'this.#prove(on, on.answered(id, head));',
+        replace: 'this.#prove(on, on.answered(id, head) > 0 ? nowMs : Number.NEGATIVE_INFINITY);',
       },
     ],
   },
@@ -131,11 +140,11 @@ export const MUTATIONS: readonly Mutation[] = [
     'if (stamp >= 0) return false;',
   ),
   one(
-    'stamp-at-arrival',
-    'a read counts from the arrival of its answer, not from its sending',
-    'src/cache/flights.ts',
-    'keep(flight.id, entry, flight.stamp, flight.sentAtMs);',
-    'keep(flight.id, entry, this.#options.voids.stamp, flight.sentAtMs);',
+    'suspicion-ignored',
+    'after a gap in the feed an entry of L1 is served without asking L2 for its version',
+    'src/cache/voids.ts',
+    'this.suspectedAt = this.#stamp;',
+    '',
   ),
   one(
     'late-callers-need-no-verdict',
@@ -195,13 +204,6 @@ export const MUTATIONS: readonly Mutation[] = [
       },
     ],
   },
-  one(
-    'set-sent-twice',
-    'a write is sent again behind a lost connection, when a newer one may have been done',
-    'src/client/connection.ts',
-    'if (!pending.idempotent) pending.commands = null;',
-    '',
-  ),
   one(
     'place-lost-at-the-timeout',
     'a command that timed out gives up its place: the next reply goes to the wrong caller',

@@ -66,6 +66,8 @@ export type Step =
       readonly atMs: number;
       readonly process: number;
       readonly way: 'both' | 'out' | 'in';
+      /** With a RST to both ends first, as a firewall does. */
+      readonly breaks: boolean;
       readonly forMs: number;
     }
   | {
@@ -146,6 +148,25 @@ export const LIMITS = {
 
 const HOUR_MS = 3_600_000;
 
+/**
+ * What a schedule is about. `mixed` is everything at once; the others spend their steps where one kind of bug lives: copies in L1s that must hear of what others invalidate, loads so long
+ * that everything crosses them, rows that come and go.
+ */
+type Theme = 'mixed' | 'near' | 'long-loads' | 'absence';
+
+const THEMES: readonly Theme[] = [
+  'mixed',
+  'mixed',
+  'mixed',
+  'mixed',
+  'near',
+  'near',
+  'near',
+  'near',
+  'long-loads',
+  'absence',
+];
+
 /** The schedule of a seed. */
 export function planOf(seed: number): Plan {
   const random = new SeededRandom(seed);
@@ -158,84 +179,130 @@ export function planOf(seed: number): Plan {
     rate: pick([1, 1, 0.99, 1.01]),
   });
 
-  const isFaultless = chance(0.2);
-  const ttlMs = pick([400, 2000, 300_000, 300_000]);
-  const graceMs = pick([0, 0, 300]);
+  const theme = pick(THEMES);
+  const isNear = theme === 'near';
+  const isFaultless = chance(isNear ? 0.1 : 0.25);
+  const ttlMs = isNear ? 300_000 : pick([400, 2000, 300_000, 300_000]);
+  const graceMs = isNear ? 0 : pick([0, 0, 300]);
   const staleWhileReload = graceMs === 0 || chance(0.5);
   const node = clock();
-  const delayMs = pick([
-    [0.1, 1],
-    [0.5, 6],
-    [1, 25],
-  ] as const);
+  const delayMs = pick(isNear ? DELAYS.slice(0, 2) : DELAYS);
   const setup: Setup = {
-    processes: Array.from({ length: pick([2, 2, 3, 4]) }, () => ({ l1: chance(0.55), ...clock() })),
+    processes: Array.from({ length: isNear ? pick([2, 2, 3]) : pick([2, 2, 3, 4]) }, (_, index) => ({
+      l1: isNear ? index > 0 || chance(0.3) : chance(0.5),
+      ...clock(),
+    })),
     nodeOffsetMs: node.offsetMs,
     nodeRate: node.rate,
-    ids: pick([1, 2, 3]),
+    ids: isNear ? pick([1, 1, 2]) : pick([1, 2, 3]),
     ttlMs,
     graceMs,
     staleWhileReload,
     softTimeoutMs: staleWhileReload || chance(0.5) ? null : 10,
-    early: chance(0.25) ? 3 : false,
-    negativeTtlMs: pick([0, 200, 30_000]),
-    stalenessMs: pick([100, 250, 1000]),
-    l1Entries: pick([1, 2, 100]),
-    concurrency: isFaultless ? 20 : pick([1, 2, 20]),
-    loadMs: pick([
-      [0, 2],
-      [1, 15],
-      [5, 80],
-    ] as const),
+    early: !isNear && chance(0.25) ? 3 : false,
+    negativeTtlMs: theme === 'absence' ? pick([0, 0, 200]) : pick([0, 200, 30_000]),
+    stalenessMs: pick(isNear ? [100, 100, 250] : [100, 250, 1000]),
+    l1Entries: isNear ? 100 : pick([1, 2, 100]),
+    concurrency: isFaultless || isNear ? 20 : pick([1, 2, 20]),
+    loadMs:
+      theme === 'long-loads' ? [20, 110] : theme === 'absence' ? [5, 80] : pick(isNear ? LOADS.slice(0, 2) : LOADS),
     delayMs,
     splits: pick([0, 0.1]),
-    rememberedVoids: isFaultless ? 64 : pick([2, 64]),
-    feedRecords: isFaultless ? 1024 : pick([4, 32, 1024]),
-    generationCapacity: isFaultless ? 64 : pick([2, 64]),
+    rememberedVoids: isFaultless ? 64 : pick([1, 64]),
+    feedRecords: isFaultless ? 1024 : pick(isNear ? [2, 4, 32] : [4, 32, 1024]),
+    generationCapacity: isFaultless ? 64 : pick([1, 2, 64]),
     leaseCapacity: isFaultless ? 64 : pick([2, 64]),
     isFaultless,
   };
 
   const steps: Step[] = [];
-  const count = 20 + below(60);
+  const count = (isNear ? 40 : 20) + below(60);
   const lengthMs = between(150, 900);
   /** Writers and readers of the few rows meet more often when many things happen at once. */
-  const burstiness = random.nextFloat() * 0.9;
+  const burstiness = random.nextFloat() * (isNear ? 0.4 : 0.9);
   const hot = { cache: pick(CACHES), id: below(setup.ids) };
+  const wishes = isNear ? NEAR_WISHES : theme === 'long-loads' ? LONG_WISHES : WISHES;
+  const tellings = isNear
+    ? pick([NEAR_TELLINGS, NEAR_TELLINGS, WIDE_TELLINGS])
+    : setup.ttlMs === 300_000
+      ? TOLD
+      : theme === 'long-loads'
+        ? SILENT_TELLINGS
+        : TELLINGS;
+  const shares = isNear ? NEAR_SHARES : SHARES;
+  const everywhere = isNear ? 0.6 : 0.3;
   let atMs = between(0, 30);
   for (let i = 0; i < count; i += 1) {
     atMs = chance(burstiness) ? atMs + between(0, 4) : between(0, lengthMs);
-    const { cache, id } = chance(0.5) ? hot : { cache: pick(CACHES), id: below(setup.ids) };
+    const { cache, id } = chance(isNear ? 0.8 : 0.5) ? hot : { cache: pick(CACHES), id: below(setup.ids) };
     const process = below(setup.processes.length);
     const dice = random.nextFloat();
-    if (dice < 0.45) steps.push({ kind: 'get', atMs, process, cache, id, wish: pick(WISHES) });
-    else if (dice < 0.55) steps.push({ kind: 'getMany', atMs, process, cache, wish: pick(MANY_WISHES) });
-    else if (dice < 0.65) steps.push({ kind: 'peek', atMs, process, cache, id });
-    else if (dice < 0.95) {
-      const how = pick(setup.ttlMs === 300_000 ? TOLD : TELLINGS);
-      steps.push({ kind: 'change', atMs, process, cache, id, how, everywhere: chance(0.3), removes: chance(0.1) });
+    if (dice < shares.get) steps.push({ kind: 'get', atMs, process, cache, id, wish: pick(wishes) });
+    else if (dice < shares.getMany) steps.push({ kind: 'getMany', atMs, process, cache, wish: pick(MANY_WISHES) });
+    else if (dice < shares.peek) steps.push({ kind: 'peek', atMs, process, cache, id });
+    else if (dice < shares.change) {
+      const how = pick(tellings);
+      const removes = chance(theme === 'absence' ? 0.5 : 0.1);
+      steps.push({ kind: 'change', atMs, process, cache, id, how, everywhere: chance(everywhere), removes });
     } else {
       const how = pick(['key', 'tag', 'namespace'] as const);
-      steps.push({ kind: 'invalidate', atMs, process, cache, id, how, everywhere: chance(0.3) });
+      steps.push({ kind: 'invalidate', atMs, process, cache, id, how, everywhere: chance(everywhere) });
     }
   }
   if (!isFaultless) {
     const faults = 1 + below(6);
     for (let i = 0; i < faults; i += 1) steps.push(fault(lengthMs));
   }
+  if (isNear && !isFaultless && chance(0.6)) steps.push(...salvo(between(40, lengthMs)));
   steps.sort((a, b) => a.atMs - b.atMs);
   return { seed, setup, steps };
+
+  /** A copy in an L1, its process cut off in one way or another, an invalidation that it cannot hear, and somebody who looks. */
+  function salvo(startMs: number): Step[] {
+    const { cache, id } = hot;
+    const process = 1 + below(setup.processes.length - 1);
+    const base = { cache, id, process };
+    const cutMs = startMs + between(10, 40);
+    const changeMs = cutMs + between(-2, 30);
+    const forMs = between(100, 500);
+    const faults: readonly Step[] = [
+      { kind: 'cut', atMs: cutMs, process, way: 'both', breaks: true, forMs },
+      { kind: 'cut', atMs: cutMs, process, way: pick(WAYS), breaks: chance(0.3), forMs },
+      { kind: 'slow', atMs: cutMs, process, byMs: between(100, 500), forMs },
+      { kind: 'pause', atMs: cutMs, process, forMs: forMs / 2 },
+      { kind: 'crash', atMs: cutMs, process: -1, forMs: between(0, 10), silently: chance(0.3) },
+    ];
+    const looks: Step[] = Array.from({ length: 4 }, () => {
+      const atMs = changeMs + between(0, setup.stalenessMs * 2);
+      return chance(0.5) ? { kind: 'peek', atMs, ...base } : { kind: 'get', atMs, ...base, wish: 'detailed' };
+    });
+    return [
+      { kind: 'get', atMs: startMs, ...base, wish: 'plain' },
+      pick(faults),
+      {
+        kind: 'change',
+        atMs: changeMs,
+        cache,
+        id,
+        process: 0,
+        how: pick(['key', 'tag', 'namespace'] as const),
+        everywhere: chance(0.7),
+        removes: false,
+      },
+      ...looks,
+    ];
+  }
 
   function fault(withinMs: number): Step {
     const at = between(0, withinMs);
     const process = below(setup.processes.length);
     const anybody = below(setup.processes.length + 1) - 1;
-    switch (below(8)) {
+    switch (isNear ? NEAR_FAULTS[below(NEAR_FAULTS.length)] : below(8)) {
       case 0:
         return { kind: 'break', atMs: at, process };
       case 1:
       case 2:
-        return { kind: 'cut', atMs: at, process, way: pick(['both', 'out', 'in'] as const), forMs: between(10, 700) };
+        return { kind: 'cut', atMs: at, process, way: pick(WAYS), breaks: chance(0.3), forMs: between(10, 700) };
       case 3:
         return { kind: 'slow', atMs: at, process, byMs: between(20, 400), forMs: between(20, 500) };
       case 4:
@@ -257,6 +324,38 @@ export function planOf(seed: number): Plan {
   }
 }
 
+const WAYS = ['both', 'out', 'in'] as const;
+const DELAYS = [
+  [0.1, 1],
+  [0.5, 6],
+  [1, 25],
+] as const;
+const LOADS = [
+  [0, 2],
+  [1, 15],
+  [5, 80],
+] as const;
+/** Cumulative: how many of the steps are what. */
+const SHARES = { get: 0.45, getMany: 0.55, peek: 0.65, change: 0.95 };
+const NEAR_SHARES = { get: 0.35, getMany: 0.38, peek: 0.7, change: 0.95 };
+/** Of `fault`: what keeps a follower from hearing. */
+const NEAR_FAULTS = [0, 1, 1, 2, 3, 3, 3, 4, 5, 6] as const;
+const NEAR_WISHES: readonly Wish[] = ['plain', 'detailed', 'detailed', 'detailed', 'after', 'maxStale0'];
+const LONG_WISHES: readonly Wish[] = ['plain', 'detailed', 'detailed', 'fresh', 'fresh', 'after', 'abort'];
+/** Nothing that names a key: the feed's own stream alone. */
+const WIDE_TELLINGS: readonly Telling[] = ['tag', 'tag', 'namespace'];
+const SILENT_TELLINGS: readonly Telling[] = ['write', 'write', 'delete', 'tag', 'none', 'none'];
+const NEAR_TELLINGS: readonly Telling[] = [
+  'write',
+  'delete',
+  'set',
+  'key',
+  'key',
+  'tag',
+  'tag',
+  'namespace',
+  'namespace',
+];
 const WISHES: readonly Wish[] = [
   'plain',
   'plain',

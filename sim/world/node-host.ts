@@ -20,7 +20,7 @@ export interface NodeHostOptions {
 }
 
 /** A follower that has this much unread is not written to until it has read. */
-const WINDOW_BYTES = 512;
+const WINDOW_BYTES = 200;
 /** As the server's own ticker (src/server/ticker.ts). */
 const LEAST_TICK_MS = 1;
 const MOST_TICK_MS = 100;
