@@ -401,6 +401,8 @@ export class Calls {
         continue;
       for (const key of call.keys) {
         if (!other.keys.includes(key)) continue;
+        // An absence that is not remembered is loaded by whoever asks, and who has waited long enough asks without a lease.
+        if (this.#scene.database.latest(key).isAbsent && setup.negativeTtlMs < LIMITS.leaseWaitMs) continue;
         // Since the other one's lease somebody wrote or invalidated it: the lease was void, or may have been.
         if ((this.#touchedMs.get(key) ?? -1e9) > other.startMs - 4 * setup.delayMs[1] - 10) continue;
         this.#scene.history.violate(
