@@ -1,6 +1,7 @@
 /**
  * One Breakwater: the caches declared on one store, what this process invalidates across them, and their end.
  */
+import { randomUUID } from 'node:crypto';
 import { BreakwaterError } from '../base/errors.ts';
 import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store.ts';
 import { unacknowledged } from './acknowledged.ts';
@@ -14,6 +15,7 @@ import { Coherence, type CoherenceStats } from './coherence.ts';
 import type { GuardStats } from './guard/stats.ts';
 import { checkName, checkTags, show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
+import { acquireLock, type Lock, type LockOptions, type LockParts, LockWaiters } from './lock.ts';
 import { invalidating } from './observe/acknowledged.ts';
 import { EVENTS, type EventName } from './observe/events.ts';
 import type { Readings } from './observe/metrics.ts';
@@ -104,6 +106,8 @@ export class Breakwater<D extends CodecChoice = 'json'> {
   readonly #sources = new Map<string, Source>();
   readonly #advisor: Advisor;
   #closed: BreakwaterError | null = null;
+  #lockParts: LockParts | null = null;
+  readonly #locks = new Set<Lock>();
 
   /** @internal Use `createBreakwater`. */
   constructor(parts: BreakwaterParts) {
@@ -361,12 +365,45 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
       this.#coherence?.close();
       for (const cache of this.#caches.values()) cache.close(this.#closed);
+      this.#lockParts?.waiters.wakeAll();
+      // Others need not wait for what this process holds.
+      await Promise.all([...this.#locks].map((lock) => lock[Symbol.asyncDispose]()));
       for (const { guard } of this.#sources.values()) guard.close();
     }
     const { store } = this.#shared;
     await store.close();
     const left = store.outbox?.left() ?? { keys: [], tags: [], namespaces: [] };
     return { unacknowledged: left, isKept: store.outbox?.isDurable === true };
+  }
+
+  /**
+   * Acquires a lock over all processes of the store. It saves work that two would do at once; where two at once would be *wrong*, the resource must check
+   * the lock's `token` (docs/guide/5-locks.md).
+   *
+   * Rejects with `LOCK_HELD` when another had it to the end of `wait`; `LOCK_UNACKNOWLEDGED` when the store did not answer; `STORE_NO_ROOM` when it can keep no more
+   * locks; the signal's reason; `CACHE_CLOSED`.
+   */
+  async lock(name: string, options: LockOptions): Promise<Lock> {
+    if (this.#closed !== null) throw this.#closed;
+    const { store, ports, writeTimeoutMs } = this.#shared;
+    const { locks } = store;
+    if (locks === undefined) {
+      throw new BreakwaterError('LOCK_UNAVAILABLE', `cannot lock: the ${store.kind} store has no locks`);
+    }
+    if (this.#lockParts === null) {
+      const waiters = new LockWaiters();
+      locks.listen?.((released) => waiters.wake(released));
+      this.#lockParts = { locks, ports, writeTimeoutMs, waiters, newOwner: randomUUID };
+    }
+    const lock = await acquireLock(
+      this.#lockParts,
+      name,
+      options,
+      () => this.#closed,
+      (ended) => this.#locks.delete(ended),
+    );
+    this.#locks.add(lock);
+    return lock;
   }
 
   /** From the first L1 on: a process without one need not hear of every invalidation. */

@@ -14,6 +14,7 @@ export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './cre
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
+export type { Lock, LockOptions } from './lock.ts';
 export type {
   BreakerEvent,
   BreakwaterEvents,

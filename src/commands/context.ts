@@ -7,6 +7,7 @@ import type { Random } from '../base/random.ts';
 import type { EvictionPolicy, StoreFace, TagList } from '../engine/face.ts';
 import { MAX_TAGS } from '../engine/face.ts';
 import type { Freshness } from '../freshness/freshness.ts';
+import { LockTable } from '../freshness/lock-table.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { Pushes } from './pushes.ts';
@@ -75,6 +76,8 @@ export interface CallCounts {
 export class Context {
   readonly store: StoreFace;
   readonly freshness: Freshness;
+  /** Beside the store: nothing evicts or flushes a lock. */
+  readonly locks = new LockTable();
   readonly random: Random;
   readonly settings: Settings;
   readonly host: HostFacts;

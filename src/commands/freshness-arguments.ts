@@ -5,6 +5,8 @@ const KEY: ArgumentSpec = { name: 'key', type: 'key' };
 const VALUE: ArgumentSpec = { name: 'value', type: 'string' };
 const COUNT: ArgumentSpec = { name: 'n', type: 'integer' };
 const KEYS: ArgumentSpec = { name: 'key', type: 'key', multiple: true };
+const LOCK: ArgumentSpec = { name: 'name', type: 'string' };
+const OWNER: ArgumentSpec = { name: 'owner', type: 'string' };
 const TAGS: ArgumentSpec = { name: 'tag', type: 'string', multiple: true };
 
 const LEASE: ArgumentSpec = {
@@ -75,6 +77,9 @@ export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[
       ],
     },
   ],
+  'bw.lock': [LOCK, OWNER, { name: 'ms', type: 'integer' }],
+  'bw.renew': [LOCK, OWNER, { name: 'ms', type: 'integer' }],
+  'bw.unlock': [LOCK, OWNER],
   'bw.invalidate': [
     clause('KEYS', KEYS),
     clause('TAGS', TAGS),

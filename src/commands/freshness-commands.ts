@@ -504,6 +504,11 @@ export function bwStats(context: Context, _session: Session, _args: Args, out: R
     ['feed-gaps', feed.gaps],
     ['feed-cuts', feed.cuts],
     ['feed-waiters', feed.waiters],
+    ['locks', context.locks.size],
+    ['locks-granted', context.locks.stats.granted],
+    ['locks-refused', context.locks.stats.refused],
+    ['locks-expired', context.locks.stats.expired],
+    ['locks-full', context.locks.stats.full],
     ['commands', context.commandsProcessed],
     ['sessions', context.sessions.size],
   ];

@@ -13,6 +13,7 @@ import * as feed from './feed-commands.ts';
 import * as freshness from './freshness-commands.ts';
 import { info } from './info.ts';
 import * as keys from './keys.ts';
+import * as locks from './lock-commands.ts';
 import { NameIndex } from './name-index.ts';
 import { type CommandRow, row } from './row.ts';
 import * as strings from './strings.ts';
@@ -202,6 +203,9 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.invalidate', -3, 'write movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of names', 'Invalidate keys, tags and namespaces', freshness.bwInvalidate),
   row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', freshness.bwLease),
   row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
+  row('bw.lock', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
+  row('bw.renew', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),
+  row('bw.unlock', 3, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', locks.bwUnlock),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
   feeding,
 ];

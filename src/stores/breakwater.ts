@@ -7,6 +7,7 @@
  *   lease       BW.LEASE n key ... [ms]
  *   release     BW.RELEASE key token ...
  *   delete, invalidate   BW.INVALIDATE ...
+ *   locks       BW.LOCK name owner ms, BW.RENEW name owner ms, BW.UNLOCK name owner
  *
  * What is sent again after a lost connection: only deletes and invalidations. Done twice they cost a miss. A read is not, because its
  * first sending may have been granted leases that nobody would use; a set is not, because the second one could undo a newer write.
@@ -20,6 +21,7 @@ import { type CommandOptions, RespClient } from '../client/client.ts';
 import type { Dial } from '../client/link.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import { BreakwaterFeed } from './breakwater-feed.ts';
+import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -74,6 +76,22 @@ export class BreakwaterStore implements CacheStore {
   readonly inProcess = false;
   readonly feed: BreakwaterFeed;
   readonly #client: RespClient;
+  // Sent again when a connection is lost: the same owner gets the same answer.
+  readonly locks: StoreLocks = {
+    acquire: async (name, owner, ttlMs, call) => {
+      const reply = await this.#send(['BW.LOCK', name, owner, Math.ceil(ttlMs)], call, true).catch((error: unknown) => {
+        const isFull = error instanceof BreakwaterError && error.code === 'LOCKSFULL';
+        throw isFull ? new BreakwaterError('STORE_NO_ROOM', error.message, { cause: error }) : error;
+      });
+      const [token, ms] = Array.isArray(reply) ? reply : [];
+      if (typeof token === 'number') return { kind: 'granted', token };
+      if (token === null && typeof ms === 'number') return { kind: 'held', waitMs: ms };
+      throw unexpected('BW.LOCK');
+    },
+    renew: async (name, owner, ttlMs, call) =>
+      (await this.#send(['BW.RENEW', name, owner, Math.ceil(ttlMs)], call, true)) === 1,
+    release: async (name, owner, call) => (await this.#send(['BW.UNLOCK', name, owner], call, true)) === 1,
+  };
   readonly maxValueBytes: number;
 
   /** Connects with the first command. @throws BreakwaterError `STORE_URL_INVALID` */

@@ -27,7 +27,9 @@ import {
 } from '../engine/face.ts';
 import { Store } from '../engine/store.ts';
 import { Freshness, HELD, OLDER, SAME, STORE } from '../freshness/freshness.ts';
+import { LOCKS_FULL, LockTable } from '../freshness/lock-table.ts';
 import { tagHash } from '../freshness/names.ts';
+import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -68,6 +70,23 @@ export class EmbeddedStore implements CacheStore {
   readonly inProcess = true;
   /** The engine's default. */
   readonly maxValueBytes = 8 * 1024 ** 2;
+  readonly #lockTable = new LockTable();
+  readonly locks: StoreLocks = {
+    acquire: (name, owner, ttlMs, call) =>
+      this.#do('acquire a lock', call, () => {
+        const got = this.#lockTable.acquire(name, owner, ttlMs, this.#clock.now());
+        if (got === LOCKS_FULL)
+          throw new BreakwaterError('STORE_NO_ROOM', `cannot acquire ${show(name)}: too many locks are held`);
+        return got > 0 ? { kind: 'granted', token: got } : { kind: 'held', waitMs: -got };
+      }),
+    renew: (name, owner, ttlMs, call) =>
+      this.#do('renew a lock', call, () => this.#lockTable.renew(name, owner, ttlMs, this.#clock.now())),
+    release: (name, owner, call) =>
+      this.#do('release a lock', call, () => this.#lockTable.release(name, owner, this.#clock.now())),
+    listen: (onReleased) => {
+      this.#lockTable.listener = onReleased;
+    },
+  };
   readonly #engine: StoreFace;
   readonly #freshness: Freshness;
   readonly #clock: Clock;

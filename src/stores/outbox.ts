@@ -33,6 +33,7 @@ import type { Random } from '../base/random.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
 import { backOffMs } from '../client/back-off.ts';
 import type { StoreFeed } from './feed.ts';
+import type { StoreLocks } from './locks.ts';
 import { isSettled, UnacknowledgedStoreError } from './outbox/errors.ts';
 import { Journal } from './outbox/journal.ts';
 import { byKind, type Kind, Pending } from './outbox/pending.ts';
@@ -81,6 +82,7 @@ export class OutboxStore implements CacheStore {
   readonly kind: string;
   readonly inProcess: boolean;
   readonly maxValueBytes?: number;
+  readonly locks?: StoreLocks;
   readonly feed?: StoreFeed;
   readonly outbox: StoreOutbox;
   readonly #inner: CacheStore;
@@ -114,6 +116,7 @@ export class OutboxStore implements CacheStore {
     this.kind = inner.kind;
     this.inProcess = inner.inProcess;
     if (inner.maxValueBytes !== undefined) this.maxValueBytes = inner.maxValueBytes;
+    if (inner.locks !== undefined) this.locks = inner.locks;
     if (inner.feed !== undefined) this.feed = inner.feed;
     this.#pending = new Pending(options.maxEntries);
     this.#isSure = options.directory === null;

@@ -17,15 +17,11 @@
  * Batches are one round trip. Keys are full keys (`user:42`); a key's namespace is what stands before its first `:`.
  */
 
+import type { StoreCall } from './call.ts';
 import type { StoreFeed } from './feed.ts';
+import type { StoreLocks } from './locks.ts';
 
-/** What every call to a store carries. */
-export interface StoreCall {
-  /** The longest that the call may take, milliseconds. */
-  readonly timeoutMs: number;
-  /** Gives up waiting; what was sent may still take effect. */
-  readonly signal?: AbortSignal;
-}
+export type { StoreCall } from './call.ts';
 
 export interface LeaseCall extends StoreCall {
   /** How long other callers are told to wait for this one's load, milliseconds. Default 10,000. */
@@ -170,6 +166,8 @@ export interface CacheStore {
   readonly outbox?: StoreOutbox;
   /** Where the store tells of invalidations by other processes; absent = it does not, and an L1 is bounded by its TTL alone. */
   readonly feed?: StoreFeed;
+  /** Locks over all processes of the store; absent = it has none. */
+  readonly locks?: StoreLocks;
   /** What it is, for stats and messages: `embedded`, `breakwater`. */
   readonly kind: string;
   /**

@@ -26,6 +26,7 @@ import type { Scheduler } from '../base/scheduler.ts';
 import { parseSizeBytes } from '../base/units.ts';
 import type { SlotRequest } from '../client/cluster-request.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
+import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -43,6 +44,7 @@ import { Calls } from './valkey/calls.ts';
 import { notAcknowledged, storeError } from './valkey/errors.ts';
 import { encodeBody, isMark, type Lease, MAX_TAGS, parseLease } from './valkey/format.ts';
 import { idMaker } from './valkey/ids.ts';
+import { ValkeyLocks } from './valkey/locks.ts';
 import { leaseAll, type ReadPorts, readAll } from './valkey/reading.ts';
 import { Scripts } from './valkey/scripts.ts';
 import { isReserved, type Layout, type Sector, STANDALONE } from './valkey/sectors.ts';
@@ -84,6 +86,7 @@ export class ValkeyStore implements CacheStore {
   readonly #tags = new TagMemory();
   readonly #newId: () => string;
   readonly maxValueBytes: number;
+  readonly locks: StoreLocks;
   readonly #replicasAreStated: boolean;
   readonly #remembered: number;
   readonly #counts = { hits: 0, misses: 0, leasesGranted: 0, leasesHeld: 0, leasesFilled: 0, leasesRefused: 0 };
@@ -119,6 +122,7 @@ export class ValkeyStore implements CacheStore {
       scheduler,
       random,
     });
+    this.locks = new ValkeyLocks(this.#shards, this.#calls);
   }
 
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {

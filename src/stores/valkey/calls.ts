@@ -82,6 +82,18 @@ export class Calls {
     return this.#call('delete', slot, keys, []);
   }
 
+  lock(slot: number, keys: readonly [string, string], owner: string, ttlMs: number): SlotRequest {
+    return this.#call('lock', slot, keys, [owner, Math.ceil(ttlMs)]);
+  }
+
+  renewLock(slot: number, key: string, owner: string, ttlMs: number): SlotRequest {
+    return this.#call('renewLock', slot, [key], [owner, Math.ceil(ttlMs)]);
+  }
+
+  unlock(slot: number, key: string, owner: string): SlotRequest {
+    return this.#call('unlock', slot, [key], [owner]);
+  }
+
   release(slot: number, key: string, token: string): SlotRequest {
     return this.#call('release', slot, [key], [token]);
   }

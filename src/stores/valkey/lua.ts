@@ -287,7 +287,46 @@ redis.call('SETRANGE', KEYS[1], ending(before), clock .. tokens)
 return 1
 `;
 
+/**
+ * A lock: its owner and token under one key, the last token under another of the same slot that outlives it for a week. A token is above the last, and at
+ * least the server's microseconds, so that it rises also when that key is lost, as far as the clocks of the servers go.
+ */
+const LOCK = `
+local held = redis.call('GET', KEYS[1])
+if held then
+  local owner, token = string.match(held, '^([^|]*)|(%d+)$')
+  if owner == ARGV[1] then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    return {token, 0}
+  end
+  return {false, math.max(1, redis.call('PTTL', KEYS[1]))}
+end
+local time = redis.call('TIME')
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local token = digits(math.max(last + 1, tonumber(time[1]) * 1000000 + tonumber(time[2])))
+redis.call('SET', KEYS[2], token, 'PX', 604800000)
+redis.call('SET', KEYS[1], ARGV[1] .. '|' .. token, 'PX', ARGV[2])
+return {token, 0}
+`;
+
+const RENEW_LOCK = `
+local held = redis.call('GET', KEYS[1])
+if not held or string.match(held, '^[^|]*') ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+`;
+
+const UNLOCK = `
+local held = redis.call('GET', KEYS[1])
+if not held or string.match(held, '^[^|]*') ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+`;
+
 export const SCRIPTS = {
+  lock: LOCK,
+  renewLock: RENEW_LOCK,
+  unlock: UNLOCK,
   survey: SURVEY,
   invalidate: INVALIDATE,
   read: READ,

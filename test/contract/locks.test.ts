@@ -1,0 +1,211 @@
+/**
+ * What every store's locks promise (src/stores/locks.ts), on real servers; and what the library makes of them when a holder dies, is paused past its time or
+ * cut off.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { systemClock } from '../../src/base/clock.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { systemScheduler } from '../../src/base/scheduler.ts';
+import { type Breakwater, createBreakwater } from '../../src/cache/index.ts';
+import { BreakwaterStore } from '../../src/stores/breakwater.ts';
+import { EmbeddedStore } from '../../src/stores/embedded.ts';
+import type { StoreLocks } from '../../src/stores/locks.ts';
+import type { CacheStore } from '../../src/stores/store.ts';
+import { FaultProxy } from '../support/fault-proxy.ts';
+import { RedisCluster } from '../support/redis-cluster.ts';
+import { RedisServer } from '../support/redis-server.ts';
+import { requires } from '../support/requirements.ts';
+import { openValkey } from '../support/valkey.ts';
+import { startLiveNode } from './live-node.ts';
+
+interface Opened {
+  readonly store: CacheStore;
+  /** Another process's view of the same. */
+  readonly other: CacheStore;
+  /** Lets time pass for the store. */
+  advance(ms: number): void | Promise<void>;
+  close(): Promise<void>;
+}
+
+const CALL = { timeoutMs: 5_000 };
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const ports = () => ({ clock: systemClock(), scheduler: systemScheduler(), random: new SeededRandom(3) });
+
+const MAKERS: readonly { name: string; options: { skip: string | false }; open: () => Promise<Opened> }[] = [
+  {
+    name: 'embedded',
+    options: { skip: false },
+    open: async () => {
+      const store = new EmbeddedStore({ memoryBytes: 1024 ** 2, eviction: 'tinylfu', ...ports() });
+      return { store, other: store, advance: sleep, close: () => store.close() };
+    },
+  },
+  {
+    name: 'a node',
+    options: { skip: false },
+    open: async () => {
+      const node = await startLiveNode();
+      const open = () => new BreakwaterStore({ url: node.url, ...ports() });
+      const [store, other] = [open(), open()];
+      return {
+        store,
+        other,
+        advance: (ms) => node.clock.advance(ms),
+        close: async () => {
+          await Promise.all([store.close(), other.close()]);
+          await node.close();
+        },
+      };
+    },
+  },
+  {
+    name: 'redis-server',
+    options: requires('redis-server'),
+    open: async () => {
+      const server = await RedisServer.start();
+      const url = `redis://127.0.0.1:${server.port}`;
+      const [store, other] = [openValkey(url), openValkey(url)];
+      return {
+        store,
+        other,
+        advance: sleep,
+        close: async () => {
+          await Promise.all([store.close(), other.close()]);
+          await server.close();
+        },
+      };
+    },
+  },
+  {
+    name: 'a Redis Cluster of six',
+    options: requires('redis-server'),
+    open: async () => {
+      const cluster = await RedisCluster.start();
+      const [store, other] = [openValkey(cluster.url), openValkey(cluster.url)];
+      return {
+        store,
+        other,
+        advance: sleep,
+        close: async () => {
+          await Promise.all([store.close(), other.close()]);
+          await cluster.close();
+        },
+      };
+    },
+  },
+];
+
+for (const { name, options, open } of MAKERS) {
+  describe(`locks: ${name}`, options, () => {
+    let t: Opened;
+    let [mine, theirs]: StoreLocks[] = [];
+    before(async () => {
+      t = await open();
+      [mine, theirs] = [t.store.locks!, t.other.locks!];
+    });
+    after(() => t.close());
+
+    test('one owner at a time; the others are told for how long; the owner may ask again', async () => {
+      const first = await mine!.acquire('job:7', 'a', 5_000, CALL);
+      assert.equal(first.kind, 'granted');
+      const second = await theirs!.acquire('job:7', 'b', 5_000, CALL);
+      assert.ok(second.kind === 'held' && second.waitMs > 0 && second.waitMs <= 5_000);
+      assert.deepEqual(await mine!.acquire('job:7', 'a', 5_000, CALL), first, 'a lost reply is asked for again');
+      assert.equal((await theirs!.acquire('job:8', 'b', 5_000, CALL)).kind, 'granted');
+    });
+
+    test('only the owner renews and releases', async () => {
+      const first = await mine!.acquire('owner', 'a', 5_000, CALL);
+      assert.equal(await theirs!.renew('owner', 'b', 60_000, CALL), false);
+      assert.equal(await theirs!.release('owner', 'b', CALL), false);
+      assert.equal(await mine!.renew('owner', 'a', 5_000, CALL), true);
+      assert.equal(await mine!.release('owner', 'a', CALL), true);
+      assert.equal(await mine!.release('owner', 'a', CALL), false);
+      assert.equal(await mine!.renew('owner', 'a', 5_000, CALL), false);
+      const next = await theirs!.acquire('owner', 'b', 5_000, CALL);
+      assert.ok(first.kind === 'granted' && next.kind === 'granted' && next.token > first.token);
+    });
+
+    test('it ends by itself, later when it was renewed, and the next token is larger', async () => {
+      const first = await mine!.acquire('ends', 'a', 400, CALL);
+      await t.advance(250);
+      assert.equal(await mine!.renew('ends', 'a', 400, CALL), true);
+      await t.advance(250);
+      assert.equal((await theirs!.acquire('ends', 'b', 400, CALL)).kind, 'held');
+      await t.advance(401);
+      assert.equal(await mine!.renew('ends', 'a', 400, CALL), false);
+      const next = await theirs!.acquire('ends', 'b', 400, CALL);
+      assert.ok(first.kind === 'granted' && next.kind === 'granted' && next.token > first.token);
+    });
+
+    test('a lock is no entry: invalidating everything does not take it; any name will do', async () => {
+      for (const odd of ['}', '{}', '{a}b', 'große 🗝', ' ', 'a|b']) {
+        assert.equal((await mine!.acquire(odd, 'a', 5_000, CALL)).kind, 'granted');
+        assert.equal((await theirs!.acquire(odd, 'b', 5_000, CALL)).kind, 'held');
+      }
+      await t.other.invalidate({ namespaces: ['', 'job', 'bw.lock'], tags: ['x'], keys: ['job:9'] }, CALL);
+      assert.equal((await theirs!.acquire('}', 'b', 5_000, CALL)).kind, 'held');
+    });
+
+    test('fifty who want it at once: one at a time, each with a larger token', async () => {
+      const tokens: number[] = [];
+      let inside = 0;
+      const ten = Array.from({ length: 10 }, (_, i) => async () => {
+        for (let round = 0; round < 5; ) {
+          const locks = i % 2 === 0 ? mine! : theirs!;
+          const got = await locks.acquire('turns', `owner-${i}-${round}`, 10_000, CALL);
+          if (got.kind === 'held') {
+            await sleep(1);
+            continue;
+          }
+          inside += 1;
+          assert.equal(inside, 1);
+          tokens.push(got.token);
+          await Promise.resolve();
+          inside -= 1;
+          assert.equal(await locks.release('turns', `owner-${i}-${round}`, CALL), true);
+          round += 1;
+        }
+      });
+      await Promise.all(ten.map((turn) => turn()));
+      assert.equal(tokens.length, 50);
+      assert.deepEqual(
+        tokens,
+        tokens.toSorted((a, b) => a - b),
+      );
+    });
+  });
+}
+
+test('a holder that is cut off loses its lock by its own clock, before anybody else can have it', async () => {
+  const node = await startLiveNode();
+  const proxy = await FaultProxy.start({ host: '127.0.0.1', port: node.port });
+  const opened: Breakwater[] = [];
+  const open = (port: number): Breakwater => {
+    const bw = createBreakwater({ store: `breakwater://127.0.0.1:${port}`, writeTimeout: '200ms' });
+    opened.push(bw);
+    return bw;
+  };
+  try {
+    const [cut, other] = [open(proxy.port), open(node.port)];
+    const lock = await cut.lock('job:1', { ttl: '600ms', renew: true });
+    assert.equal(lock.isHeld, true);
+    await assert.rejects(other.lock('job:1', { ttl: '1s' }), { code: 'LOCK_HELD' });
+    proxy.blackhole();
+    await new Promise((resolve) => lock.signal.addEventListener('abort', resolve));
+    assert.equal(lock.isHeld, false);
+    assert.equal((lock.signal.reason as { code: string }).code, 'LOCK_LOST');
+    // The node's clock stands: for it the lock still holds. Its own judged earlier, never later.
+    await assert.rejects(other.lock('job:1', { ttl: '1s' }), { code: 'LOCK_HELD' });
+    node.clock.advance(700);
+    await using next = await other.lock('job:1', { ttl: '1s' });
+    assert.ok(next.token > lock.token);
+    assert.equal(await lock.renew(), false);
+    assert.equal(next.isHeld, true);
+  } finally {
+    await Promise.all(opened.map((bw) => bw.close()));
+    await proxy.close();
+    await node.close();
+  }
+});
