@@ -279,7 +279,8 @@ test('a random mix of readers, writers and faults: no hit beyond the bound, none
   let hits = 0;
   const violations: string[] = [];
   const untilMs = clock.now() + 4000;
-  const running = (): boolean => clock.now() < untilMs;
+  // On a machine too busy for L1s to be in time, longer.
+  const running = (): boolean => clock.now() < untilMs + (hits < 50 ? 20_000 : 0);
   const check = (key: number, n: number, askedMs: number): void => {
     for (const fact of facts) {
       if (fact.key !== key || fact.version <= n) continue;
