@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Breakwater, createBreakwater } from '../../src/cache/index.ts';
+import { RespClient } from '../../src/client/client.ts';
 import { startLiveNode } from '../contract/live-node.ts';
 import { Source } from '../library/support.ts';
 import { serveNode } from '../server/support.ts';
@@ -193,11 +194,16 @@ test(
   async () => {
     const primary = await RedisServer.start(['--repl-diskless-sync-delay', '0']);
     const replica = await RedisServer.start(['--replicaof', `127.0.0.1 ${primary.port}`]);
+    const raw = new RespClient({ port: primary.port });
     const bw = open(`redis://127.0.0.1:${primary.port}`);
     try {
       const source = new Source();
       source.rows.set('1', 1);
       const cache = bw.cache('row', { load: source.load });
+      // Known from here on: what nobody has named cannot be missed.
+      await until(async () =>
+        /slave0:.*state=online/.test(String(await raw.command(['INFO', 'replication'], { text: true }))),
+      );
       await until(() =>
         cache.delete('1').then(
           () => true,
@@ -219,7 +225,7 @@ test(
       await until(async () => (await length(bw)) === 0);
       assert.equal((await cache.get('1'))?.n, 2);
     } finally {
-      await bw.close();
+      await Promise.all([bw.close(), raw.close({ drain: false })]);
       await replica.close();
       await primary.close();
     }
