@@ -12,6 +12,7 @@ import { Cache, type CacheControls, type Shared } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
 import type { Codec } from './codec/value-codec.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
+import { Counter, type CounterOptions } from './counter.ts';
 import type { GuardStats } from './guard/stats.ts';
 import { checkName, checkTags, show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
@@ -108,6 +109,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
   #closed: BreakwaterError | null = null;
   #lockParts: LockParts | null = null;
   readonly #locks = new Set<Lock>();
+  readonly #counters = new Map<string, Counter>();
 
   /** @internal Use `createBreakwater`. */
   constructor(parts: BreakwaterParts) {
@@ -361,13 +363,15 @@ export class Breakwater<D extends CodecChoice = 'json'> {
    * Resolves to what was not acknowledged to the end.
    */
   async close(): Promise<Closed> {
+    const ended: Promise<void>[] = [];
     if (this.#closed === null) {
+      for (const counter of this.#counters.values()) ended.push(counter.end());
       this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
       this.#coherence?.close();
       for (const cache of this.#caches.values()) cache.close(this.#closed);
       this.#lockParts?.waiters.wakeAll();
       // Others need not wait for what this process holds.
-      await Promise.all([...this.#locks].map((lock) => lock[Symbol.asyncDispose]()));
+      await Promise.all([...ended, ...[...this.#locks].map((lock) => lock[Symbol.asyncDispose]())]);
       for (const { guard } of this.#sources.values()) guard.close();
     }
     const { store } = this.#shared;
@@ -404,6 +408,30 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     );
     this.#locks.add(lock);
     return lock;
+  }
+
+  /**
+   * A counter over all processes of the store: increments are gathered here and added every `flush` interval, and by `close`. Once per name.
+   *
+   * @throws BreakwaterError `CACHE_NAME_TAKEN`, `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `COUNTER_UNAVAILABLE`, `CACHE_CLOSED`
+   */
+  counter(name: string, options: CounterOptions = {}): Counter {
+    if (this.#closed !== null) throw this.#closed;
+    const { store, ports, readTimeoutMs, writeTimeoutMs } = this.#shared;
+    if (store.counters === undefined) {
+      throw new BreakwaterError('COUNTER_UNAVAILABLE', `cannot count: the ${store.kind} store has no counters`);
+    }
+    if (this.#counters.has(name)) {
+      throw new BreakwaterError(
+        'CACHE_NAME_TAKEN',
+        `cannot make counter "${name}": it is made already; share that one`,
+      );
+    }
+    const { counters } = store;
+    const parts = { counters, ports, readTimeoutMs, writeTimeoutMs, closed: () => this.#closed };
+    const counter = new Counter(parts, name, options);
+    this.#counters.set(name, counter);
+    return counter;
   }
 
   /** From the first L1 on: a process without one need not hear of every invalidation. */

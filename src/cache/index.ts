@@ -10,6 +10,7 @@ export type { Cache } from './cache.ts';
 export type { EncryptionKey, EncryptionOptions } from './codec/encryption.ts';
 export type { CompressionOptions, PackingOptions } from './codec/options.ts';
 export type { Codec } from './codec/value-codec.ts';
+export type { Counter, CounterOptions, CounterStats } from './counter.ts';
 export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError } from './guard/errors.ts';

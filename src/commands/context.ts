@@ -8,6 +8,7 @@ import type { EvictionPolicy, StoreFace, TagList } from '../engine/face.ts';
 import { MAX_TAGS } from '../engine/face.ts';
 import type { Freshness } from '../freshness/freshness.ts';
 import { LockTable } from '../freshness/lock-table.ts';
+import { TallyTable } from '../freshness/tally-table.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { Pushes } from './pushes.ts';
@@ -78,6 +79,7 @@ export class Context {
   readonly freshness: Freshness;
   /** Beside the store: nothing evicts or flushes a lock. */
   readonly locks = new LockTable();
+  readonly tallies = new TallyTable();
   readonly random: Random;
   readonly settings: Settings;
   readonly host: HostFacts;

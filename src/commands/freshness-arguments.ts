@@ -80,6 +80,7 @@ export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[
   'bw.lock': [LOCK, OWNER, { name: 'ms', type: 'integer' }],
   'bw.renew': [LOCK, OWNER, { name: 'ms', type: 'integer' }],
   'bw.unlock': [LOCK, OWNER],
+  'bw.count': [LOCK, { name: 'by', type: 'integer', optional: true }, { name: 'ms', type: 'integer', optional: true }],
   'bw.invalidate': [
     clause('KEYS', KEYS),
     clause('TAGS', TAGS),

@@ -509,6 +509,8 @@ export function bwStats(context: Context, _session: Session, _args: Args, out: R
     ['locks-refused', context.locks.stats.refused],
     ['locks-expired', context.locks.stats.expired],
     ['locks-full', context.locks.stats.full],
+    ['counters', context.tallies.size],
+    ['counters-full', context.tallies.stats.full],
     ['commands', context.commandsProcessed],
     ['sessions', context.sessions.size],
   ];

@@ -6,6 +6,7 @@
 import * as config from './config.ts';
 import * as connection from './connection.ts';
 import type { CommandFunction, Context } from './context.ts';
+import { bwCount } from './count-command.ts';
 import * as counters from './counters.ts';
 import { commandDocs, commandGetkeys, commandInfo, commandList, help, unknownSubcommand } from './describe.ts';
 import { wrongArity } from './errors.ts';
@@ -206,6 +207,7 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.lock', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
   row('bw.renew', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),
   row('bw.unlock', 3, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', locks.bwUnlock),
+  row('bw.count', -2, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', bwCount),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
   feeding,
 ];

@@ -21,6 +21,7 @@ import { type CommandOptions, RespClient } from '../client/client.ts';
 import type { Dial } from '../client/link.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import { BreakwaterFeed } from './breakwater-feed.ts';
+import { type StoreCounters, surelyNotDone } from './counters.ts';
 import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
@@ -76,6 +77,21 @@ export class BreakwaterStore implements CacheStore {
   readonly inProcess = false;
   readonly feed: BreakwaterFeed;
   readonly #client: RespClient;
+  readonly counters: StoreCounters = {
+    add: async (key, by, ttlMs, call) => {
+      const command: (string | number)[] = ['BW.COUNT', key, by];
+      if (ttlMs !== null) command.push(Math.ceil(ttlMs));
+      const sum = await this.#send(command, call).catch((error: unknown) => {
+        throw surelyNotDone(error);
+      });
+      if (typeof sum !== 'number') throw unexpected('BW.COUNT');
+      return sum;
+    },
+    sum: async (keys, call) => {
+      const sums = await Promise.all(keys.map((key) => this.#send(['BW.COUNT', key], call, true)));
+      return sums.reduce((sum: number, one) => sum + Number(one), 0);
+    },
+  };
   // Sent again when a connection is lost: the same owner gets the same answer.
   readonly locks: StoreLocks = {
     acquire: async (name, owner, ttlMs, call) => {

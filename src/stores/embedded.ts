@@ -29,6 +29,8 @@ import { Store } from '../engine/store.ts';
 import { Freshness, HELD, OLDER, SAME, STORE } from '../freshness/freshness.ts';
 import { LOCKS_FULL, LockTable } from '../freshness/lock-table.ts';
 import { tagHash } from '../freshness/names.ts';
+import { TallyTable } from '../freshness/tally-table.ts';
+import type { StoreCounters } from './counters.ts';
 import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
@@ -71,6 +73,21 @@ export class EmbeddedStore implements CacheStore {
   /** The engine's default. */
   readonly maxValueBytes = 8 * 1024 ** 2;
   readonly #lockTable = new LockTable();
+  readonly #tallies = new TallyTable();
+  readonly counters: StoreCounters = {
+    add: (key, by, ttlMs, call) =>
+      this.#do('count', call, () => {
+        const sum = this.#tallies.add(key, by, ttlMs, this.#clock.now());
+        if (typeof sum === 'number') return sum;
+        const why = sum === 'full' ? 'there are too many counters' : 'the sum would be no safe integer';
+        throw new BreakwaterError('STORE_REFUSED', `cannot count in ${show(key)}: ${why}`);
+      }),
+    sum: (keys, call) =>
+      this.#do('read a counter', call, () => {
+        const nowMs = this.#clock.now();
+        return keys.reduce((sum, key) => sum + this.#tallies.value(key, nowMs), 0);
+      }),
+  };
   readonly locks: StoreLocks = {
     acquire: (name, owner, ttlMs, call) =>
       this.#do('acquire a lock', call, () => {

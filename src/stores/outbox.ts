@@ -32,6 +32,7 @@ import { BreakwaterError, messageOf } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
 import { backOffMs } from '../client/back-off.ts';
+import type { StoreCounters } from './counters.ts';
 import type { StoreFeed } from './feed.ts';
 import type { StoreLocks } from './locks.ts';
 import { isSettled, UnacknowledgedStoreError } from './outbox/errors.ts';
@@ -83,6 +84,7 @@ export class OutboxStore implements CacheStore {
   readonly inProcess: boolean;
   readonly maxValueBytes?: number;
   readonly locks?: StoreLocks;
+  readonly counters?: StoreCounters;
   readonly feed?: StoreFeed;
   readonly outbox: StoreOutbox;
   readonly #inner: CacheStore;
@@ -117,6 +119,7 @@ export class OutboxStore implements CacheStore {
     this.inProcess = inner.inProcess;
     if (inner.maxValueBytes !== undefined) this.maxValueBytes = inner.maxValueBytes;
     if (inner.locks !== undefined) this.locks = inner.locks;
+    if (inner.counters !== undefined) this.counters = inner.counters;
     if (inner.feed !== undefined) this.feed = inner.feed;
     this.#pending = new Pending(options.maxEntries);
     this.#isSure = options.directory === null;

@@ -18,6 +18,7 @@
  */
 
 import type { StoreCall } from './call.ts';
+import type { StoreCounters } from './counters.ts';
 import type { StoreFeed } from './feed.ts';
 import type { StoreLocks } from './locks.ts';
 
@@ -168,6 +169,8 @@ export interface CacheStore {
   readonly feed?: StoreFeed;
   /** Locks over all processes of the store; absent = it has none. */
   readonly locks?: StoreLocks;
+  /** Sums that many processes add to; absent = it has none. */
+  readonly counters?: StoreCounters;
   /** What it is, for stats and messages: `embedded`, `breakwater`. */
   readonly kind: string;
   /**

@@ -26,6 +26,7 @@ import type { Scheduler } from '../base/scheduler.ts';
 import { parseSizeBytes } from '../base/units.ts';
 import type { SlotRequest } from '../client/cluster-request.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
+import type { StoreCounters } from './counters.ts';
 import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
@@ -41,6 +42,7 @@ import type {
   WriteEntry,
 } from './store.ts';
 import { Calls } from './valkey/calls.ts';
+import { ValkeyCounters } from './valkey/counters.ts';
 import { notAcknowledged, storeError } from './valkey/errors.ts';
 import { encodeBody, isMark, type Lease, MAX_TAGS, parseLease } from './valkey/format.ts';
 import { idMaker } from './valkey/ids.ts';
@@ -87,6 +89,7 @@ export class ValkeyStore implements CacheStore {
   readonly #newId: () => string;
   readonly maxValueBytes: number;
   readonly locks: StoreLocks;
+  readonly counters: StoreCounters;
   readonly #replicasAreStated: boolean;
   readonly #remembered: number;
   readonly #counts = { hits: 0, misses: 0, leasesGranted: 0, leasesHeld: 0, leasesFilled: 0, leasesRefused: 0 };
@@ -123,6 +126,7 @@ export class ValkeyStore implements CacheStore {
       random,
     });
     this.locks = new ValkeyLocks(this.#shards, this.#calls);
+    this.counters = new ValkeyCounters(this.#shards, this.#calls);
   }
 
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {

@@ -82,6 +82,10 @@ export class Calls {
     return this.#call('delete', slot, keys, []);
   }
 
+  count(slot: number, key: string, by: number, ttlMs: number | null): SlotRequest {
+    return this.#call('count', slot, [key], [by, wholeMs(ttlMs)]);
+  }
+
   lock(slot: number, keys: readonly [string, string], owner: string, ttlMs: number): SlotRequest {
     return this.#call('lock', slot, keys, [owner, Math.ceil(ttlMs)]);
   }

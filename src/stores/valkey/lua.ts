@@ -323,7 +323,14 @@ redis.call('DEL', KEYS[1])
 return 1
 `;
 
+const COUNT = `
+local sum = redis.call('INCRBY', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return sum
+`;
+
 export const SCRIPTS = {
+  count: COUNT,
   lock: LOCK,
   renewLock: RENEW_LOCK,
   unlock: UNLOCK,
