@@ -56,12 +56,15 @@ export class L1Mix {
     for (const bw of options.writers) if (!options.readers.includes(bw)) declare(bw, false);
   }
 
-  /** Until `operations` reads and invalidations were done. */
-  async run(operations: number): Promise<void> {
+  /** Until `operations` reads and invalidations were done, and for so long that what was missed could show. */
+  async run(operations: number, leastMs = 4_000): Promise<void> {
     const { counts } = this;
-    const isRunning = (): boolean => counts.operations < operations && this.violations.length === 0;
+    const { clock } = this.#options;
+    const endMs = clock.now() + leastMs;
+    const isRunning = (): boolean =>
+      (counts.operations < operations || clock.now() < endMs) && this.violations.length === 0;
     const work = [
-      ...this.#caches.flatMap((cache) => [1, 2, 3, 4].map(() => this.#read(cache, isRunning))),
+      ...this.#caches.flatMap((_cache, reader) => [1, 2, 3, 4].map(() => this.#read(reader, isRunning))),
       ...this.#options.writers.flatMap((bw) => [1, 2].map(() => this.#write(bw, isRunning))),
       this.#disturb(isRunning),
     ];
@@ -80,12 +83,16 @@ export class L1Mix {
     }
   }
 
-  async #read(cache: Cache<string, Value>, isRunning: () => boolean): Promise<void> {
+  async #read(reader: number, isRunning: () => boolean): Promise<void> {
+    const cache = this.#caches[reader]!;
+    // Some rows are read by all. The others by one alone: nobody else's loads of them, which are changes too, tell him what he missed.
+    const classes = this.#caches.length + 1;
+    const mine = [...this.#rows.keys()].filter((id) => [reader, classes - 1].includes(id % classes));
     const { clock } = this.#options;
     while (isRunning()) {
       // A burst without a pause, as a busy process reads, then a turn for the network.
-      for (let i = this.#pick(8); i >= 0; i -= 1) {
-        const id = this.#pick(this.#rows.length);
+      for (let i = this.#pick(40); i >= 0; i -= 1) {
+        const id = mine[this.#pick(mine.length)]!;
         const askedMs = clock.now();
         this.counts.operations += 1;
         const seen = cache.peek(String(id));
