@@ -11,7 +11,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { SeededRandom } from '../base/random.ts';
 import { systemScheduler } from '../base/scheduler.ts';
 import { type Duration, parseSizeBytes } from '../base/units.ts';
-import { BreakwaterStore } from '../stores/breakwater.ts';
+import { BreakwaterStore, type BreakwaterStoreOptions } from '../stores/breakwater.ts';
 import { EmbeddedStore } from '../stores/embedded.ts';
 import { OutboxStore } from '../stores/outbox.ts';
 import type { CacheStore } from '../stores/store.ts';
@@ -104,16 +104,32 @@ const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
 export function createBreakwater<D extends CodecChoice = 'json'>(
   options: BreakwaterOptions & { readonly defaults?: { readonly codec?: D } } = {},
 ): Breakwater<D> {
-  checkNames(options, OPTIONS, 'createBreakwater');
-  const ports: FlightPorts = {
+  return openBreakwater<D>(options, {
     clock: systemClock(),
     scheduler: systemScheduler(),
     random: new SeededRandom(randomBytes(4).readUInt32LE()),
-  };
+  });
+}
+
+/** What the testing kit puts in the place of the world. */
+export interface World {
+  /** The network of a `breakwater://` store. */
+  readonly dial?: BreakwaterStoreOptions['dial'];
+  /** Put around the store, beneath the outbox. */
+  readonly around?: (store: CacheStore) => CacheStore;
+}
+
+/** @internal As {@link createBreakwater}, with time, chance and network of the caller's. */
+export function openBreakwater<D extends CodecChoice = 'json'>(
+  options: BreakwaterOptions & { readonly defaults?: { readonly codec?: D } },
+  ports: FlightPorts,
+  world: World = {},
+): Breakwater<D> {
+  checkNames(options, OPTIONS, 'createBreakwater');
   const readTimeoutMs = duration(options.readTimeout ?? '250ms', 'readTimeout', 'createBreakwater', 1);
   const writeTimeoutMs = duration(options.writeTimeout ?? '2s', 'writeTimeout', 'createBreakwater', 1);
   return new Breakwater<D>({
-    store: openStore(options, ports, writeTimeoutMs),
+    store: openStore(options, ports, writeTimeoutMs, world),
     ports,
     defaults: options.defaults ?? {},
     readTimeoutMs,
@@ -130,11 +146,16 @@ export function createBreakwater<D extends CodecChoice = 'json'>(
   });
 }
 
-function openStore(options: BreakwaterOptions, ports: FlightPorts, writeTimeoutMs: number): CacheStore {
+function openStore(
+  options: BreakwaterOptions,
+  ports: FlightPorts,
+  writeTimeoutMs: number,
+  { dial, around = (store) => store }: World,
+): CacheStore {
   // Not `??`: null is a URL that was not configured, and an embedded store instead would be no shared one.
   const store: unknown = options.store === undefined ? 'embedded' : options.store;
   if (store === 'embedded') {
-    if (options.outbox === undefined) return openEmbedded(options, ports);
+    if (options.outbox === undefined) return around(openEmbedded(options, ports));
     throw new BreakwaterError(
       'CACHE_OPTION_INVALID',
       'cannot use option "outbox" with the embedded store: it acknowledges every invalidation at once, and has nothing to retry',
@@ -152,7 +173,7 @@ function openStore(options: BreakwaterOptions, ports: FlightPorts, writeTimeoutM
   }
   const outbox = outboxOptions(options.outbox);
   const open = (url: string, directory: string | null): CacheStore =>
-    new OutboxStore(openUrl(url, ports), { ...outbox, directory, timeoutMs: writeTimeoutMs, ...ports });
+    new OutboxStore(around(openUrl(url, ports, dial)), { ...outbox, directory, timeoutMs: writeTimeoutMs, ...ports });
   if (!isRing(store)) return open(store as string, outbox.directory);
   const { directory } = outbox;
   // An outbox a server, in a directory of its own.
@@ -161,10 +182,10 @@ function openStore(options: BreakwaterOptions, ports: FlightPorts, writeTimeoutM
   return openRing(store, (url, name) => open(url, within(name)), ports.clock);
 }
 
-function openUrl(url: string, ports: FlightPorts): CacheStore {
+function openUrl(url: string, ports: FlightPorts, dial: World['dial']): CacheStore {
   return /^(?:redis|valkey)s?:/i.test(url)
     ? new ValkeyStore({ url, ...ports })
-    : new BreakwaterStore({ url, ...ports });
+    : new BreakwaterStore({ url, ...ports, ...(dial !== undefined && { dial }) });
 }
 
 function outboxOptions(given: OutboxFace = {}): { readonly maxEntries: number; readonly directory: string | null } {

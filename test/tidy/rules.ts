@@ -24,7 +24,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cache: ['base', 'freshness', 'stores'],
   sources: ['base', 'cache', 'disk-log'],
   gateway: ['base', 'stores', 'cache', 'sources'],
-  testing: ['base', 'node', 'server', 'stores', 'cache'],
+  testing: ['base', 'resp', 'client', 'node', 'server', 'stores', 'cache'],
   cli: ['base', 'hash', 'resp', 'engine', 'server', 'client', 'stores', 'cache', 'sources', 'gateway', 'testing'],
 };
 
