@@ -4,6 +4,7 @@
 import { SeededRandom } from '../base/random.ts';
 import type { Breakwater } from '../cache/breakwater.ts';
 import { type BreakwaterOptions, openBreakwater } from '../cache/create.ts';
+import type { CodecChoice } from '../cache/types.ts';
 import { TestClock } from './clock.ts';
 import { Faults, FaultyStore } from './faults.ts';
 import { TestNode } from './node.ts';
@@ -17,15 +18,17 @@ export interface TestBreakwaterOptions extends Omit<BreakwaterOptions, 'store'> 
   readonly seed?: number;
 }
 
-export interface TestBreakwater {
-  readonly bw: Breakwater;
+export interface TestBreakwater<D extends CodecChoice = 'json'> {
+  readonly bw: Breakwater<D>;
   readonly clock: TestClock;
   /** Between this Breakwater and its store; others on the same node are not touched. */
   readonly faults: Faults;
 }
 
 /** Opens a Breakwater for tests. Options as of `createBreakwater`; the advisor says nothing aloud. */
-export function createTestBreakwater(options: TestBreakwaterOptions = {}): TestBreakwater {
+export function createTestBreakwater<D extends CodecChoice = 'json'>(
+  options: TestBreakwaterOptions & { readonly defaults?: { readonly codec?: D } } = {},
+): TestBreakwater<D> {
   const { store = 'embedded', clock: given, seed = 1, ...rest } = options;
   const node = store instanceof TestNode ? store : null;
   const clock = given ?? node?.clock ?? new TestClock();
@@ -34,7 +37,7 @@ export function createTestBreakwater(options: TestBreakwaterOptions = {}): TestB
   }
   const { scheduler } = clock;
   const faults = new Faults();
-  const bw = openBreakwater(
+  const bw = openBreakwater<D>(
     { advice: false, ...rest, store: node === null ? 'embedded' : 'breakwater://memory:7379' },
     { clock: clock.clock, scheduler, random: new SeededRandom(seed) },
     { around: (inner) => new FaultyStore(inner, faults, scheduler), ...(node !== null && { dial: node.dial }) },

@@ -1,6 +1,6 @@
 /** The kit that users test with: it is the production library on a clock turned by hand. */
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { createBreakwater } from '../../src/cache/index.ts';
 import {
   createTestBreakwater,
@@ -266,14 +266,18 @@ describe('the source and the checker', () => {
 
 test('startTestNode: a real server on ports of its own', async () => {
   const node = await startTestNode();
-  after(() => node.close());
   const bw = createBreakwater({ store: node.url });
-  const source = rowsOf(1);
-  const rows = bw.cache('row', { load: source.load });
-  await rows.get('1');
-  const answer = await fetch(`http://127.0.0.1:${node.httpPort}/healthz`);
-  assert.equal(answer.status, 200);
-  await rows.get('1');
-  assert.equal(source.calls, 1);
-  await bw.close();
+  try {
+    const source = rowsOf(1);
+    const rows = bw.cache('row', { load: source.load });
+    await rows.get('1');
+    const answer = await fetch(`http://127.0.0.1:${node.httpPort}/healthz`, { headers: { connection: 'close' } });
+    assert.equal(answer.status, 200);
+    await answer.arrayBuffer();
+    await rows.get('1');
+    assert.equal(source.calls, 1);
+  } finally {
+    await bw.close();
+    await node.close();
+  }
 });
