@@ -204,7 +204,11 @@ function faultyFeed(inner: StoreFeed, faults: Faults): StoreFeed {
     };
   let link = 0;
   faults.onHeard = () => inner.reconnect(link);
+  const { everywhere } = inner;
   return {
+    tellsOfReadsOnly: inner.tellsOfReadsOnly,
+    tellsOfLeases: inner.tellsOfLeases,
+    ...(everywhere !== undefined && { everywhere: (timeoutMs: number) => everywhere.call(inner, timeoutMs) }),
     follow: (handlers: FeedHandlers) =>
       inner.follow({
         open: (id, peer) => {
@@ -223,6 +227,5 @@ function faultyFeed(inner: StoreFeed, faults: Faults): StoreFeed {
     ping: (...args) => inner.ping(...args),
     acknowledge: (...args) => inner.acknowledge(...args),
     reconnect: (...args) => inner.reconnect(...args),
-    everywhere: (timeoutMs) => inner.everywhere(timeoutMs),
   };
 }
