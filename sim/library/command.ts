@@ -21,6 +21,8 @@ const HELP = `npm run sim -- --library [options]
   --no-shrink      print a failing seed's trace as it is
   --keep-going     run all seeds, also behind a failure
   --json           print the outcome as one line of JSON
+
+SIGINT and SIGTERM end a run early; what was done until then is summed up.
 `;
 
 const BATCH = 100;
@@ -101,6 +103,11 @@ async function runAll({ from, seeds, processes, everyTwice, keepGoing, onProgres
   let counts = NOTHING;
   let repeated = 0;
   let isStopped = false;
+  // Asked to stop: what was done counts.
+  const stop = (): void => {
+    isStopped = true;
+  };
+  process.once('SIGINT', stop).once('SIGTERM', stop);
   const failures: Failure[] = [];
   /** By the batch's first seed: the hash of all does not depend on who was faster. */
   const hashes = new Map<number, number>();

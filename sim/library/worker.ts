@@ -11,4 +11,6 @@ interface Job {
 process.on('message', ({ from, seeds, everyTwice, stopAtFailure }: Job) => {
   void runBatch(from, seeds, everyTwice, stopAtFailure).then((result) => process.send?.(result));
 });
+// Signals may reach the whole group: the parent decides.
+process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);
 process.on('disconnect', () => process.exit());
