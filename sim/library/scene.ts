@@ -170,6 +170,8 @@ export class Scene {
       feedRecords: setup.feedRecords,
       generationCapacity: setup.generationCapacity,
       leaseCapacity: setup.leaseCapacity,
+      // The first one has been there for a while, or `everywhere` would wait for its first second only.
+      startedAgoMs: this.#starts === 1 && seed % 4 !== 0 ? 5_000 : 0,
     });
   }
 

@@ -17,6 +17,8 @@ export interface NodeHostOptions {
   readonly feedRecords: number;
   readonly generationCapacity: number;
   readonly leaseCapacity: number;
+  /** How long ago it started, as far as it knows: followers of an earlier life are waited for that long ago, and not now. */
+  readonly startedAgoMs: number;
 }
 
 /** A follower that has this much unread is not written to until it has read. */
@@ -41,16 +43,17 @@ export class NodeHost implements Listener {
   #pushScheduled = false;
 
   constructor(machine: Machine, network: Network, address: string, seed: number, options: NodeHostOptions) {
+    const { startedAgoMs, ...capacities } = options;
     this.machine = machine;
     this.node = new Node({
       memoryBytes: 256 * 1024,
       eviction: 'tinylfu',
       random: new SeededRandom(seed),
-      startMs: machine.clock.now(),
+      startMs: machine.clock.now() - startedAgoMs,
       version: 'simulated',
       maxKeyBytes: 64,
       maxValueBytes: 1024,
-      ...options,
+      ...capacities,
     });
     network.listen(address, this);
     this.#tick();
