@@ -8,6 +8,7 @@ import type { EvictionPolicy, StoreFace, TagList } from '../engine/face.ts';
 import { MAX_TAGS } from '../engine/face.ts';
 import type { Freshness } from '../freshness/freshness.ts';
 import { LockTable } from '../freshness/lock-table.ts';
+import { type PlainSet, PlainSets } from '../freshness/plain-set.ts';
 import { TallyTable } from '../freshness/tally-table.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
@@ -80,6 +81,8 @@ export class Context {
   /** Beside the store: nothing evicts or flushes a lock. */
   readonly locks = new LockTable();
   readonly tallies = new TallyTable();
+  /** What plain SETs may do, by namespace. */
+  readonly plainSets: PlainSets;
   readonly random: Random;
   readonly settings: Settings;
   readonly host: HostFacts;
@@ -96,6 +99,9 @@ export class Context {
   /** Replies that were errors. */
   errorReplies = 0;
   protocolErrors = 0;
+  /** Commands and ticks that failed for a bug of ours, and how often everything was thrown away after one. */
+  internalErrors = 0;
+  internalResets = 0;
   inputBytes = 0;
   outputBytes = 0;
   /** Per row of the command table: executed, answered with an error, refused before execution (arity). */
@@ -121,9 +127,12 @@ export class Context {
     readonly commandCount: number;
     /** Records of the invalidation feed kept. */
     readonly feedRecords?: number;
+    /** By namespace; default: all `write`. */
+    readonly plainSet?: Readonly<Record<string, PlainSet>>;
   }) {
     this.store = parts.store;
     this.freshness = parts.freshness;
+    this.plainSets = new PlainSets(parts.plainSet ?? {});
     this.random = parts.random;
     this.settings = parts.settings;
     this.startedMs = parts.startedMs;

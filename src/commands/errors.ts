@@ -9,6 +9,9 @@ export const OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmem
 export const STRING_TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)';
 export const REPLY_TOO_LARGE = 'ERR reply is too large: ask for fewer keys at a time';
 
+export const PLAIN_SET_REFUSED =
+  'PLAINSET this namespace takes no plain SET (plain-set=refuse): load under a lease, BW.GET key LEASE and BW.SET key value LEASE token';
+
 export function invalidExpire(command: string): string {
   return `ERR invalid expire time in '${command}' command`;
 }

@@ -5,7 +5,8 @@
 import { MAX_TAGS, type SourceVersion, STORED } from '../engine/face.ts';
 import { OLDER, SAME, STORE, UNSURE } from '../freshness/freshness.ts';
 import { DEFAULT_LEASE_MS, HELD } from '../freshness/leases.ts';
-import { tagHash } from '../freshness/names.ts';
+import { namespaceHash, tagHash } from '../freshness/names.ts';
+import { HELD_OFF, WRITE } from '../freshness/plain-set.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { type Context, MAX_REPLY_BYTES } from './context.ts';
@@ -14,7 +15,7 @@ import { momentAt } from './expiry.ts';
 import { integerAt, unsignedAt } from './numbers.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
-import { refuse, remove } from './write.ts';
+import { judgePlainSet, refuse, remove } from './write.ts';
 
 const LEASE = word('lease');
 const NOTIFY = word('notify');
@@ -221,7 +222,7 @@ function readTags(context: Context, args: Args, from: number, count: number): vo
 const source = { high: 0, low: 0 };
 
 /** BW.SET key value [PX ms] [TAGS n tag ...] [LEASE token] [SVERSION n] [NX | XX] */
-export function bwSet(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
+export function bwSet(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   let expiresAtMs = 0;
   let leased = false;
   let versioned = false;
@@ -282,6 +283,12 @@ export function bwSet(context: Context, _session: Session, args: Args, out: Repl
     return;
   }
   const { bytes, start, length } = args;
+  // By HTTP anybody writes, as by SET; BW.SET itself is for those who know what they do.
+  if (session.kind === 'http' && !leased && !versioned) {
+    const verdict = judgePlainSet(context, args, 1, out);
+    if (verdict === HELD_OFF) out.simple('held-off');
+    if (verdict !== WRITE) return;
+  }
   const present = context.store.peek(bytes, start[1]!, length[1]!, context.nowMs) !== 0;
   if ((nx && present) || (xx && !present)) {
     out.nullBulk();
@@ -458,11 +465,16 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
       const length = args.length[j]!;
       if (isKeys) removed += remove(context, args.bytes, start, length) ? 1 : 0;
       else if (isTags) context.freshness.invalidateTag(args.bytes, start, length);
-      else context.freshness.invalidateNamespace(args.bytes, start, length);
+      else invalidateNamespace(context, args.bytes, start, length);
     }
     i += 2 + count;
   }
   out.integer(removed);
+}
+
+function invalidateNamespace(context: Context, bytes: Uint8Array, start: number, length: number): void {
+  context.freshness.invalidateNamespace(bytes, start, length);
+  if (context.plainSets.isActive) context.plainSets.noteNamespace(namespaceHash(bytes, start, length), context.nowMs);
 }
 
 /** BW.STATS */
@@ -489,6 +501,8 @@ export function bwStats(context: Context, _session: Session, _args: Args, out: R
     ['leases-voided', leases.stats.voided],
     ['leases-released', leases.stats.released],
     ['leases-forgotten', leases.stats.forgotten],
+    ['plain-sets-held-off', context.plainSets.heldOff],
+    ['plain-sets-refused', context.plainSets.refused],
     ['sources-remembered', sources.size],
     ['sources-forgotten', sources.forgotten],
     ['sources-older', sources.verdicts[OLDER]!],

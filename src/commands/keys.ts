@@ -284,6 +284,7 @@ export function flushall(context: Context, _session: Session, args: Args, out: R
     return;
   }
   context.freshness.voidAll();
+  context.plainSets.noteAll(context.nowMs);
   context.store.clear(context.nowMs);
   out.raw(REPLY_OK);
 }

@@ -237,6 +237,8 @@ export class Pushes implements InvalidationListener {
     const none = { published: 0, replays: 0, gaps: 0, cuts: 0, refused: 0, silent: 0 };
     return {
       subscribers: feed?.subscribers ?? 0,
+      head: feed?.head ?? 0,
+      ...(feed === null ? NO_PROGRESS : feed.progress()),
       waiters: feed?.waiters ?? 0,
       ...(feed === null ? none : feed.counts),
     };
@@ -261,8 +263,16 @@ export class Pushes implements InvalidationListener {
   }
 }
 
+const NO_PROGRESS = { acknowledged: 0, lag: 0, sizeBytes: 0 };
+
 export interface PushStats {
   readonly subscribers: number;
+  /** Sequence number of the last record; what the slowest follower has acknowledged, and how many it has not been sent. */
+  readonly head: number;
+  readonly acknowledged: number;
+  readonly lag: number;
+  /** Memory of the feed; 0 until somebody follows. */
+  readonly sizeBytes: number;
   /** Invalidations that are not known to be everywhere yet. */
   readonly waiters: number;
   readonly published: number;

@@ -4,6 +4,7 @@
  */
 
 import { STORED } from '../engine/face.ts';
+import { HELD_OFF, REFUSED, WRITE } from '../freshness/plain-set.ts';
 import type { Args } from '../resp/parser.ts';
 import { REPLY_OK, REPLY_ONE, REPLY_ZERO, type ReplyWriter } from '../resp/writer.ts';
 import { type Context, MAX_REPLY_BYTES } from './context.ts';
@@ -12,7 +13,7 @@ import { momentAt } from './expiry.ts';
 import { integerAt } from './numbers.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
-import { refuse, remove, store } from './write.ts';
+import { judgePlainSet, refuse, remove, store } from './write.ts';
 
 const NX = word('nx');
 const XX = word('xx');
@@ -47,8 +48,15 @@ export function set(context: Context, session: Session, args: Args, out: ReplyWr
   const { bytes, start, length } = args;
   const keyStart = start[1]!;
   const keyLength = length[1]!;
+  if (context.plainSets.isActive) {
+    const verdict = judgePlainSet(context, args, 1, out);
+    if (verdict === HELD_OFF) out.nullBulk();
+    if (verdict !== WRITE) return;
+  }
   const freshness = context.freshness;
-  if (freshness.leases.live !== 0 || freshness.listener !== null) freshness.voidKey(bytes, keyStart, keyLength);
+  if (freshness.leases.live !== 0 || freshness.listener !== null || freshness.sources.size !== 0) {
+    freshness.voidKey(bytes, keyStart, keyLength);
+  }
   const result = context.store.set(bytes, keyStart, keyLength, bytes, start[2]!, length[2]!, 0, context.nowMs, 0, null);
   if (result === STORED) out.raw(REPLY_OK);
   else refuse(context, keyLength, length[2]!, result, out);
@@ -129,8 +137,14 @@ function setWithOptions(context: Context, session: Session, args: Args, out: Rep
   const engine = context.store;
   const { bytes, start, length } = args;
   const wantsOld = (bits & HAS_GET) !== 0;
+  const verdict = judgePlainSet(context, args, 1, out);
+  if (verdict === REFUSED) return;
   const replyAt = out.length;
   if (wantsOld) get(context, session, args, out);
+  if (verdict === HELD_OFF) {
+    if (!wantsOld) out.nullBulk();
+    return;
+  }
   if ((bits & (HAS_NX | HAS_XX | HAS_KEEPTTL)) !== 0) {
     const ref = engine.peek(bytes, start[1]!, length[1]!, context.nowMs);
     if (((bits & HAS_NX) !== 0 && ref !== 0) || ((bits & HAS_XX) !== 0 && ref === 0)) {
@@ -169,13 +183,18 @@ function setWithTtl(context: Context, args: Args, unitMs: number, command: strin
     out.error(Number.isNaN(moment) ? NOT_INTEGER : invalidExpire(command));
     return;
   }
+  const verdict = judgePlainSet(context, args, 1, out);
+  if (verdict === HELD_OFF) out.nullBulk();
+  if (verdict !== WRITE) return;
   if (store(context, args, 1, args.bytes, args.start[3]!, args.length[3]!, moment, null, out)) out.raw(REPLY_OK);
 }
 
 /** SETNX key value */
 export function setnx(context: Context, _session: Session, args: Args, out: ReplyWriter): void {
   const { bytes, start, length } = args;
-  if (context.store.peek(bytes, start[1]!, length[1]!, context.nowMs) !== 0) {
+  const verdict = judgePlainSet(context, args, 1, out);
+  if (verdict === REFUSED) return;
+  if (verdict === HELD_OFF || context.store.peek(bytes, start[1]!, length[1]!, context.nowMs) !== 0) {
     out.raw(REPLY_ZERO);
   } else if (store(context, args, 1, bytes, start[2]!, length[2]!, 0, null, out)) {
     out.raw(REPLY_ONE);
@@ -184,8 +203,11 @@ export function setnx(context: Context, _session: Session, args: Args, out: Repl
 
 /** GETSET key value */
 export function getset(context: Context, session: Session, args: Args, out: ReplyWriter): void {
+  const verdict = judgePlainSet(context, args, 1, out);
+  if (verdict === REFUSED) return;
   const replyAt = out.length;
   get(context, session, args, out);
+  if (verdict === HELD_OFF) return;
   const after = out.length;
   if (!store(context, args, 1, args.bytes, args.start[2]!, args.length[2]!, 0, null, out)) {
     dropBefore(out, replyAt, after);
@@ -256,7 +278,9 @@ export function mset(context: Context, _session: Session, args: Args, out: Reply
     out.error(wrongArity('mset'));
     return;
   }
-  if (storePairs(context, args, out)) out.raw(REPLY_OK);
+  const verdict = judgePairs(context, args, out);
+  if (verdict === HELD_OFF) out.nullBulk();
+  if (verdict === WRITE && storePairs(context, args, out)) out.raw(REPLY_OK);
 }
 
 /** MSETNX key value [key value ...] */
@@ -265,6 +289,9 @@ export function msetnx(context: Context, _session: Session, args: Args, out: Rep
     out.error(wrongArity('msetnx'));
     return;
   }
+  const verdict = judgePairs(context, args, out);
+  if (verdict === HELD_OFF) out.raw(REPLY_ZERO);
+  if (verdict !== WRITE) return;
   for (let i = 1; i < args.count; i += 2) {
     if (context.store.peek(args.bytes, args.start[i]!, args.length[i]!, context.nowMs) !== 0) {
       out.raw(REPLY_ZERO);
@@ -272,6 +299,15 @@ export function msetnx(context: Context, _session: Session, args: Args, out: Rep
     }
   }
   if (storePairs(context, args, out)) out.raw(REPLY_ONE);
+}
+
+/** WRITE when every key may be written; nothing is, else. */
+function judgePairs(context: Context, args: Args, out: ReplyWriter): number {
+  for (let i = 1; i < args.count; i += 2) {
+    const verdict = judgePlainSet(context, args, i, out);
+    if (verdict !== WRITE) return verdict;
+  }
+  return WRITE;
 }
 
 function storePairs(context: Context, args: Args, out: ReplyWriter): boolean {

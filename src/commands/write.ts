@@ -3,10 +3,11 @@
  * key (a load under way may have read what the write replaces) and because the store's three answers have three replies.
  */
 import { NO_ROOM, STORED, type TagList } from '../engine/face.ts';
+import { REFUSED } from '../freshness/plain-set.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import type { Context } from './context.ts';
-import { OUT_OF_MEMORY } from './errors.ts';
+import { OUT_OF_MEMORY, PLAIN_SET_REFUSED } from './errors.ts';
 
 /**
  * Stores `value[start .. start + length)` under argument `keyIndex`. True when it was stored; else the error is written.
@@ -48,8 +49,19 @@ export function store(
   return false;
 }
 
+/**
+ * May a plain SET write argument `keyIndex` (freshness/plain-set.ts)? WRITE; HELD_OFF: the caller answers as if a condition had not been met; REFUSED:
+ * the error is written. To be asked before anything else is.
+ */
+export function judgePlainSet(context: Context, args: Args, keyIndex: number, out: ReplyWriter): number {
+  const verdict = context.plainSets.judge(args.bytes, args.start[keyIndex]!, args.length[keyIndex]!, context.nowMs);
+  if (verdict === REFUSED) out.error(PLAIN_SET_REFUSED);
+  return verdict;
+}
+
 /** Deletes a key; true when it was there. */
 export function remove(context: Context, bytes: Uint8Array, start: number, length: number): boolean {
+  if (context.plainSets.isActive) context.plainSets.noteKey(bytes, start, length, context.nowMs);
   context.freshness.voidKey(bytes, start, length);
   return context.store.delete(bytes, start, length, context.nowMs);
 }

@@ -398,6 +398,7 @@ export class Store implements StoreFace {
 
   clear(nowMs: number): void {
     this.#records.nowMs = Math.floor(nowMs);
+    this.#records.pinned = 0;
     this.#arena.reset();
     this.#arena.allocate(FIXED);
     this.#log.reset();

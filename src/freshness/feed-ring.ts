@@ -77,6 +77,11 @@ export class FeedRing {
     this.#bytes = new Uint8Array(maxBytes);
   }
 
+  /** Bytes of the arrays, whatever they hold. */
+  get sizeBytes(): number {
+    return this.#capacity * 37 + this.#maxBytes;
+  }
+
   get records(): number {
     return this.head - this.tail + 1;
   }

@@ -166,6 +166,17 @@ export class InvalidationFeed {
     return this.#ring.head - subscriber.cursor;
   }
 
+  /** Of the slowest subscriber: what it has acknowledged, and how many records it has not taken. Memory of the ring. O(subscribers). */
+  progress(): { readonly acknowledged: number; readonly lag: number; readonly sizeBytes: number } {
+    let acknowledged = this.#ring.head;
+    let lag = 0;
+    for (const subscriber of this.#subscribers.values()) {
+      acknowledged = Math.min(acknowledged, subscriber.acknowledged);
+      lag = Math.max(lag, this.lag(subscriber));
+    }
+    return { acknowledged, lag, sizeBytes: this.#ring.sizeBytes };
+  }
+
   // -- what this member owns
 
   /** This member owns `range` from now on. The ballot must be higher than the last it had for it. */

@@ -249,6 +249,19 @@ export class Freshness {
     if (this.listener !== null) this.listener.clear();
   }
 
+  /**
+   * After a bug, when the tables cannot be trusted: every token is void, everything stored so far is dead, followers are told so. The caller clears
+   * the store. O(capacity).
+   */
+  reset(): void {
+    this.leases.voidAll();
+    this.tags.invalidateAll(this.#store.nextVersion());
+    this.namespaces.invalidateAll(this.#store.nextVersion());
+    this.sources.reset();
+    this.#store.invalidationFloor = this.namespaces.newest;
+    if (this.listener !== null) this.listener.clear();
+  }
+
   /** The expiry of `key` was moved nearer: who keeps a copy until the old one must hear. */
   shortened(key: Uint8Array, start: number, length: number): void {
     if (this.listener !== null) this.listener.key(key, start, length);

@@ -152,6 +152,12 @@ export class SourceVersions {
     return STORE;
   }
 
+  /** Forgets everything, floors included. */
+  reset(): void {
+    this.#rows = null;
+    this.size = 0;
+  }
+
   /** Bytes of the typed arrays: 0 until a versioned entry leaves. */
   get sizeBytes(): number {
     return this.#rows === null ? 0 : this.#capacity * 41 + FLOORS * 2 * 16;

@@ -3,6 +3,7 @@
  * RESETSTAT changes what INFO shows, not these).
  */
 import type { Context } from '../commands/context.ts';
+import type { PushStats } from '../commands/pushes.ts';
 import { COMMANDS } from '../commands/table.ts';
 import type { StoreStats } from '../engine/face.ts';
 import type { Generations } from '../freshness/generations.ts';
@@ -47,15 +48,23 @@ export interface NodeStats {
     readonly errorReplies: number;
     readonly unknown: number;
     readonly protocolErrors: number;
+    /** Failed for a bug of ours; how often all entries were thrown away after one. */
+    readonly internalErrors: number;
+    readonly internalResets: number;
     /** Only commands that were called. */
     readonly byName: Readonly<Record<string, CommandStats>>;
   };
   readonly network: { readonly inputBytes: number; readonly outputBytes: number };
+  /** Keys whose versioned entry left and is remembered. */
+  readonly sources: { readonly size: number; readonly forgotten: number; readonly sizeBytes: number };
+  /** Plain SETs not stored, by the setting of their namespace. */
+  readonly plainSets: { readonly heldOff: number; readonly refused: number };
+  readonly feed: PushStats;
   readonly frames: { readonly refused: number };
 }
 
 export function statsOf(id: string, context: Context, framesRefused: number): NodeStats {
-  const { leases, tags, namespaces } = context.freshness;
+  const { leases, tags, namespaces, sources } = context.freshness;
   const byName: Record<string, CommandStats> = {};
   COMMANDS.forEach(({ name }, row) => {
     const calls = context.calls[row]!;
@@ -77,9 +86,14 @@ export function statsOf(id: string, context: Context, framesRefused: number): No
       errorReplies: context.errorReplies,
       unknown: context.unknownCommands,
       protocolErrors: context.protocolErrors,
+      internalErrors: context.internalErrors,
+      internalResets: context.internalResets,
       byName,
     },
     network: { inputBytes: context.inputBytes, outputBytes: context.outputBytes },
+    sources: { size: sources.size, forgotten: sources.forgotten, sizeBytes: sources.sizeBytes },
+    plainSets: { heldOff: context.plainSets.heldOff, refused: context.plainSets.refused },
+    feed: context.pushes.stats,
     frames: { refused: framesRefused },
   };
 }

@@ -12,6 +12,10 @@
  * Bounded by construction: a request by the parser's limits, replies by the session's `outputLimitBytes` (the rest of the input waits in
  * the parser and is executed when the server calls again), entries by `memoryBytes`, leases and generations by their tables.
  *
+ * An exception inside a command is a bug of ours. It ends neither the process nor the other sessions: the command is answered with an error, and
+ * unless it was a mere want of memory for the reply, nothing that the tables say can be relied on any more, so everything is thrown away
+ * (a miss is always safe) and the session is closed. When even that fails the node answers every request with an error: to its clients it is down.
+ *
  * `node/` stays routing: what a command means is in commands/, what may be served or stored in freshness/.
  */
 import { assert } from '../base/assert.ts';
@@ -19,9 +23,11 @@ import type { Random } from '../base/random.ts';
 import { Context, type HostFacts } from '../commands/context.ts';
 import { COMMAND_COUNT, execute } from '../commands/execute.ts';
 import type { SessionInfo } from '../commands/session.ts';
+import { COMMANDS } from '../commands/table.ts';
 import type { EvictionPolicy, StoreFace, StoreOptions } from '../engine/face.ts';
 import { Store } from '../engine/store.ts';
 import { Freshness } from '../freshness/freshness.ts';
+import type { PlainSet } from '../freshness/plain-set.ts';
 import { NEED_MORE, REQUEST, type RequestLimits } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { NodeSession } from './node-session.ts';
@@ -58,12 +64,20 @@ export interface NodeOptions {
   readonly feedRecords?: number;
   /** Parameters of the server for CONFIG GET (`port`, `bind`, `timeout` ...). */
   readonly parameters?: Readonly<Record<string, string>>;
+  /** By namespace (`*` = every other): what a plain SET may do after an invalidation. Default: all `write`. */
+  readonly plainSet?: Readonly<Record<string, PlainSet>>;
+  /** Told of every exception inside a command or a tick, to be logged. Must not throw. */
+  readonly onInternalError?: (error: unknown, where: string) => void;
   /** Limits of the request parser other than those that follow from the sizes above. */
   readonly requestLimits?: RequestLimits;
   /** Makes the store; default the engine. For tests. */
   readonly makeStore?: (options: StoreOptions) => StoreFace;
 }
 
+const INTERNAL =
+  'ERR internal error NODE_INTERNAL: a bug of the node, its log says more; the command may or may not have taken effect';
+const BROKEN =
+  'ERR internal error NODE_BROKEN: the node could not recover from a bug and serves nothing until it is started again';
 /** Key, value and the few words around them fit into a bulk of the largest value plus this. */
 const BULK_SLACK_BYTES = 1024;
 /** Entries that one tick may touch: well below a millisecond. */
@@ -77,12 +91,16 @@ export class Node {
   readonly #limits: RequestLimits;
   #lastSessionId = 0;
   #framesRefused = 0;
+  readonly #onInternalError: (error: unknown, where: string) => void;
+  /** Not even an empty node could be made of it. */
+  #isBroken = false;
 
   constructor(options: NodeOptions) {
     const { random } = options;
     const maxKeyBytes = options.maxKeyBytes ?? 512;
     const maxValueBytes = options.maxValueBytes ?? 8 * 1024 * 1024;
     this.id = options.nodeId ?? hexadecimal(random, 40);
+    this.#onInternalError = options.onInternalError ?? (() => {});
     this.#limits = { maxBulkBytes: maxValueBytes + BULK_SLACK_BYTES, ...options.requestLimits };
     const hashSeed = options.hashSeed ?? random.nextUint32();
     const storeOptions: StoreOptions = {
@@ -106,6 +124,7 @@ export class Node {
       startedMs: Math.floor(options.startMs),
       commandCount: COMMAND_COUNT,
       ...(options.feedRecords === undefined ? {} : { feedRecords: options.feedRecords }),
+      ...(options.plainSet === undefined ? {} : { plainSet: options.plainSet }),
       settings: {
         memoryBytes: options.memoryBytes,
         eviction: options.eviction,
@@ -172,7 +191,19 @@ export class Node {
       const found = parser.next();
       if (found === REQUEST) {
         session.requests += 1;
-        execute(context, session, parser.args, out, now);
+        const replyAt = out.length;
+        if (this.#isBroken) {
+          out.error(BROKEN);
+          session.closing = session.kind === 'resp';
+        } else {
+          try {
+            execute(context, session, parser.args, out, now);
+          } catch (error) {
+            out.length = replyAt;
+            out.error(INTERNAL);
+            this.#failed(error, nameOfRow(session.lastCommand), session);
+          }
+        }
         if (session.closing) break;
       } else {
         if (found !== NEED_MORE) {
@@ -186,7 +217,12 @@ export class Node {
     parser.finish();
     session.inputBytes = parser.bufferedBytes;
     context.outputBytes += out.length - before;
-    context.pushes.settle(now);
+    if (this.#isBroken) return;
+    try {
+      context.pushes.settle(now);
+    } catch (error) {
+      this.#failed(error, 'feed', null);
+    }
   }
 
   /** Is there anything to be said to sessions unasked? To be looked at after `onRequest`, `closeSession` and `onTick`. */
@@ -217,14 +253,43 @@ export class Node {
   /** Background work within a budget. Returns the milliseconds until it wants to be called again. */
   onTick(nowMs: number): number {
     const now = this.#moment(nowMs);
-    const wanted = Math.min(this.context.store.tick(now, TICK_BUDGET_ENTRIES), this.context.pushes.tick(now));
-    assert(wanted >= 0, 'the next tick is not in the past');
-    return Math.min(wanted, LONGEST_TICK_MS);
+    if (this.#isBroken) return LONGEST_TICK_MS;
+    try {
+      const wanted = Math.min(this.context.store.tick(now, TICK_BUDGET_ENTRIES), this.context.pushes.tick(now));
+      assert(wanted >= 0, 'the next tick is not in the past');
+      return Math.min(wanted, LONGEST_TICK_MS);
+    } catch (error) {
+      this.#failed(error, 'tick', null);
+      return LONGEST_TICK_MS;
+    }
+  }
+
+  /** False after a bug that could not be recovered from: every request is answered with an error. */
+  get isServing(): boolean {
+    return !this.#isBroken;
   }
 
   /** Everything countable, as a plain object. O(commands). */
   stats(): NodeStats {
     return statsOf(this.id, this.context, this.#framesRefused);
+  }
+
+  /** An exception of ours: told, counted, and unless only memory was wanting, nothing of before is served. */
+  #failed(error: unknown, where: string, session: NodeSession | null): void {
+    const { context } = this;
+    context.internalErrors += 1;
+    context.errorReplies += 1;
+    this.#onInternalError(error, where);
+    if (error instanceof RangeError) return;
+    if (session?.kind === 'resp') session.closing = true;
+    context.internalResets += 1;
+    try {
+      context.store.clear(context.nowMs);
+      context.freshness.reset();
+    } catch (second) {
+      this.#isBroken = true;
+      this.#onInternalError(second, `recovery from a failed ${where}`);
+    }
   }
 
   /** Whole milliseconds that never go back, whatever the caller's clock does. */
@@ -234,6 +299,10 @@ export class Node {
     if (now > context.nowMs) context.nowMs = now;
     return context.nowMs;
   }
+}
+
+function nameOfRow(row: number): string {
+  return COMMANDS[row]?.name ?? 'request';
 }
 
 function hexadecimal(random: Random, digits: number): string {

@@ -60,6 +60,8 @@ test('every setting can be given in all three ways', () => {
     'stall-timeout': '5s',
     'idle-timeout': '10m',
     'log-format': 'json',
+    'http-hosts': 'cache.internal,*',
+    'plain-set': 'user=holdoff,*=refuse',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());
   const byFlag = resolve({ flags: samples }).config;

@@ -77,6 +77,8 @@ export function resolveConfig(sources: ConfigSources): ResolvedConfig {
     port,
     httpPort,
     bind: pick('bind', '127.0.0.1'),
+    httpHosts: pick('httpHosts', []),
+    plainSet: pick('plainSet', {}),
     memoryBytes,
     eviction: pick('eviction', 'tinylfu'),
     maxValueBytes: pick('maxValueBytes', Math.min(8 * MIB, Math.floor(memoryBytes / 2))),

@@ -95,6 +95,12 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     }
     if (parsed.version !== undefined) args.push('SVERSION', String(parsed.version));
     const result = session.call(args);
+    if (result === 'held-off') {
+      throw new HttpFailure(
+        'PLAIN_SET_HELD_OFF',
+        `${quote(key)} was invalidated a moment ago: not stored without a lease`,
+      );
+    }
     if (result === 'older') {
       throw new HttpFailure(
         'VERSION_OLDER',
@@ -280,6 +286,7 @@ function refusal(reply: unknown): Error {
   const failure = failureOf(reply);
   if (failure === null) return new Error(`the node gave an unexpected reply: ${String(reply)}`);
   const { code, text } = failure;
+  if (code === 'PLAINSET') return new HttpFailure('PLAIN_SET_REFUSED', text);
   if (code === 'LEASEVOID') return new HttpFailure('LEASE_VOID', text);
   if (code === 'OOM') return new HttpFailure('MEMORY_FULL', 'memory is full and the eviction policy evicts nothing');
   if (text.includes('value is too large')) return new HttpFailure('VALUE_TOO_LARGE', text);

@@ -165,7 +165,7 @@ const ROUTES = [
       201: json(z.object({ key, result: z.literal('created') }), 'Created.'),
       400: failure('KEY_INVALID, JSON_INVALID, BODY_INVALID, LEASE_INVALID'),
       409: failure(
-        'LEASE_VOID: the key, its namespace or one of its tags changed after the lease was granted; nothing was stored. VERSION_OLDER: a newer version is or was there; nothing was done. VERSION_UNSURE: it may be older than what was there; not stored, and the key was removed.',
+        'LEASE_VOID: the key, its namespace or one of its tags changed after the lease was granted; nothing was stored. VERSION_OLDER: a newer version is or was there; nothing was done. VERSION_UNSURE: it may be older than what was there; not stored, and the key was removed. PLAIN_SET_HELD_OFF, PLAIN_SET_REFUSED: the setting plain-set of the key’s namespace; not stored without a lease or a version.',
       ),
       413: failure('BODY_TOO_LARGE, VALUE_TOO_LARGE'),
       415: failure('CONTENT_TYPE_UNSUPPORTED'),

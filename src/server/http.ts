@@ -22,6 +22,8 @@ export interface HttpOptions {
   /** Answers not read for this long are given up. */
   readonly stallTimeoutMs: number;
   readonly maxClients: number;
+  /** Is a request with this `Host` header served? */
+  readonly isHostAllowed: (host: string | undefined) => boolean;
   readonly isReady: () => boolean;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly stats: () => object;
@@ -38,6 +40,17 @@ const KEEP_ALIVE_MS = 65_000; // above the 60 s of usual load balancers, so that
 export function createHttpApp(options: HttpOptions): OpenAPIHono<HttpBindings> {
   // Routing goes by the path as sent: URL normalisation would make keys such as ".." unreachable.
   const app = new OpenAPIHono<HttpBindings>({ getPath: (_request, context) => pathOf(targetOf(context?.env)) });
+
+  app.use(async (c, next) => {
+    const { host } = c.env.incoming.headers;
+    if (!options.isHostAllowed(host)) {
+      throw new HttpFailure(
+        'HOST_REFUSED',
+        `this node does not answer to the name ${JSON.stringify(host?.slice(0, 100))}: allow it with --http-hosts`,
+      );
+    }
+    await next();
+  });
 
   registerCacheRoutes(app, {
     session: options.session,

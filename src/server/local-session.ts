@@ -16,17 +16,21 @@ export class LocalSession {
   readonly #out = new ReplyWriter();
   readonly #parser = new ReplyParser();
 
-  /** Opens a session of `node`, named `address` in CLIENT LIST. */
+  /** Opens a session of `node`, named `address` in CLIENT LIST. `onCalled`: after each command, for what it has to tell others. */
   static open<S extends ListenedSession>(
     node: ListenedNode<S>,
     clock: Clock,
     kind: 'http' | 'internal',
     address: string,
+    onCalled: () => void = () => {},
   ): LocalSession {
     const session = node.openSession(Math.floor(clock.now()), { address, kind });
     session.outputLimitBytes = Number.MAX_SAFE_INTEGER;
     return new LocalSession(
-      (request, out) => node.onRequest(session, request.bytes, 0, request.length, Math.floor(clock.now()), out),
+      (request, out) => {
+        node.onRequest(session, request.bytes, 0, request.length, Math.floor(clock.now()), out);
+        onCalled();
+      },
       () => node.closeSession(session),
     );
   }

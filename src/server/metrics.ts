@@ -67,6 +67,46 @@ export const METRICS: readonly MetricRow[] = [
     (s) => s.node.commands.protocolErrors,
   ),
   counter(
+    'breakwater_plain_sets_held_off_total',
+    'Plain SETs not stored soon after an invalidation (plain-set: holdoff).',
+    (s) => s.node.plainSets.heldOff,
+  ),
+  counter(
+    'breakwater_plain_sets_refused_total',
+    'Plain SETs refused (plain-set: refuse).',
+    (s) => s.node.plainSets.refused,
+  ),
+  counter(
+    'breakwater_internal_errors_total',
+    'Commands and ticks that failed for a bug of the node; its log says more.',
+    (s) => s.node.commands.internalErrors,
+  ),
+  counter(
+    'breakwater_internal_resets_total',
+    'Times that all entries were thrown away after such a bug.',
+    (s) => s.node.commands.internalResets,
+  ),
+  gauge(
+    'breakwater_tables_bytes',
+    'Tables of leases, invalidated names and source versions, and the feed: beside the memory limit.',
+    (s) =>
+      s.node.leases.sizeBytes +
+      s.node.tags.sizeBytes +
+      s.node.namespaces.sizeBytes +
+      s.node.sources.sizeBytes +
+      s.node.feed.sizeBytes,
+  ),
+  gauge('breakwater_feed_subscribers', 'Followers of the invalidation feed.', (s) => s.node.feed.subscribers),
+  gauge('breakwater_feed_head', 'Sequence number of the last record published.', (s) => s.node.feed.head),
+  gauge(
+    'breakwater_feed_acknowledged',
+    'What every follower has acknowledged: the least of them; the head when nobody follows.',
+    (s) => s.node.feed.acknowledged,
+  ),
+  gauge('breakwater_feed_lag_records', 'Records that the slowest follower has not been sent.', (s) => s.node.feed.lag),
+  gauge('breakwater_feed_bytes', 'Memory of the feed, its names included.', (s) => s.node.feed.sizeBytes),
+  counter('breakwater_feed_gaps_total', 'Followers that had to start anew.', (s) => s.node.feed.gaps),
+  counter(
     'breakwater_network_received_bytes_total',
     'Bytes of requests (RESP and HTTP bodies as commands).',
     (s) => s.node.network.inputBytes,

@@ -10,6 +10,8 @@ import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { SeededRandom } from '../base/random.ts';
 import { Node } from '../node/node.ts';
 import type { NodeSession } from '../node/node-session.ts';
+import { isLoopback } from './config.ts';
+import { hostCheck } from './host-check.ts';
 import { createHttpServer } from './http.ts';
 import { LatencyMeter } from './latency.ts';
 import { listenOn } from './listen.ts';
@@ -49,12 +51,14 @@ const HTTP_BACKLOG = 1024;
 export async function startServer(config: ServerConfig, extras: ServerExtras): Promise<RunningServer> {
   const log = extras.log ?? SILENT;
   const clock = systemClock();
-  const node = makeNode(config, extras.version, clock.now());
+  const node = makeNode(config, extras.version, clock.now(), log);
   const latency = new LatencyMeter();
   const listener = new RespListener<NodeSession>(node, clock, latency, config);
   const observer = new Observer(node, listener, latency, config);
   const metrics = createMetrics(() => observer.snapshot(), latency);
-  const local = LocalSession.open(node, clock, 'http', 'http');
+  const local = LocalSession.open(node, clock, 'http', 'http', () => {
+    if (node.hasPushes) listener.schedulePushes();
+  });
   let ready = false;
   const http = createHttpServer({
     session: local,
@@ -64,7 +68,8 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
     clientMemoryBytes: config.clientMemoryBytes,
     stallTimeoutMs: config.stallTimeoutMs,
     maxClients: config.maxClients,
-    isReady: () => ready,
+    isHostAllowed: hostCheck(isLoopback(config.bind), config.httpHosts),
+    isReady: () => ready && node.isServing,
     metrics: async () => ({ contentType: metrics.contentType, text: await metrics.metrics() }),
     stats: () => observer.page(),
     onError: (error) =>
@@ -119,7 +124,7 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   };
 }
 
-function makeNode(config: ServerConfig, version: string, startMs: number): Node {
+function makeNode(config: ServerConfig, version: string, startMs: number, log: Log): Node {
   let node: Node;
   try {
     node = new Node({
@@ -129,8 +134,14 @@ function makeNode(config: ServerConfig, version: string, startMs: number): Node 
       hashSeed: randomInt(2 ** 32),
       startMs,
       version,
+      onInternalError: (error, where) =>
+        log.error('a bug: everything was thrown away unless memory was wanting', {
+          where,
+          error: error instanceof Error ? error.stack : String(error),
+        }),
       maxValueBytes: config.maxValueBytes,
       maxClients: config.maxClients,
+      plainSet: config.plainSet,
       parameters: {
         bind: config.bind,
         port: String(config.port),

@@ -11,6 +11,9 @@ import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
 export type EvictionSetting = (typeof EVICTION_POLICIES)[number];
 
+export const PLAIN_SETS = ['write', 'holdoff', 'refuse'] as const;
+export type PlainSet = (typeof PLAIN_SETS)[number];
+
 export const LOG_FORMATS = ['auto', 'text', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
@@ -22,6 +25,10 @@ export interface ServerConfig {
   readonly httpPort: number;
   /** Address both listeners bind to. */
   readonly bind: string;
+  /** Names that HTTP clients may call the node by, beside those of loopback. */
+  readonly httpHosts: readonly string[];
+  /** By namespace: what a plain SET may do after an invalidation; `*` = every other namespace. */
+  readonly plainSet: Readonly<Record<string, PlainSet>>;
   /** Memory for entries and everything that finds them. */
   readonly memoryBytes: number;
   readonly eviction: EvictionSetting;
@@ -114,6 +121,37 @@ function address(text: string, what: string): string {
   return value;
 }
 
+function hostNames(text: string, what: string): readonly string[] {
+  return text.split(',').map((part) => {
+    const name = part.trim().toLowerCase();
+    if (!/^(?:\*|[a-z0-9.-]{1,255}|\[[0-9a-f:.]{2,45}\])$/.test(name)) {
+      throw invalid(what, 'host names without ports, separated by commas, or *', text);
+    }
+    return name;
+  });
+}
+
+/** `user=holdoff,session=refuse`; a namespace may be empty (keys without `:`). */
+function plainSets(text: string, what: string): Readonly<Record<string, PlainSet>> {
+  const modes: Record<string, PlainSet> = {};
+  for (const part of text.split(',')) {
+    const at = part.lastIndexOf('=');
+    const mode = PLAIN_SETS.find(
+      (each) =>
+        each ===
+        part
+          .slice(at + 1)
+          .trim()
+          .toLowerCase(),
+    );
+    if (at < 0 || mode === undefined) {
+      throw invalid(what, `namespace=mode, separated by commas, a mode one of ${PLAIN_SETS.join(', ')}`, text);
+    }
+    modes[part.slice(0, at).trim()] = mode;
+  }
+  return modes;
+}
+
 /** The table, in the order of `--help` and of the documentation. */
 export const SETTINGS: readonly Setting[] = [
   {
@@ -143,6 +181,26 @@ export const SETTINGS: readonly Setting[] = [
     effect:
       'There is no authentication yet: anything but a loopback address lets everyone who reaches the machine read and write, and a warning says so.',
     read: address,
+  },
+  {
+    field: 'httpHosts',
+    name: 'http-hosts',
+    placeholder: '<names>',
+    defaultText: 'none',
+    summary: 'names that HTTP clients may call this node by, beside those of loopback',
+    effect:
+      'On a loopback address requests for any other name are refused (403 HOST_REFUSED), so that no web page can reach the node through a name that its owner points here. Comma-separated, without ports; * allows every name. On other addresses all names are accepted unless this is given.',
+    read: hostNames,
+  },
+  {
+    field: 'plainSet',
+    name: 'plain-set',
+    placeholder: '<ns=mode>',
+    defaultText: '*=write',
+    summary: `what a plain SET may do in a namespace: ${PLAIN_SETS.join(', ')}`,
+    effect:
+      'A SET after a miss, without a lease, may put back what was just invalidated (docs/protocol.md). holdoff: for 2 s after its key or namespace was invalidated it is not stored, and answered with null. refuse: never stored, answered with an error. Comma-separated, * stands for all other namespaces: user=holdoff,*=write.',
+    read: plainSets,
   },
   {
     field: 'memoryBytes',

@@ -322,9 +322,9 @@ test('bad input: a status, a stable code and a sentence', async () => {
 test('what is no HTTP is refused in the same shape', async () => {
   const cases = [
     ['NO HTTP\r\n\r\n', '400 Bad Request', 'REQUEST_INVALID'],
-    ['GET /cache/\x80 HTTP/1.1\r\nHost: x\r\n\r\n', '400 Bad Request', 'REQUEST_INVALID'],
+    ['GET /cache/\x80 HTTP/1.1\r\nHost: localhost\r\n\r\n', '400 Bad Request', 'REQUEST_INVALID'],
     [
-      `GET /cache/${'a'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      `GET /cache/${'a'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`,
       '431 Request Header Fields Too Large',
       'HEADERS_TOO_LARGE',
     ],
@@ -364,7 +364,7 @@ test('a value of 8 MiB is stored, a larger one refused, and a flood of body cut 
   });
   flood.on('error', () => {});
   flood.write(
-    'PUT /cache/flood HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
+    'PUT /cache/flood HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
   );
   const piece = `10000\r\n${'x'.repeat(0x10000)}\r\n`;
   const pour = (): void => {
@@ -432,7 +432,7 @@ test('50 slow readers of a large entry do not grow the node without bound', asyn
     const socket = net.connect(node.httpPort, '127.0.0.1');
     socket.on('error', () => {});
     socket.pause();
-    socket.write('GET /cache/wide HTTP/1.1\r\nHost: a\r\n\r\n');
+    socket.write('GET /cache/wide HTTP/1.1\r\nHost: localhost\r\n\r\n');
     return socket;
   });
   await eventually(
@@ -447,4 +447,20 @@ test('50 slow readers of a large entry do not grow the node without bound', asyn
     async () => (await http('GET', '/cache/wide')).status === 200,
     () => 'large answers to be given again',
   );
+});
+
+test('a name that is not of loopback is refused: another web site’s page cannot get at the node', async () => {
+  const port = Number(new URL(node.url).port);
+  const ask = (host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      request({ port, host: '127.0.0.1', path: '/cache/user:1', headers: { host } }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      })
+        .on('error', reject)
+        .end();
+    });
+  assert.equal(await ask('evil.example'), 403);
+  assert.equal(await ask(`evil.example:${port}`), 403);
+  assert.notEqual(await ask(`localhost:${port}`), 403);
 });
