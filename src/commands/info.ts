@@ -18,6 +18,8 @@ export const POLICY_NAMES = {
   tinylfu: 'allkeys-tinylfu',
   lru: 'allkeys-lru',
   lfu: 'allkeys-lfu',
+  fifo: 'allkeys-fifo',
+  random: 'allkeys-random',
   noeviction: 'noeviction',
 } as const;
 

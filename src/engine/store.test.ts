@@ -11,7 +11,7 @@ import { hashBytes } from '../hash/table-hash.ts';
 import { type EvictionPolicy, NO_ROOM, STORED, type StoreFace, TOO_LARGE } from './face.ts';
 import { Store } from './store.ts';
 
-const POLICIES: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu', 'noeviction'];
+const POLICIES: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'noeviction'];
 const EVICTING: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu'];
 const KIB = 1024;
 const START_MS = 1_700_000_000_000;
@@ -510,4 +510,29 @@ test('no single write, at full memory and with the table growing, moves or evict
     assert.ok(most < 400, `${eviction}: ${most} entries touched by one write`);
     store.invariants();
   }
+});
+
+test('fifo: the oldest goes, however often it is used; random: neither the newest nor the oldest alone', () => {
+  const survivors = (eviction: EvictionPolicy): number[] => {
+    const store = new Store({ memoryBytes: 512 * KIB, eviction, seed: 9 });
+    const value = new Uint8Array(200);
+    const key = (i: number): Uint8Array => Buffer.from(`k:${i}`);
+    const COUNT = 4000;
+    for (let i = 0; i < COUNT; i += 1) {
+      assert.equal(store.set(key(i), 0, key(i).length, value, 0, value.length, 0, 1), STORED);
+      store.find(key(0), 0, 3, 1);
+    }
+    store.invariants();
+    return Array.from({ length: COUNT }, (_, i) => i).filter((i) => store.peek(key(i), 0, key(i).length, 1) !== 0);
+  };
+  const first = survivors('fifo');
+  assert.deepEqual(
+    first,
+    Array.from({ length: first.length }, (_, i) => 4000 - first.length + i),
+    'the newest, without a hole',
+  );
+  const random = survivors('random');
+  assert.ok(random.length > first.length * 0.8, 'as many fit');
+  assert.ok(random[0]! < first[0]! - 200, 'some that are older than any under fifo');
+  assert.deepEqual(survivors('random'), random, 'by the seed');
 });

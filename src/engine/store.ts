@@ -41,6 +41,7 @@ import {
 } from './entry.ts';
 import { ExpiryWheel } from './expiry-wheel.ts';
 import {
+  type EvictionPolicy,
   MAX_TAGS,
   NO_ROOM,
   type SourceGoneCause,
@@ -53,9 +54,11 @@ import {
   TOO_LARGE,
 } from './face.ts';
 import { checkInvariants } from './invariants.ts';
+import { Fifo } from './policies/fifo.ts';
 import { Lru } from './policies/lru.ts';
 import { NoEviction } from './policies/noeviction.ts';
 import type { Policy } from './policies/policy.ts';
+import { RandomEviction } from './policies/random.ts';
 import { TinyLfu } from './policies/tinylfu.ts';
 import {
   DELETIONS,
@@ -113,8 +116,8 @@ export class Store implements StoreFace {
     this.#arena = new Arena(this.#sizing.segmentCount, this.#sizing.segmentWordsLog2);
     this.#arena.allocate(FIXED);
     this.#words = this.#arena.words;
-    const queues = options.eviction === 'lru' ? lruClasses(this.#arena) : 2;
-    this.#log = new SegmentLog(this.#arena, options.eviction === 'noeviction' ? 1 : queues);
+    const queues = queuesOf(options.eviction, this.#arena);
+    this.#log = new SegmentLog(this.#arena, queues);
     this.#table = new Table(this.#arena, options.seed);
     this.#wheel = new ExpiryWheel(this.#arena);
     this.#sketch = new Sketch(this.#arena);
@@ -540,6 +543,10 @@ export class Store implements StoreFace {
         return new TinyLfu(this.#records, this.#sketch, options.eviction);
       case 'lru':
         return new Lru(this.#records, queues);
+      case 'fifo':
+        return new Fifo(this.#records);
+      case 'random':
+        return new RandomEviction(this.#records, options.seed);
       case 'noeviction':
         return new NoEviction();
     }
@@ -685,6 +692,12 @@ export class Store implements StoreFace {
     }
     return left;
   }
+}
+
+/** Queues of the log that a policy needs before it is made. */
+function queuesOf(eviction: EvictionPolicy, arena: Arena): number {
+  if (eviction === 'lru') return lruClasses(arena);
+  return eviction === 'tinylfu' || eviction === 'lfu' ? 2 : 1;
 }
 
 /** Age classes of `lru`: eight, fewer where segments are few. */

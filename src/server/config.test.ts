@@ -86,7 +86,11 @@ test('bad values: what, where, and what was received', () => {
   fails({ flags: { port: '7e3' } }, 'CONFIG_INVALID', /--port/);
   fails({ env: { BREAKWATER_MEMORY: 'lots' } }, 'SIZE_INVALID', /BREAKWATER_MEMORY.*"lots"/);
   fails({ flags: { memory: '1kb' } }, 'CONFIG_INVALID', /--memory.*8mb/);
-  fails({ flags: { eviction: 'random' } }, 'CONFIG_INVALID', /tinylfu, lru, lfu, noeviction.*"random"/);
+  fails(
+    { flags: { eviction: 'volatile-ttl' } },
+    'CONFIG_INVALID',
+    /tinylfu, lru, lfu, fifo, random, noeviction.*"volatile-ttl"/,
+  );
   fails({ flags: { 'stall-timeout': '5 parsecs' } }, 'DURATION_INVALID', /--stall-timeout/);
   fails({ flags: { bind: 'not an address' } }, 'CONFIG_INVALID', /--bind/);
   fails({ flags: { port: '65000' } }, 'CONFIG_INVALID', /http-port/);

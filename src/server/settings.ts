@@ -8,7 +8,7 @@
 import { BreakwaterError } from '../base/errors.ts';
 import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 
-export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'noeviction'] as const;
+export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'noeviction'] as const;
 export type EvictionSetting = (typeof EVICTION_POLICIES)[number];
 
 export const PLAIN_SETS = ['write', 'holdoff', 'refuse'] as const;
@@ -219,8 +219,8 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: 'tinylfu',
     summary: `what goes when memory is full: ${EVICTION_POLICIES.join(', ')}`,
     effect:
-      "tinylfu keeps what is asked for often and resists scans; noeviction refuses writes when full. Redis's names allkeys-lru and allkeys-lfu are accepted.",
-    read: oneOf(EVICTION_POLICIES, { 'allkeys-lru': 'lru', 'allkeys-lfu': 'lfu' }),
+      "tinylfu keeps what is asked for often and resists scans; fifo lets the oldest go, random any (by segments); noeviction refuses writes when full. Redis's names allkeys-lru, allkeys-lfu and allkeys-random are accepted. The volatile-* policies are not offered.",
+    read: oneOf(EVICTION_POLICIES, { 'allkeys-lru': 'lru', 'allkeys-lfu': 'lfu', 'allkeys-random': 'random' }),
   },
   {
     field: 'maxValueBytes',
