@@ -22,7 +22,7 @@ interface Options {
 
 const HELP = `
 A wrong hit: a read that began after an invalidation was acknowledged, and was answered with the value from before it.
-A stuck key: it stays old until its TTL ends. Every library runs over a real redis-server (Breakwater over its own node),
+A stuck key: it stays old until its TTL ends. Every library runs over a real redis-server (Breakwater over each of its stores),
 as two instances that share the server, with gates in the loader and on the wire, so that each interleaving is made to happen.
 
 Examples:
@@ -33,11 +33,12 @@ Examples:
 /** What a reader of the page must know. */
 const TERMS = [
   'A *wrong hit* is a read that began after an invalidation was acknowledged to its caller, and was answered with the value from before it;',
-  'its staleness counts from that acknowledgement. A key is *left stale* when it is not right a second after the scenario: only its TTL will',
+  'its staleness counts from that acknowledgement. Where a library declares how long another process may see the old value (its L1, by *bound*), a wrong',
+  'hit whose read began within that time is counted and called so. A key is *left stale* when it is not right a second after the scenario: only its TTL will',
   'end it. Two instances, A and B, share one server; the loader and the wire between instance and server have gates, so that each',
   'interleaving is made to happen (`src/cli/bench/correctness/scenarios.ts` has the steps). The instances live in one process: a skewed',
   'clock is the clock of both for the moment of the invalidation, and "killed" means that its links break and its load never returns.',
-  'An evicted tag is simulated by removing what is not an entry from the server; a node of ours gets 70,000 other tags instead.',
+  '"-": there is no word for it, or no wire between the instance and its server that could be held. An evicted tag is simulated by removing what is not an entry from the server; a node of ours gets 70,000 other tags instead.',
 ];
 
 export function registerCorrectness(bench: Command): void {

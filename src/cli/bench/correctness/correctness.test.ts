@@ -122,8 +122,9 @@ describe('the parts', () => {
     await new Promise<void>((resolve) => echo.listen(0, '127.0.0.1', resolve));
     const address = echo.address();
     const link = await Link.to(typeof address === 'object' && address !== null ? address.port : 0);
+    const [port = 0] = link.ports;
     const open = () => {
-      const socket = connect({ host: '127.0.0.1', port: link.port });
+      const socket = connect({ host: '127.0.0.1', port });
       const seen = { text: '', closed: false };
       socket.on('data', (chunk) => (seen.text += chunk.toString()));
       socket.on('error', () => {});

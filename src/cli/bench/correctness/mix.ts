@@ -33,20 +33,20 @@ export async function randomMix(world: World, size: Size): Promise<void> {
       else await world.write(instance, [id, ...ids.filter((other) => other !== id)], 'namespace');
       if (chance(0.004)) {
         faults += 1;
-        await fault(world, 5 + random.nextFloat() * 40, chance(0.5));
+        await fault(world, 5 + random.nextFloat() * 40, chance(0.5), random.nextUint32());
       }
     }
   };
   await Promise.all(Array.from({ length: WORKERS }, worker));
   world.source.delayMs = () => 0;
   await world.settle(ids);
-  world.tally.note = `${faults} faults`;
+  world.tally.note = world.isLinked ? `${faults} faults` : 'no faults';
 }
 
-/** A's news stop for a while: the link is cut, or only slow. */
-async function fault(world: World, forMs: number, isCut: boolean): Promise<void> {
+/** A's news stop for a while: the link is cut (of several servers one), or only slow. */
+async function fault(world: World, forMs: number, isCut: boolean, which: number): Promise<void> {
   const news = world.newsOfA ?? world.linksOfA.l2;
-  if (isCut) news.cut();
+  if (isCut) news.cut(which % news.ports.length);
   else news.hold();
   await new Promise((resolve) => setTimeout(resolve, forMs));
   news.restore();

@@ -3,6 +3,7 @@
  *
  *   3 wrong, 2 stuck     3 wrong hits; 2 keys stay old until their TTL
  *   3 wrong (12 ms)      3 wrong hits, at most 12 ms after the acknowledgement; all right again soon
+ *   3 wrong, all within its bound (12 ms)    as it declares: what another process invalidated is seen within that time
  *   0                    no wrong hit
  *   -                    it has no word for what the scenario needs
  */
@@ -17,12 +18,18 @@ export function cellText(cell: CorrectnessCell | undefined): string {
   if (cell.tally === null) return '-';
   const { wrongHits, leftStale, worstStaleMs, note, failedReads } = cell.tally;
   const parts: string[] = [];
-  if (leftStale > 0) parts.push(`${wrongHits} wrong, ${leftStale} stuck`);
-  else if (wrongHits > 0) parts.push(`${wrongHits} wrong (${Math.ceil(worstStaleMs)} ms)`);
+  if (leftStale > 0) parts.push(`${wrongText(cell.tally, ' wrong')}, ${leftStale} stuck`);
+  else if (wrongHits > 0) parts.push(`${wrongText(cell.tally, ' wrong')} (${Math.ceil(worstStaleMs)} ms)`);
   else parts.push('0');
   if (failedReads > 0) parts.push(`${failedReads} failed`);
   if (note !== '') parts.push(note);
   return parts.join('; ');
+}
+
+/** Wrong hits, and how many of them are within what the library declares. */
+function wrongText({ wrongHits, beyondBound }: NonNullable<CorrectnessCell['tally']>, word = ''): string {
+  if (beyondBound === wrongHits) return `${wrongHits}${word}`;
+  return `${wrongHits}${word}, ${beyondBound === 0 ? 'all within its bound' : `${beyondBound} beyond its bound`}`;
 }
 
 const TIMED = /loader|killed|mix/;
@@ -72,7 +79,7 @@ function numbersOf(tally: NonNullable<CorrectnessCell['tally']>): string[] {
     tally.unacknowledged > 0 ? `${tally.unacknowledged} not acknowledged` : '',
   ];
   return [
-    String(tally.wrongHits),
+    wrongText(tally),
     String(tally.reads),
     String(tally.leftStale),
     worst,

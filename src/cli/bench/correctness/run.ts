@@ -4,10 +4,11 @@
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Children } from '../../children/children.ts';
-import { freePorts, startBreakwater, untilAnswers } from '../../children/servers.ts';
+import { startRedisCluster } from '../../children/redis-cluster.ts';
+import { startBreakwater, startOnFreePorts } from '../../children/servers.ts';
 import { randomMix } from './mix.ts';
 import { SCENARIOS, type Scenario, type Size } from './scenarios.ts';
-import type { Subject } from './subject.ts';
+import type { ServerKind, Subject } from './subject.ts';
 import { SETTINGS, type Tally, World, type WorldSettings } from './world.ts';
 
 export const MIX: Scenario = { name: 'random-mix', title: 'random mix', applies: () => true, run: randomMix };
@@ -41,8 +42,7 @@ export async function runCorrectness(
   for (const scenario of plan.scenarios) {
     for (const subject of plan.subjects) {
       progress(`${scenario.name}: ${subject.name}`);
-      const port = subject.server === 'none' ? 0 : ports[subject.server];
-      cells.push(await runCell(subject, scenario, plan, port));
+      cells.push(await runCell(subject, scenario, plan, ports.get(subject.server) ?? []));
     }
   }
   return cells;
@@ -52,12 +52,12 @@ async function runCell(
   subject: Subject,
   scenario: Scenario,
   plan: CorrectnessPlan,
-  port: number,
+  ports: readonly number[],
 ): Promise<CorrectnessCell> {
   const cell = { subject: subject.name, scenario: scenario.name };
   let world: World | null = null;
   try {
-    world = await World.open(subject, port, plan.settings ?? SETTINGS);
+    world = await World.open(subject, ports, plan.settings ?? SETTINGS);
     if (!scenario.applies(world)) return { ...cell, tally: null, failure: null };
     await scenario.run(world, plan.size);
     world.tally.loads = world.source.loads;
@@ -69,21 +69,36 @@ async function runCell(
   }
 }
 
+const STARTERS: Readonly<Record<Exclude<ServerKind, 'none'>, (children: Children) => Promise<readonly number[]>>> = {
+  redis: startRedis,
+  breakwater: async (children) => [(await startBreakwater(children, [])).port],
+  'redis-cluster': startRedisCluster,
+  'breakwater-ring': async (children) => {
+    const nodes = await Promise.all([1, 2, 3].map(() => startBreakwater(children, [])));
+    return nodes.map(({ port }) => port);
+  },
+};
+
 async function startServers(
   subjects: readonly Subject[],
   children: Children,
-): Promise<{ readonly redis: number; readonly breakwater: number }> {
-  const needs = (server: Subject['server']): boolean => subjects.some((subject) => subject.server === server);
-  return {
-    redis: needs('redis') ? await startRedis(children) : 0,
-    breakwater: needs('breakwater') ? (await startBreakwater(children, [])).port : 0,
-  };
+): Promise<ReadonlyMap<ServerKind, readonly number[]>> {
+  const ports = new Map<ServerKind, readonly number[]>();
+  for (const { server } of subjects) {
+    if (server !== 'none' && !ports.has(server)) ports.set(server, await STARTERS[server](children));
+  }
+  return ports;
 }
 
-async function startRedis(children: Children): Promise<number> {
-  const [port = 0] = await freePorts(1);
-  const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
-  const child = children.start('redis-server', settings, { label: 'redis-server' });
-  await untilAnswers(port, child, 'PING\r\n', /^\+PONG/);
-  return port;
+async function startRedis(children: Children): Promise<readonly number[]> {
+  const { ports } = await startOnFreePorts(
+    1,
+    ([port]) => {
+      const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+      return children.start('redis-server', settings, { label: 'redis-server' });
+    },
+    'PING\r\n',
+    /^\+PONG/,
+  );
+  return ports;
 }

@@ -154,12 +154,16 @@ async function skewed(offMs: number, act: () => Promise<void>): Promise<void> {
 async function tagsEvicted(world: World, size: Size): Promise<void> {
   const ids = idsOf(size).slice(0, 3);
   for (const id of ids) await world.read(world.b, id);
-  if (world.subject.server === 'redis') await world.evictBookkeeping(ids);
+  if (keepsTagsAsKeys(world)) await world.evictBookkeeping(ids);
   for (const id of ids) await world.write(world.b, [id], 'tag');
-  if (world.subject.server === 'redis') await world.evictBookkeeping(ids);
+  if (keepsTagsAsKeys(world)) await world.evictBookkeeping(ids);
   else await world.b.crowdTags?.(70_000);
   for (const id of ids) await readByBoth(world, id);
   await world.settle(ids);
+}
+
+function keepsTagsAsKeys({ subject }: World): boolean {
+  return subject.server === 'redis' || subject.server === 'redis-cluster';
 }
 
 /** Many callers of one key while the database is down. */
@@ -227,16 +231,16 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'read-in-flight',
     title: 'L2 read in flight',
-    applies: (w) => w.subject.server !== 'none',
+    applies: (w) => w.isLinked,
     run: readInFlight,
   },
-  { name: 'joined-read', title: 'joined L2 read', applies: (w) => w.subject.server !== 'none', run: joinedRead },
-  { name: 'news-cut', title: 'bus or feed cut', applies: (w) => w.subject.server !== 'none', run: newsCut },
+  { name: 'joined-read', title: 'joined L2 read', applies: (w) => w.isLinked, run: joinedRead },
+  { name: 'news-cut', title: 'bus or feed cut', applies: (w) => w.isLinked, run: newsCut },
   { name: 'clock-skew', title: 'clock 1 h off', applies: (w) => w.can('tag'), run: clockSkew },
   { name: 'tags-evicted', title: 'tag evicted', applies: (w) => w.can('tag'), run: tagsEvicted },
   { name: 'failing-loader', title: 'failing loader', applies: always, run: failingLoader },
   { name: 'hung-loader', title: 'hung loader', applies: always, run: hungLoader },
-  { name: 'holder-killed', title: 'holder killed', applies: (w) => w.subject.server !== 'none', run: holderKilled },
+  { name: 'holder-killed', title: 'holder killed', applies: (w) => w.isLinked, run: holderKilled },
 ];
 
 /** Ids that carry the same tag as `id`, among `ids`. */

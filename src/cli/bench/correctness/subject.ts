@@ -23,6 +23,8 @@ export function tagOf(id: string): string {
 /** Where an instance lives. Every port leads through a link that the scenarios can hold and cut. */
 export interface Place {
   readonly l2Port: number;
+  /** Of a ring every server; of a cluster its own addresses, past the link: a client finds them out anyhow. */
+  readonly l2Ports: readonly number[];
   /** The same server for publish and subscribe. A library that has one connection for all uses `l2Port` only. */
   readonly busPort: number;
   readonly ttlMs: number;
@@ -43,12 +45,17 @@ export interface Instance {
   close(): Promise<unknown>;
 }
 
+/** What runs behind the links; a cluster is reached past them. */
+export type ServerKind = 'redis' | 'breakwater' | 'redis-cluster' | 'breakwater-ring' | 'none';
+
 export interface Subject {
   readonly name: string;
   readonly version: string;
   /** One sentence: how it is set up here. */
   readonly configuration: string;
-  readonly server: 'redis' | 'breakwater' | 'none';
+  readonly server: ServerKind;
+  /** Longest that it may serve what another process has invalidated, where it declares that; without it every wrong hit is beyond. */
+  readonly boundMs?: number;
   /** Which link carries invalidations to other processes: cut in the scenario of that name. */
   readonly news: 'bus' | 'l2' | 'none';
   open(place: Place): Promise<Instance>;

@@ -17,6 +17,8 @@ export type Kind = 'key' | 'tag' | 'namespace';
 
 export interface Tally {
   wrongHits: number;
+  /** Of these, reads that began more than the declared bound after the acknowledgement. */
+  beyondBound: number;
   reads: number;
   /** Keys that only their TTL will set right. */
   leftStale: number;
@@ -44,6 +46,7 @@ export class World {
   readonly source = new Source();
   readonly tally: Tally = {
     wrongHits: 0,
+    beyondBound: 0,
     reads: 0,
     leftStale: 0,
     worstStaleMs: 0,
@@ -54,30 +57,34 @@ export class World {
   };
   readonly settings: WorldSettings;
   readonly subject: Subject;
-  readonly #serverPort: number;
+  readonly #serverPorts: readonly number[];
   readonly #links: { l2: Link; bus: Link }[] = [];
   readonly #instances: Instance[] = [];
   /** Per id: when each version was acknowledged as the one that readers must see. */
   readonly #acknowledged = new Map<string, { version: number; atMs: number }[]>();
 
-  private constructor(subject: Subject, serverPort: number, settings: WorldSettings) {
+  private constructor(subject: Subject, serverPorts: readonly number[], settings: WorldSettings) {
     this.subject = subject;
-    this.#serverPort = serverPort;
+    this.#serverPorts = serverPorts;
     this.settings = settings;
   }
 
-  /** @param serverPort of a server that this world may flush; 0 when the subject needs none. */
-  static async open(subject: Subject, serverPort: number, settings: WorldSettings): Promise<World> {
-    const world = new World(subject, serverPort, settings);
-    if (serverPort !== 0) await world.command('FLUSHALL');
+  /** @param serverPorts of servers that this world may flush; none when the subject needs none. */
+  static async open(subject: Subject, serverPorts: readonly number[], settings: WorldSettings): Promise<World> {
+    const world = new World(subject, serverPorts, settings);
+    for (const port of serverPorts) await command(port, 'FLUSHALL');
     try {
       for (let index = 0; index < 2; index += 1) {
-        const l2 = await Link.to(serverPort);
-        const bus = await Link.to(serverPort);
+        const l2 = await Link.to(...serverPorts);
+        const bus = await Link.to(...serverPorts);
         world.#links.push({ l2, bus });
         const { ttlMs, loadTimeoutMs } = settings;
         const load = (id: string): Promise<Row> => world.source.load(id);
-        world.#instances.push(await subject.open({ l2Port: l2.port, busPort: bus.port, ttlMs, loadTimeoutMs, load }));
+        const l2Ports = world.isLinked ? l2.ports : serverPorts;
+        const [busPort = 0] = bus.ports;
+        world.#instances.push(
+          await subject.open({ l2Port: l2Ports[0] ?? 0, l2Ports, busPort, ttlMs, loadTimeoutMs, load }),
+        );
       }
     } catch (error) {
       await world.close();
@@ -96,6 +103,12 @@ export class World {
 
   get linksOfA(): { readonly l2: Link; readonly bus: Link } {
     return this.#links[0]!;
+  }
+
+  /** Does all that an instance says to its servers go through links that can be held and cut? */
+  get isLinked(): boolean {
+    const { server } = this.subject;
+    return server !== 'none' && server !== 'redis-cluster';
   }
 
   /** The link of A that brings news of invalidations; null when there is none to cut. */
@@ -131,6 +144,7 @@ export class World {
   async read(by: Instance, id: string): Promise<Row | null | undefined> {
     const known = [...(this.#acknowledged.get(id) ?? [])];
     this.tally.reads += 1;
+    const startMs = performance.now();
     let row: Row | null | undefined;
     try {
       row = await within(this.settings.readDeadlineMs, by.get(id));
@@ -140,8 +154,10 @@ export class World {
     }
     const missed = known.filter(({ version }) => version > (row?.version ?? 0));
     if (missed.length === 0) return row;
+    const sinceMs = Math.min(...missed.map(({ atMs }) => atMs));
     this.tally.wrongHits += 1;
-    this.#stale(Math.min(...missed.map(({ atMs }) => atMs)));
+    if (startMs - sinceMs > (this.subject.boundMs ?? 0)) this.tally.beyondBound += 1;
+    this.#stale(sinceMs);
     return row;
   }
 
@@ -150,29 +166,19 @@ export class World {
     await Promise.all(ids.map((id) => this.#settleOne(id)));
   }
 
-  /** One inline command to the server, past all links; its first reply line. */
-  async command(line: string): Promise<string> {
-    return await new Promise((resolve, reject) => {
-      const socket = connect({ host: '127.0.0.1', port: this.#serverPort });
-      socket.once('error', reject);
-      socket.once('connect', () => socket.write(`${line}\r\n`));
-      socket.once('data', (chunk) => {
-        resolve(chunk.toString('latin1').trim());
-        socket.destroy();
-      });
-    });
-  }
-
   /**
    * What a server under memory pressure may do: it evicts the library's bookkeeping (tag markers, sets of members) and keeps
    * the entries. A key that does not end with one of the ids counts as bookkeeping.
    */
   async evictBookkeeping(ids: readonly string[]): Promise<number> {
-    const reply = await this.#scanAll();
     const keep = new RegExp(`(?:^|\\D)(?:${ids.join('|')})$`);
-    const victims = reply.filter((key) => !keep.test(key) || /tag/i.test(key));
-    for (const key of victims) await this.command(`UNLINK "${key}"`);
-    return victims.length;
+    let count = 0;
+    for (const port of this.#serverPorts) {
+      const victims = (await keysOf(port)).filter((key) => !keep.test(key) || /tag/i.test(key));
+      for (const key of victims) await command(port, `UNLINK "${key}"`);
+      count += victims.length;
+    }
+    return count;
   }
 
   async close(): Promise<void> {
@@ -212,15 +218,28 @@ export class World {
     return await within(this.settings.readDeadlineMs, instance.get(id)).catch(() => undefined);
   }
 
-  async #scanAll(): Promise<string[]> {
-    // A world holds a few dozen keys: KEYS is one reply and the server is ours.
-    const reply = await this.command('KEYS *');
-    return reply.split('\r\n').filter((line) => line !== '' && !/^[*$]/.test(line));
-  }
-
   #stale(sinceMs: number): void {
     this.tally.worstStaleMs = Math.max(this.tally.worstStaleMs, performance.now() - sinceMs);
   }
+}
+
+/** One inline command to a server, past all links; the first of its reply. */
+export async function command(port: number, line: string): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    socket.once('error', reject);
+    socket.once('connect', () => socket.write(`${line}\r\n`));
+    socket.once('data', (chunk) => {
+      resolve(chunk.toString('latin1').trim());
+      socket.destroy();
+    });
+  });
+}
+
+async function keysOf(port: number): Promise<string[]> {
+  // A world holds a few dozen keys: KEYS is one reply and the server is ours.
+  const reply = await command(port, 'KEYS *');
+  return reply.split('\r\n').filter((line) => line !== '' && !/^[*$]/.test(line));
 }
 
 function invalidation(by: Instance, id: string, kind: Kind): Promise<unknown> {
