@@ -382,7 +382,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
 
   /**
    * Acquires a lock over all processes of the store. It saves work that two would do at once; where two at once would be *wrong*, the resource must check
-   * the lock's `token` (docs/guide/5-locks.md).
+   * the lock's `token` (docs/guide/12-locks.md).
    *
    * Rejects with `LOCK_HELD` when another had it to the end of `wait`; `LOCK_UNACKNOWLEDGED` when the store did not answer; `STORE_NO_ROOM` when it can keep no more
    * locks; the signal's reason; `CACHE_CLOSED`.

@@ -73,7 +73,7 @@ export class LockWaiters {
 /** A lock that is held; release it with {@link release}, or by `await using`. */
 export class Lock implements AsyncDisposable {
   readonly name: string;
-  /** Larger than every token of this name that was granted before: for the resource to compare. docs/guide/5-locks.md says how far that goes. */
+  /** Larger than every token of this name that was granted before: for the resource to compare. docs/guide/12-locks.md says how far that goes. */
   readonly token: number;
   readonly #parts: LockParts;
   readonly #owner: string;

@@ -1,5 +1,5 @@
 /**
- * The part of the store port for counters (docs/guide/6-counters.md): sums that many processes add to.
+ * The part of the store port for counters (docs/guide/13-counters.md): sums that many processes add to.
  *
  * An addition that resolves is counted once. One that rejects is not counted when its error is `STORE_REFUSED`; otherwise it is not known. Nothing is ever sent twice.
  */

@@ -1,5 +1,5 @@
 /**
- * The part of the store port for locks (docs/guide/5-locks.md says what a lock is for, and what not).
+ * The part of the store port for locks (docs/guide/12-locks.md says what a lock is for, and what not).
  *
  * What a store must promise, as long as its memory lives: one owner at a time between the arrival of an acquisition and the end of its `ttlMs`, counted by the
  * store from then or from its last renewal; tokens that only grow, per name at least. An owner's id is known to the owner alone. The same owner may ask again: it
