@@ -11,7 +11,7 @@
  *  - nothing is sent twice unless the caller said that it may be (`idempotent`): after a lost connection nobody knows whether a
  *    command in flight was executed, so it fails with CLIENT_CONNECTION_LOST;
  *  - memory is bounded in commands and bytes; what does not fit is refused at once, so that a slow server pushes back;
- *  - a peer that is silent while commands are unanswered is taken for dead and the connection made anew.
+ *  - a peer that is silent while commands are unanswered, or only answers too late, is taken for dead and the connection made anew.
  *
  * Error codes: CLIENT_TIMEOUT, CLIENT_QUEUE_FULL, CLIENT_CONNECTION_LOST, CLIENT_DISCONNECTED, CLIENT_AUTH_FAILED, CLIENT_ABORTED,
  * CLIENT_CLOSED, CLIENT_COMMAND_INVALID, CLIENT_OPTION_INVALID; and a ReplyError with the server's own code. When a connection is lost, all its
@@ -51,7 +51,10 @@ export interface ClientOptions {
   readonly connectTimeoutMs?: number | undefined;
   /** Deadline of a command from its call to its reply, time waiting for a connection included. Default 1000. */
   readonly commandTimeoutMs?: number | undefined;
-  /** A connection without a byte of progress for so long, with commands unanswered, is torn down. Default 3000; never less than the oldest command's own deadline. */
+  /**
+   * A connection that has commands unanswered, and for so long not a byte of progress, or no reply but such as came too late, is given up and made anew:
+   * sooner than a few command timeouts is no use, later costs callers so much longer. Default 3000; never less than the oldest command's own deadline.
+   */
   readonly hangTimeoutMs?: number | undefined;
   /** Commands waiting or in flight. Default 100,000. */
   readonly maxQueuedCommands?: number | undefined;

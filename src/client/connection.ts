@@ -26,7 +26,7 @@ export interface ConnectionOptions extends HandshakeOptions, DialTarget {
   readonly dial: Dial;
   /** For TCP, TLS and the handshake together. */
   readonly connectTimeoutMs: number;
-  /** The oldest command unanswered, and not a byte of progress, for so long: the peer counts as dead. */
+  /** The oldest command unanswered, and not a byte of progress, or none but late replies, for so long: the peer counts as dead. */
   readonly hangTimeoutMs: number;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
@@ -58,6 +58,8 @@ export class Connection {
   #connected = false;
   #ended = false;
   #progressMs = 0;
+  /** When the first came of an unbroken run of replies that nobody waited for any more; Infinity = the last one was in time, or nothing is in flight. */
+  #lateSinceMs = Number.POSITIVE_INFINITY;
 
   constructor(options: ConnectionOptions, events: ConnectionEvents, stats: ClientStats) {
     this.#options = options;
@@ -120,7 +122,9 @@ export class Connection {
     const oldest = this.#inFlight.peek();
     if (oldest === undefined) return Number.POSITIVE_INFINITY;
     const hangMs = Math.max(this.#options.hangTimeoutMs, oldest.timeoutMs);
-    let nextMs = Math.max(oldest.sentAtMs, this.#progressMs) + hangMs;
+    const silentMs = Math.max(oldest.sentAtMs, this.#progressMs) + hangMs;
+    const lateMs = this.#lateSinceMs + hangMs;
+    let nextMs = Math.min(silentMs, lateMs);
     const hangs = nowMs >= nextMs;
     for (let i = 0; i < this.#inFlight.length; i += 1) {
       const pending = this.#inFlight.at(i)!;
@@ -132,7 +136,9 @@ export class Connection {
     this.destroy(
       new BreakwaterError(
         'CLIENT_CONNECTION_LOST',
-        `lost the connection to ${this.#peer}: the peer was silent for ${hangMs} ms with commands unanswered`,
+        nowMs >= silentMs
+          ? `lost the connection to ${this.#peer}: the peer was silent for ${hangMs} ms with commands unanswered`
+          : `lost the connection to ${this.#peer}: every reply of the last ${hangMs} ms came too late`,
       ),
     );
     return Number.POSITIVE_INFINITY;
@@ -214,7 +220,8 @@ export class Connection {
       }
       this.#stats.replies += 1;
       this.#commandsInFlight -= 1;
-      if (oldest.settled) this.#stats.lateReplies += 1;
+      if (oldest.settled) this.#noteLate(oldest);
+      else this.#lateSinceMs = Number.POSITIVE_INFINITY;
       if (oldest.accept(parser.value)) {
         inFlight.shift();
         settledOne = true;
@@ -223,7 +230,20 @@ export class Connection {
     }
     // Pushes alone are no progress: a peer that sends only those does not answer.
     if (this.#stats.replies > repliesBefore || parser.midReply) this.#progressMs = this.#options.clock.now();
+    if (inFlight.length === 0) this.#lateSinceMs = Number.POSITIVE_INFINITY;
     if (settledOne && !this.#ended) this.#events.onProgress();
+  }
+
+  /**
+   * Late replies keep a connection from being silent, and may do so for ever: where one reply was lost, each next one goes to the place before its
+   * own, whose caller has given up meanwhile. Only a new connection tells whether the server is slow or this one is a place behind.
+   */
+  #noteLate(oldest: Pending): void {
+    this.#stats.lateReplies += 1;
+    const nowMs = this.#options.clock.now();
+    // Of a command that was aborted the reply may be in time all the same.
+    if (nowMs < oldest.deadlineMs) this.#lateSinceMs = Number.POSITIVE_INFINITY;
+    else if (nowMs < this.#lateSinceMs) this.#lateSinceMs = nowMs;
   }
 
   #breakOff(what: string): void {

@@ -60,3 +60,67 @@ test('a command that is to be sent again has its deadline also when the connecti
   assert.match(second, /^CLIENT_TIMEOUT at 60\d$/);
   await client.close({ drain: false });
 });
+
+/** A client that is connected, whose requests are answered by hand. */
+async function connected() {
+  const scheduler = new ManualScheduler();
+  const { dial, state } = network(scheduler, { greets: true });
+  const timing = { commandTimeoutMs: 100, hangTimeoutMs: 300, connectTimeoutMs: 10_000 };
+  const client = new RespClient({
+    port: 1,
+    dial,
+    scheduler,
+    clock: scheduler.clock,
+    random: new SeededRandom(1),
+    ...timing,
+  });
+  const hello = client.command(['GET', 'hello'], { timeoutMs: 10_000 });
+  await scheduler.run(10);
+  const answer = (): void => state.events!.onBytes(encoder.encode('+OK\r\n'), 5);
+  answer();
+  assert.equal(await hello, 'OK');
+  /** Sends a command and resolves with its outcome `afterMs` later, when `meanwhile` was called 1 ms after the sending. */
+  const ask = async (afterMs: number, meanwhile: () => void = () => undefined): Promise<string> => {
+    let outcome = 'nothing';
+    client.command(['GET', 'a']).then(
+      (reply) => (outcome = String(reply)),
+      (error: { code: string }) => (outcome = error.code),
+    );
+    await scheduler.run(1);
+    meanwhile();
+    await scheduler.run(afterMs);
+    return outcome;
+  };
+  return { scheduler, state, client, answer, ask };
+}
+
+test('a connection that lost one reply and answers ever since, one place late, is given up', async () => {
+  const { scheduler, state, client, answer, ask } = await connected();
+  assert.equal(await ask(100), 'CLIENT_TIMEOUT', 'its reply is lost');
+  for (let n = 0; n < 3; n += 1) assert.notEqual(await ask(110, answer), 'OK');
+  assert.equal(state.dials, 2, 'made anew, though never silent for hangTimeoutMs');
+  assert.ok(client.stats.lateReplies >= 2);
+  await scheduler.run(60);
+  assert.equal(await ask(10, answer), 'OK', 'the next one answers');
+  await client.close({ drain: false });
+});
+
+test('a connection that answers late now and then is kept: one reply in time, or nothing in flight, ends the doubt', async () => {
+  const { scheduler, state, client, answer, ask } = await connected();
+  for (let n = 0; n < 6; n += 1) {
+    assert.equal(await ask(150), 'CLIENT_TIMEOUT');
+    answer(); // late, and then nothing is in flight
+    await scheduler.run(1_000);
+    assert.equal(await ask(90, answer), 'OK');
+  }
+  for (let n = 0; n < 6; n += 1) {
+    assert.equal(await ask(120), 'CLIENT_TIMEOUT');
+    const both = (): void => {
+      answer(); // late, while the next is in flight
+      answer(); // in time
+    };
+    assert.equal(await ask(10, both), 'OK');
+  }
+  assert.equal(state.dials, 1);
+  await client.close({ drain: false });
+});
