@@ -6,6 +6,7 @@
  * The L1 path is written for its cost: one lookup, and the promise that the entry already has. Whatever else there is to check
  * (keys, options, closed) is checked behind a miss: an id that L1 has was checked when it came in.
  */
+import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import { parseDurationMs } from '../base/units.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
@@ -80,6 +81,8 @@ const NO_TAGS: readonly string[] = Object.freeze([]);
 export class Cache<K extends string, V, A = Cached<V>> {
   readonly name: string;
   readonly #shared: Shared;
+  /** Asked at every hit. */
+  readonly #clock: Clock;
   readonly #settings: Settings;
   readonly #tagsOf: (value: A, id: K) => readonly string[];
   readonly #prefix: string;
@@ -111,6 +114,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     this.#known = known === undefined ? null : checkKnown(known, name, shared.store.inProcess);
     this.name = name;
     this.#shared = shared;
+    this.#clock = shared.ports.clock;
     this.#settings = settings;
     this.#prefix = `${name}:`;
     this.#namespace = hashNamespace(name);
@@ -172,7 +176,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
    */
   get(id: K, options?: GetOptions): Promise<A | null> {
     if (options !== undefined) return this.#getWith(id, options, false);
-    const entry = this.#l1 === null ? null : this.#l1.find(id, this.#shared.ports.clock.now());
+    const entry = this.#l1 === null ? null : this.#l1.find(id, this.#clock.now());
     if (entry === null) return this.#getAged(id);
     const counters = this.#counters;
     counters.l1Hits += 1;
@@ -212,9 +216,13 @@ export class Cache<K extends string, V, A = Cached<V>> {
 
   /** What L1 has within its TTL, at once: the value, null for known absent, undefined when L1 has nothing (or is off). Asks nobody. */
   peek(id: K): A | null | undefined {
-    const nowMs = this.#shared.ports.clock.now();
-    const entry = this.#l1 === null ? null : (this.#l1.find(id, nowMs) ?? this.#l1.findAged(id, nowMs));
-    if (entry === null || nowMs >= entry.storedAtMs + entry.ttlMs) return undefined;
+    if (this.#l1 === null) return undefined;
+    const nowMs = this.#clock.now();
+    let entry = this.#l1.find(id, nowMs);
+    if (entry === null) {
+      entry = this.#l1.findAged(id, nowMs);
+      if (entry === null || nowMs >= entry.storedAtMs + entry.ttlMs) return undefined;
+    }
     const counters = this.#counters;
     counters.l1Hits += 1;
     if (entry.value === null) counters.negativeHits += 1;

@@ -38,8 +38,14 @@ export interface L1Bounds {
   readonly maxBytes: number;
 }
 
-/** An entry without what it points to: 17 fields, five of them numbers with a fraction in boxes of their own. */
-const ENTRY_BYTES = 24 + 17 * 8 + 5 * 16;
+/**
+ * How finely "certainly fresh until" is kept: as a small integer, which a hit reads with the entry instead of in a box elsewhere in memory. Rounded down, so
+ * that the last of it is `judge`'s. After a year's uptime nothing is certain any more, and `judge` is asked at every hit.
+ */
+const TICK_MS = 16;
+const LAST_TICK = 2 ** 31 - 1;
+/** An entry without what it points to: 17 fields, four of them numbers with a fraction in boxes of their own. */
+const ENTRY_BYTES = 24 + 17 * 8 + 4 * 16;
 /** A version beyond a small integer has a box too. */
 const BOX_BYTES = 16;
 /** A settled promise. */
@@ -56,6 +62,8 @@ export class L1<V> {
   readonly #entries = new Map<string, L1Entry<V>>();
   readonly #mapBytes = new MapBytes();
   readonly #eviction = new L1Eviction<V>();
+  /** Tick 0: when the first entry came. */
+  #epochMs = Number.NaN;
 
   /** @param namespace hash of the cache's name */
   constructor(bounds: L1Bounds, voids: Voids, namespace: number, onBypass: (id: string) => void = () => {}) {
@@ -87,7 +95,8 @@ export class L1<V> {
   /** The entry of `id` if it is certainly fresh at `nowMs`, else null. Counts as a use. */
   find(id: string, nowMs: number): L1Entry<V> | null {
     const entry = this.#entries.get(id);
-    if (entry === undefined || nowMs >= entry.sureUntilMs || nowMs > this.#voids.goodUntilMs) return null;
+    if (entry === undefined || nowMs > this.#voids.goodUntilMs) return null;
+    if (nowMs - this.#epochMs >= entry.sureUntilTick * TICK_MS) return null;
     if (entry.stamp < this.#voids.newest && !this.#isGood(entry)) return null;
     this.#eviction.onHit(entry);
     return entry;
@@ -121,11 +130,12 @@ export class L1<V> {
   trust(entry: L1Entry<V>, stamp: number, goneAtMs: number): void {
     entry.stamp = stamp;
     entry.goneAtMs = Math.min(entry.goneAtMs, goneAtMs);
-    entry.sureUntilMs = Math.min(entry.sureUntilMs, goneAtMs);
+    entry.sureUntilTick = Math.min(entry.sureUntilTick, this.#tickOf(goneAtMs));
   }
 
   /** Puts or replaces. An entry above `maxBytes` alone is not kept. */
   put(id: string, facts: L1Facts<V>): void {
+    if (Number.isNaN(this.#epochMs)) this.#epochMs = facts.storedAtMs;
     const bytes = entryBytes(id, facts);
     const present = this.#entries.get(id);
     if (bytes > this.#bounds.maxBytes) {
@@ -139,20 +149,20 @@ export class L1<V> {
     }
     if (!this.#makeRoom(1, bytes)) return;
     const entry: L1Entry<V> = {
-      id,
       value: facts.value,
       promise: null,
+      sureUntilTick: this.#tickOf(facts.sureUntilMs),
+      stamp: facts.stamp,
+      recency: 0,
+      id,
       storedAtMs: facts.storedAtMs,
-      sureUntilMs: facts.sureUntilMs,
       goneAtMs: facts.goneAtMs,
       ttlMs: facts.ttlMs,
       graceMs: facts.graceMs,
       loadMs: facts.loadMs,
       version: facts.version,
-      stamp: facts.stamp,
       tags: facts.tags,
       bytes,
-      recency: 0,
       queue: null,
       older: null,
       newer: null,
@@ -197,6 +207,11 @@ export class L1<V> {
     assert(count <= this.#bounds.maxEntries && this.bytes <= mostBytes, 'L1 is within its bounds');
   }
 
+  /** Of the first entry on. NaN and what lies before tick 0 is tick 0: certain of nothing. */
+  #tickOf(atMs: number): number {
+    return Math.trunc(Math.min(Math.max((atMs - this.#epochMs) / TICK_MS, 0), LAST_TICK)) | 0;
+  }
+
   /** For an entry of before the last void. A voided one is dropped, a suspect one stays until L2 was asked. */
   #isGood(entry: L1Entry<V>): boolean {
     if (this.#voids.crossedNames(entry.stamp, this.#namespace, entry.tags)) {
@@ -216,7 +231,7 @@ export class L1<V> {
     entry.value = facts.value;
     entry.promise = null;
     entry.storedAtMs = facts.storedAtMs;
-    entry.sureUntilMs = facts.sureUntilMs;
+    entry.sureUntilTick = this.#tickOf(facts.sureUntilMs);
     entry.goneAtMs = facts.goneAtMs;
     entry.ttlMs = facts.ttlMs;
     entry.graceMs = facts.graceMs;
