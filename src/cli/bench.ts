@@ -9,6 +9,7 @@ import { parseSizeBytes } from '../base/units.ts';
 import type { Operation } from './bench/codec.ts';
 import { registerCorrectness } from './bench/correctness/command.ts';
 import { environment, environmentLine } from './bench/environment.ts';
+import { registerStampede } from './bench/stampede/command.ts';
 import { type Fullness, findTargets, parseTargets, TARGET_NAMES } from './bench/targets.ts';
 import type { WirePlan } from './bench/wire.ts';
 import { withChildren } from './children/children.ts';
@@ -240,4 +241,5 @@ export function register(program: Command): void {
       process.exitCode = await placement(options);
     });
   registerCorrectness(bench);
+  registerStampede(bench);
 }

@@ -37,10 +37,7 @@ test('a bad value is refused when it is declared, with what was received', () =>
   assert.throws(declare({ l1: true }), coded('CACHE_OPTION_INVALID', 'l1'));
   assert.throws(declare({ l1: { maxBytes: 'lots' } }), coded('SIZE_INVALID', 'lots'));
   assert.throws(() => createBreakwater({ memory: 'none' }), coded('SIZE_INVALID'));
-  assert.throws(
-    () => createBreakwater({ eviction: 'fifo' as 'lru' }),
-    coded('CACHE_OPTION_INVALID', 'eviction', 'fifo'),
-  );
+  assert.throws(() => createBreakwater({ eviction: 'arc' as 'lru' }), coded('CACHE_OPTION_INVALID', 'eviction', 'arc'));
   assert.throws(() => createBreakwater({ store: 'redis' as 'embedded' }), coded('CACHE_OPTION_INVALID', 'store'));
   assert.throws(() => createBreakwater({ store: 'http://h:1' as 'embedded' }), coded('STORE_URL_INVALID', 'http'));
   assert.throws(

@@ -4,10 +4,9 @@
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Children } from '../../children/children.ts';
-import { startRedisCluster } from '../../children/redis-cluster.ts';
-import { startBreakwater, startOnFreePorts } from '../../children/servers.ts';
 import { randomMix } from './mix.ts';
 import { SCENARIOS, type Scenario, type Size } from './scenarios.ts';
+import { startServer } from './servers.ts';
 import type { ServerKind, Subject } from './subject.ts';
 import { SETTINGS, type Tally, World, type WorldSettings } from './world.ts';
 
@@ -69,36 +68,13 @@ async function runCell(
   }
 }
 
-const STARTERS: Readonly<Record<Exclude<ServerKind, 'none'>, (children: Children) => Promise<readonly number[]>>> = {
-  redis: startRedis,
-  breakwater: async (children) => [(await startBreakwater(children, [])).port],
-  'redis-cluster': startRedisCluster,
-  'breakwater-ring': async (children) => {
-    const nodes = await Promise.all([1, 2, 3].map(() => startBreakwater(children, [])));
-    return nodes.map(({ port }) => port);
-  },
-};
-
 async function startServers(
   subjects: readonly Subject[],
   children: Children,
 ): Promise<ReadonlyMap<ServerKind, readonly number[]>> {
   const ports = new Map<ServerKind, readonly number[]>();
   for (const { server } of subjects) {
-    if (server !== 'none' && !ports.has(server)) ports.set(server, await STARTERS[server](children));
+    if (server !== 'none' && !ports.has(server)) ports.set(server, (await startServer(server, children)).ports);
   }
-  return ports;
-}
-
-async function startRedis(children: Children): Promise<readonly number[]> {
-  const { ports } = await startOnFreePorts(
-    1,
-    ([port]) => {
-      const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
-      return children.start('redis-server', settings, { label: 'redis-server' });
-    },
-    'PING\r\n',
-    /^\+PONG/,
-  );
   return ports;
 }

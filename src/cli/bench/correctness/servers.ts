@@ -1,0 +1,41 @@
+/** The servers that subjects need, started fresh on free ports. */
+import type { Children } from '../../children/children.ts';
+import { startRedisCluster } from '../../children/redis-cluster.ts';
+import { startBreakwater, startOnFreePorts } from '../../children/servers.ts';
+import type { ServerKind } from './subject.ts';
+
+export interface Started {
+  /** Those that may be flushed and asked for their keys. */
+  readonly ports: readonly number[];
+  /** Before the children's own end; a cluster stays until then. */
+  readonly stop: () => Promise<unknown>;
+}
+
+const RING = 3;
+
+export async function startServer(kind: ServerKind, children: Children): Promise<Started> {
+  switch (kind) {
+    case 'none':
+      return { ports: [], stop: async () => {} };
+    case 'redis': {
+      const { ports, child } = await startOnFreePorts(
+        1,
+        ([port]) => {
+          const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+          return children.start('redis-server', settings, { label: 'redis-server' });
+        },
+        'PING\r\n',
+        /^\+PONG/,
+      );
+      return { ports, stop: () => child.stop() };
+    }
+    case 'redis-cluster':
+      return { ports: await startRedisCluster(children), stop: async () => {} };
+    case 'breakwater':
+    case 'breakwater-ring': {
+      const count = kind === 'breakwater' ? 1 : RING;
+      const nodes = await Promise.all(Array.from({ length: count }, () => startBreakwater(children, [])));
+      return { ports: nodes.map(({ port }) => port), stop: () => Promise.all(nodes.map(({ child }) => child.stop())) };
+    }
+  }
+}
