@@ -370,6 +370,12 @@ export class Calls {
     this.#scene.history.violate(`p${process.index} ${what} took ${tookMs.toFixed(0)} ms, its limit is ${limitMs}`);
   }
 
+  /** Whether a call of this process has waited twice the lease time: what a caller waits for others at most. By a clock that may run 1 % fast. */
+  #hasWaited(process: number): boolean {
+    const sinceMs = this.#scene.world.nowMs - 2 * LIMITS.leaseWaitMs * 0.99;
+    return [...this.#operations].some((one) => one.process.index === process && one.startMs <= sinceMs);
+  }
+
   /** What is still open. */
   checkDeadlines(): void {
     for (const operation of this.#operations) {
@@ -403,6 +409,8 @@ export class Calls {
         if (!other.keys.includes(key)) continue;
         // An absence that is not remembered is loaded by whoever asks, and who has waited long enough asks without a lease.
         if (this.#scene.database.latest(key).isAbsent && setup.negativeTtlMs < LIMITS.leaseWaitMs) continue;
+        // So may a load that was refused again and again, by invalidations, until its callers had waited for others as long as they do.
+        if (this.#hasWaited(call.process)) continue;
         // Since the other one's lease somebody wrote or invalidated it: the lease was void, or may have been.
         if ((this.#touchedMs.get(key) ?? -1e9) > other.startMs - 4 * setup.delayMs[1] - 10) continue;
         this.#scene.history.violate(

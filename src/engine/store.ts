@@ -458,6 +458,7 @@ export class Store implements StoreFace {
     let left = budgetEntries;
     if (this.#wheel.count > 0) left -= this.#wheel.advance(records.nowMs, left, this.#expire);
     if (left > 0 && this.invalidationFloor > this.#sweptFloor) left = this.#sweep(left);
+    this.#log.freeEmpty();
     if (left <= 0) return 0;
     return Math.min(MAX_TICK_PAUSE_MS, this.#wheel.msUntilNext(records.nowMs));
   }
