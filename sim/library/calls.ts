@@ -410,7 +410,7 @@ export class Calls {
         // An absence that is not remembered is loaded by whoever asks, and who has waited long enough asks without a lease.
         if (this.#scene.database.latest(key).isAbsent && setup.negativeTtlMs < LIMITS.leaseWaitMs) continue;
         // So may a load that was refused again and again, by invalidations, until its callers had waited for others as long as they do.
-        if (this.#hasWaited(call.process)) continue;
+        if ([call, other].some((one) => this.#hasWaited(one.process))) continue;
         // Since the other one's lease somebody wrote or invalidated it: the lease was void, or may have been.
         if ((this.#touchedMs.get(key) ?? -1e9) > other.startMs - 4 * setup.delayMs[1] - 10) continue;
         this.#scene.history.violate(
