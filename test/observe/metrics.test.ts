@@ -42,8 +42,8 @@ describe('Prometheus', () => {
       'breakwater_cache_wrong_hits_total{cache="row_x_"} 0',
       'breakwater_source_breaker_state{source="cache:row_x_"} 0',
       'breakwater_source_queued{source="cache:row_x_",priority="background"} 0',
-      'breakwater_library_invalidations_total 1',
-      'breakwater_library_store_down 0',
+      'breakwater_client_invalidations_total 1',
+      'breakwater_client_store_down 0',
       '# TYPE breakwater_cache_load_duration_seconds histogram',
     ]) {
       assert.ok(lines.includes(line), `${line}\n in:\n${lines.join('\n')}`);
