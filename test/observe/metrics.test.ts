@@ -42,8 +42,8 @@ describe('Prometheus', () => {
       'breakwater_cache_wrong_hits_total{cache="row_x_"} 0',
       'breakwater_source_breaker_state{source="cache:row_x_"} 0',
       'breakwater_source_queued{source="cache:row_x_",priority="background"} 0',
-      'breakwater_client_invalidations_total 1',
-      'breakwater_client_store_down 0',
+      'breakwater_lib_invalidations_total 1',
+      'breakwater_lib_store_down 0',
       '# TYPE breakwater_cache_load_duration_seconds histogram',
     ]) {
       assert.ok(lines.includes(line), `${line}\n in:\n${lines.join('\n')}`);
@@ -61,7 +61,7 @@ describe('Prometheus', () => {
     const names = LIBRARY_METRICS.map(({ name }) => name);
     assert.equal(new Set(names).size, names.length);
     for (const { name, type, help } of LIBRARY_METRICS) {
-      assert.match(name, /^breakwater_(?:cache|source|library)_[a-z0-9_]+$/);
+      assert.match(name, /^breakwater_(?:cache|source|lib)_[a-z0-9_]+$/);
       assert.equal(name.endsWith('_total'), type === 'counter', name);
       assert.match(help, /\.$/);
     }

@@ -2,7 +2,7 @@
  * The library's metrics: one table, read when somebody asks. Nothing is counted for them; a scrape reads the numbers that caches, guards, feed and sampler
  * keep anyway. Prometheus (`prometheus.ts`) and OpenTelemetry (`opentelemetry.ts`) are two views of this table, and docs/metrics.md is generated from it.
  *
- * Names begin with `breakwater_cache_`, `breakwater_source_` or `breakwater_client_`: a node's own begin otherwise, so one registry can hold both.
+ * Names begin with `breakwater_cache_`, `breakwater_source_` or `breakwater_lib_`: a node's own begin otherwise, so one registry can hold both.
  */
 import type { Histogram } from '../../base/histogram.ts';
 import type { BreakerState } from '../guard/breaker.ts';
@@ -104,7 +104,7 @@ const whole = (
   help: string,
   read: (readings: Readings) => number | null,
 ): MetricRow => ({
-  name: `breakwater_client_${name}`,
+  name: `breakwater_lib_${name}`,
   type,
   help,
   labels: [],
