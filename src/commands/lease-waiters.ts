@@ -49,7 +49,8 @@ export class LeaseWaiters {
           break;
         }
       }
-      waited = { key: key.slice(start, start + length), sessions: new Set() };
+      // Not `key.slice`: of a Buffer, which a socket's bytes may be, that is a view of what the next request overwrites.
+      waited = { key: new Uint8Array(key.subarray(start, start + length)), sessions: new Set() };
       this.#waited.set(name, waited);
     }
     if (waited.sessions.size < MAX_SESSIONS) waited.sessions.add(session);

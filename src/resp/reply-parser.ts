@@ -324,7 +324,8 @@ export class ReplyParser {
     if (size <= ON_HEAP_BYTES || size > SLAB_BYTES / 4) return new Uint8Array(bytes.subarray(start, end));
     if (start < this.#slabStart || end > this.#slabStart + this.#slab.length) {
       // What comes behind it is copied with it: one copy and a view each, instead of a copy each. A lone value shares its memory with nothing.
-      this.#slab = bytes.slice(start, Math.min(this.#end, start + SLAB_BYTES));
+      // Not `slice`, which copies nothing of a Buffer.
+      this.#slab = new Uint8Array(bytes.subarray(start, Math.min(this.#end, start + SLAB_BYTES)));
       this.#slabStart = start;
     }
     return this.#slab.subarray(start - this.#slabStart, end - this.#slabStart);
