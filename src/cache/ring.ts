@@ -40,6 +40,8 @@ export interface RingFace {
 
 const RING = ['ring', 'placement', 'points', 'gutterTtl', 'readmit', 'also'] as const;
 const SERVER = ['url', 'weight', 'name'] as const;
+/** In place of a text where an array should be: that is a URL, and may hold a password. */
+const HIDDEN = 'a text';
 const MOST_SERVERS = 1_000;
 const MOST_POINTS = 10_000;
 
@@ -94,7 +96,11 @@ export function openRing(face: RingFace, open: (url: string, name: string) => Ca
 
 function listOf(list: unknown, option: string, least: number): Listed[] {
   if (!Array.isArray(list) || list.length < least || list.length > MOST_SERVERS) {
-    throw invalid(`${option} of store`, `an array of ${least} to ${MOST_SERVERS} servers`, list);
+    throw invalid(
+      `${option} of store`,
+      `an array of ${least} to ${MOST_SERVERS} servers`,
+      typeof list === 'string' ? HIDDEN : list,
+    );
   }
   const listed = list.map((server: unknown) => serverOf(server, option));
   const names = new Set<string>();

@@ -242,7 +242,9 @@ export class RingStore implements CacheStore {
   /** Sums of the servers that answered, and the ring's own numbers. */
   async stats(call: StoreCall): Promise<Readonly<Record<string, number>>> {
     this.#checkOpen();
-    const answers = await Promise.allSettled(this.#members.map(({ store }) => store.stats(call)));
+    // One that is down would only let everybody wait.
+    const asked = this.#members.filter(({ isUp }) => isUp);
+    const answers = await Promise.allSettled(asked.map(({ store }) => store.stats(call)));
     const sums: Record<string, number> = {};
     for (const answer of answers) {
       if (answer.status === 'rejected') continue;
@@ -338,11 +340,16 @@ export class RingStore implements CacheStore {
       return answer;
     } catch (error) {
       // A value that it refused, or a caller that went away, says nothing about the server.
-      const isAway = error instanceof BreakwaterError && AWAY.has(error.code);
-      if (isAway && call.signal?.aborted !== true) member.failed();
+      if (isAway(error) && call.signal?.aborted !== true) member.failed();
       throw error;
     }
   }
+}
+
+/** Whether `error`, or what an "invalidation not acknowledged" was caused by, says that the server is away. A replica that lags does not. */
+function isAway(error: unknown): boolean {
+  for (let each = error; each instanceof BreakwaterError; each = each.cause) if (AWAY.has(each.code)) return true;
+  return false;
 }
 
 /**
