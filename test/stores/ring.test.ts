@@ -241,8 +241,7 @@ describe('a ring under faults', { ...requires('redis-server'), concurrency: fals
   test('an outbox on disk: a directory in it for each server', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'breakwater-ring-'));
     const store: RingFace = { ring: [{ url: 'redis://127.0.0.1:1', name: 'a/b' }, 'redis://127.0.0.1:2'] };
-    const open = (): Breakwater =>
-      createBreakwater({ store, outbox: { directory }, writeTimeout: '100ms', advice: false });
+    const first = createBreakwater({ store, outbox: { directory }, writeTimeout: '100ms', advice: false });
     try {
       const rows = first.cache<number>('row', { load: async (ids) => ids.map(() => 1), ttl: '1m', l1: false });
       await assert.rejects(rows.delete('1'), { queued: true });
