@@ -1,0 +1,160 @@
+/**
+ * One statement on one connection of the application's pool, with an end. `pg` itself has none: a query whose caller has gone keeps its
+ * connection until the server answers, and a few of those empty the pool.
+ *
+ *     signal fires while we wait for a connection   reject at once; the connection is handed back when it comes
+ *     signal fires while the statement runs         ask the server to cancel it, over another connection; reject when it has ended
+ *     ... and it has not ended CANCEL_GRACE_MS later  close the connection, so that the pool can open another; reject
+ *
+ * Why wait for the end, when nobody wants the answer: the guard counts calls that have not settled as load on the database. One that was
+ * rejected early would be replaced by another while the server is still busy with it.
+ *
+ * The connection goes back to the pool only when no cancel request for it is under way: one that arrived late would hit the next user's statement.
+ *
+ * The pool is described by its shape, so that neither `pg` nor its types are needed to import this.
+ */
+import { aborted } from '../port.ts';
+
+/** What is used of a `Pool` of `pg` 8, or of anything alike. */
+export interface PostgresPool {
+  connect(): Promise<PostgresClient>;
+}
+
+export interface PostgresClient {
+  /** Backend's process number; without one a statement cannot be cancelled and its connection is closed instead. */
+  readonly processID?: number | null | undefined;
+  on?(event: 'error', listener: (error: Error) => void): unknown;
+  off?(event: 'error', listener: (error: Error) => void): unknown;
+  query(query: PostgresQuery): Promise<PostgresResult>;
+  /** @param destroy true: close the connection */
+  release(destroy?: boolean): void;
+}
+
+export interface PostgresQuery {
+  readonly text: string;
+  readonly values: unknown[];
+  readonly name?: string;
+  readonly rowMode?: 'array';
+}
+
+export interface PostgresResult {
+  readonly rows: unknown[];
+  readonly fields: readonly { readonly name: string }[];
+}
+
+/** A result whose rows are arrays of columns. */
+export interface Result {
+  readonly rows: readonly (readonly unknown[])[];
+  readonly fields: readonly { readonly name: string }[];
+}
+
+/** How long a statement may outlast the request to cancel it before its connection is closed. */
+const CANCEL_GRACE_MS = 1_000;
+
+/**
+ * @param signal undefined: no end but the server's own (`statement_timeout`)
+ * @throws BreakwaterError `SOURCE_ABORTED`, else what the driver threw
+ */
+export async function runStatement(
+  pool: PostgresPool,
+  query: PostgresQuery,
+  signal: AbortSignal | undefined,
+  name: string,
+): Promise<Result> {
+  const client = await connect(pool, signal, name);
+  // A connection that is lost says so twice: to the statement, and as an event that would end the process if nobody listened.
+  const ignore = (): void => {};
+  client.on?.('error', ignore);
+  const running = client.query({ ...query, rowMode: 'array' });
+  let hasEnded = false;
+  let cancelling: Promise<void> = Promise.resolve();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let onAbort = ignore;
+  const isCut = new Promise<true>((resolve) => {
+    onAbort = () => {
+      const { processID } = client;
+      if (typeof processID !== 'number') return resolve(true);
+      timer = setTimeout(resolve, CANCEL_GRACE_MS, true);
+      void cancel(
+        pool,
+        processID,
+        () => hasEnded,
+        (answered) => {
+          cancelling = answered;
+        },
+      );
+    };
+  });
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const isOver = running.then(ignore, ignore).then(async () => {
+    hasEnded = true;
+    await cancelling;
+    return false;
+  });
+  const wasCut = await Promise.race([isOver, isCut]);
+  hasEnded = true;
+  clearTimeout(timer);
+  signal?.removeEventListener('abort', onAbort);
+  // Closing makes the driver fail the statement, and emit more errors later: the listener stays.
+  if (!wasCut) client.off?.('error', ignore);
+  client.release(wasCut);
+  if (wasCut && signal !== undefined) throw aborted(name, signal);
+  try {
+    return (await running) as Result;
+  } catch (error) {
+    if (signal?.aborted) throw aborted(name, signal);
+    throw error;
+  }
+}
+
+/** A connection; one that comes after the signal goes straight back. */
+async function connect(pool: PostgresPool, signal: AbortSignal | undefined, name: string): Promise<PostgresClient> {
+  if (signal === undefined) return await pool.connect();
+  if (signal.aborted) throw aborted(name, signal);
+  const connecting = pool.connect();
+  return await new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(aborted(name, signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    connecting.then(
+      (client) => {
+        signal.removeEventListener('abort', onAbort);
+        if (signal.aborted) client.release();
+        else resolve(client);
+      },
+      (error: unknown) => {
+        signal.removeEventListener('abort', onAbort);
+        reject(error);
+      },
+    );
+  });
+}
+
+/**
+ * Asks the server to cancel what `processId` runs, unless that has ended by the time a connection is free.
+ * @param onSent called as the request leaves, with what settles when it was answered
+ */
+async function cancel(
+  pool: PostgresPool,
+  processId: number,
+  hasEnded: () => boolean,
+  onSent: (answered: Promise<void>) => void,
+): Promise<void> {
+  let client: PostgresClient;
+  try {
+    client = await pool.connect();
+  } catch {
+    return; // no connection to ask over: the grace runs out
+  }
+  if (hasEnded()) return client.release();
+  const ignore = (): void => {};
+  client.on?.('error', ignore);
+  const answered = client.query({ text: 'SELECT pg_cancel_backend($1)', values: [processId] }).then(
+    () => {
+      client.off?.('error', ignore);
+      client.release();
+    },
+    () => client.release(true),
+  );
+  onSent(answered);
+}
