@@ -7,7 +7,8 @@
  *   valkey/scripts.ts   loading them, and why a server that restarted serves nothing of before
  *   valkey/survey.ts    the judgement, and the interleavings that it must survive
  *   valkey/sectors.ts   where the tables live in a cluster
- *   valkey/reading.ts   a batch in one round trip a server
+ *   valkey/plain-reading.ts   what is there and in date, by plain commands
+ *   valkey/reading.ts   everything else, a batch in one round trip a server
  *   valkey/tracking.ts  how an L1 hears of what other processes invalidate
  *
  * Why not generation counters, a key for each tag, compared by readers: an entry's tags are known only when it has been read; in a cluster a script
@@ -24,6 +25,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Scheduler } from '../base/scheduler.ts';
 import { parseSizeBytes } from '../base/units.ts';
+import type { ClusterNode } from '../client/cluster-node.ts';
 import type { SlotRequest } from '../client/cluster-request.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import type { StoreCounters } from './counters.ts';
@@ -47,7 +49,8 @@ import { notAcknowledged, storeError } from './valkey/errors.ts';
 import { encodeBody, isMark, type Lease, MAX_TAGS, parseLease } from './valkey/format.ts';
 import { idMaker } from './valkey/ids.ts';
 import { ValkeyLocks } from './valkey/locks.ts';
-import { leaseAll, type ReadPorts, readAll } from './valkey/reading.ts';
+import { PlainReads } from './valkey/plain-reading.ts';
+import { leaseAll, type ReadPorts, readAll, UNFILLABLE } from './valkey/reading.ts';
 import { Scripts } from './valkey/scripts.ts';
 import { isReserved, type Layout, type Sector, STANDALONE } from './valkey/sectors.ts';
 import { serverFacts, serverNumbers } from './valkey/server-numbers.ts';
@@ -68,6 +71,8 @@ export interface ValkeyStoreOptions {
   readonly random: Random;
   /** Makes ids that nobody has had: 12 characters of A-Z a-z 0-9 - _. Default: 72 random bits of the system. */
   readonly newId?: () => string;
+  /** `adaptive` (default): as in valkey/plain-reading.ts. `always`: also where misses are many, which costs them a round trip. */
+  readonly plainReads?: 'adaptive' | 'always';
 }
 
 const OWN_OPTIONS = ['maxValue', 'replicas', 'afterRestart', 'remembered'] as const;
@@ -85,6 +90,7 @@ export class ValkeyStore implements CacheStore {
   readonly #shards: Shards;
   readonly #scripts: Scripts;
   readonly #calls: Calls;
+  readonly #plain: PlainReads;
   readonly #tags = new TagMemory();
   readonly #newId: () => string;
   readonly maxValueBytes: number;
@@ -112,7 +118,15 @@ export class ValkeyStore implements CacheStore {
     this.#scripts = new Scripts({ trust: afterRestart === 'trust' });
     this.#newId = options.newId ?? idMaker();
     this.feed = new TrackingFeed(() => this.#shards.client, options.scheduler);
-    this.#calls = new Calls(this.#scripts, this.#newId, (node, keys) => this.feed.sending(node, keys));
+    const sending = (node: ClusterNode, keys: readonly string[]): void => this.feed.sending(node, keys);
+    this.#calls = new Calls(this.#scripts, this.#newId, sending);
+    this.#plain = new PlainReads({
+      client: () => this.#shards.client,
+      scripts: this.#scripts,
+      tags: this.#tags,
+      sending,
+      always: options.plainReads === 'always',
+    });
     const { host: _host, port: _port, ...client } = clientOptionsOf(url, 0, OWN_OPTIONS);
     const { clock, scheduler, random } = options;
     this.#shards = new Shards({
@@ -133,7 +147,9 @@ export class ValkeyStore implements CacheStore {
     const deadline = this.#shards.begin(call);
     if (keys.length === 0) return [];
     for (const key of keys) refuseReserved(key);
-    const results = await readAll(keys, call, deadline, await this.#ports(deadline));
+    const hits = await this.#plain.read(keys, deadline.options());
+    const results = isComplete(hits) ? hits : await this.#readRest(keys, hits ?? keys.map(() => null), call, deadline);
+    this.#plain.note(results);
     const counts = this.#counts;
     for (const result of results) {
       if (result.kind === 'hit') counts.hits += 1;
@@ -144,6 +160,26 @@ export class ValkeyStore implements CacheStore {
       }
     }
     return results;
+  }
+
+  /** By scripts, what `hits` lacks. */
+  async #readRest(
+    keys: readonly string[],
+    hits: readonly (ReadResult | null)[],
+    call: ReadCall,
+    deadline: Deadline,
+  ): Promise<ReadResult[]> {
+    const left = keys.filter((_, i) => hits[i] === null);
+    let found: readonly ReadResult[];
+    try {
+      found = await readAll(left, call, deadline, await this.#ports(deadline));
+    } catch (error) {
+      // As when some of the shards cannot be reached: who aborts is told, else the hits stand.
+      if (left.length === keys.length || call.signal?.aborted === true) throw error;
+      found = left.map(() => ({ kind: 'miss', lease: call.lease ? UNFILLABLE : null, waitMs: 0 }));
+    }
+    let at = 0;
+    return hits.map((hit) => hit ?? found[at++]!);
   }
 
   async lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
@@ -272,6 +308,7 @@ export class ValkeyStore implements CacheStore {
       ...this.#counts,
       ...numbers,
       scriptLoads: this.#scripts.loads,
+      plainHits: this.#plain.hits,
       trackingPushes: pushes,
       trackingFlushes: flushes,
       trackingLinks: links,
@@ -293,7 +330,14 @@ export class ValkeyStore implements CacheStore {
 
   async #ports(deadline: Deadline): Promise<ReadPorts> {
     const layout = await this.#shards.layout(deadline);
-    return { shards: this.#shards, calls: this.#calls, layout, tags: this.#tags, newId: this.#newId };
+    return {
+      shards: this.#shards,
+      calls: this.#calls,
+      layout,
+      tags: this.#tags,
+      plain: this.#plain,
+      newId: this.#newId,
+    };
   }
 
   async #invalidate(request: InvalidateRequest, call: StoreCall): Promise<number> {
@@ -362,6 +406,10 @@ export class ValkeyStore implements CacheStore {
     }
     return null;
   }
+}
+
+function isComplete(hits: readonly (ReadResult | null)[] | null): hits is ReadResult[] {
+  return hits !== null && !hits.includes(null);
 }
 
 function refuseReserved(key: string): void {

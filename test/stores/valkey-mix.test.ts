@@ -24,10 +24,18 @@ function assertMixed(counts: MixCounts): void {
   assert.equal(counts.notAcknowledged, 0);
 }
 
+/** That many of the hits took no script. */
+async function assertPlain(store: ValkeyStore, { hits }: MixCounts): Promise<void> {
+  const { plainHits } = await store.stats({ timeoutMs: 2_000 });
+  assert.ok(plainHits! > hits / 20, `${plainHits} plain hits of ${hits}`);
+}
+
 test('no wrong hit in a random mix on one server, disturbed', requires('redis-server'), async () => {
   const server = await RedisServer.start();
   const raw = new RespClient({ port: server.port });
-  const stores: ValkeyStore[] = [1, 2, 3].map(() => openValkey(`redis://127.0.0.1:${server.port}?remembered=16`));
+  const stores: ValkeyStore[] = (['always', 'always', 'adaptive'] as const).map((plainReads) =>
+    openValkey(`redis://127.0.0.1:${server.port}?remembered=16`, plainReads),
+  );
   const random = new SeededRandom(SEED);
   const mix = new Mix({
     stores,
@@ -51,6 +59,7 @@ test('no wrong hit in a random mix on one server, disturbed', requires('redis-se
     await mix.run(8_000, 24);
     await mix.check();
     assertMixed(mix.counts);
+    await assertPlain(stores[0]!, mix.counts);
   } finally {
     await Promise.all([...stores.map((store) => store.close()), raw.close()]);
     await server.close();
@@ -85,6 +94,7 @@ test('no wrong hit in a random mix on a cluster whose slots move', requires('red
     await mix.run(4_000, 16);
     await mix.check();
     assertMixed({ ...mix.counts, disturbances: mix.counts.steps });
+    await assertPlain(stores[0]!, mix.counts);
     const stats = await stores[0]!.stats({ timeoutMs: 2_000 });
     assert.ok(stats['moved']! > 0 && stats['asks']! > 0, JSON.stringify(stats));
   } finally {

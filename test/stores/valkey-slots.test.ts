@@ -117,7 +117,7 @@ describe('a slot that moves', requires('redis-server'), () => {
 test('two hundred keys are one round trip, tags and leases included', requires('redis-server'), async () => {
   const server = await RedisServer.start();
   const proxy = await FaultProxy.start({ host: '127.0.0.1', port: server.port });
-  const store = openValkey(`redis://127.0.0.1:${proxy.port}`);
+  const store = openValkey(`redis://127.0.0.1:${proxy.port}`, 'adaptive');
   const keys = Array.from({ length: 200 }, (_, i) => `k:${i}`);
   const stopwatch = async (work: () => Promise<unknown>): Promise<number> => {
     const startMs = performance.now();

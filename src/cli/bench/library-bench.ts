@@ -9,7 +9,7 @@
 import { type Breakwater, type Cache, createBreakwater } from '../../cache/index.ts';
 import { RespClient } from '../../client/client.ts';
 import type { Children } from '../children/children.ts';
-import { startBreakwater } from '../children/servers.ts';
+import { startBreakwater, startRedis } from '../children/servers.ts';
 import { median } from './wire.ts';
 
 export interface LibraryPlan {
@@ -318,10 +318,84 @@ async function l2Rows(plan: LibraryPlan, children: Children): Promise<LibraryRow
   }
 }
 
+/** The same over a redis-server, with three tags and without, or nothing where there is none. */
+async function redisRows(plan: LibraryPlan, children: Children): Promise<LibraryRow[]> {
+  const server = await startRedis(children, []).catch(() => null);
+  if (server === null) return [];
+  const { port, child } = server;
+  const bw = createBreakwater({ store: `redis://127.0.0.1:${port}`, readTimeout: '2s' });
+  const client = new RespClient({ port });
+  const ids = Array.from({ length: plan.keys }, (_, i) => String(i));
+  let loads = 0;
+  const load = (wanted: readonly string[]): Value[] => {
+    loads += wanted.length;
+    return wanted.map(valueFor);
+  };
+  try {
+    const plain: Cache<string, Value> = bw.cache('plain', { load, ttl: '1h' });
+    const tagged: Cache<string, Value> = bw.cache('tagged', {
+      load,
+      ttl: '1h',
+      tags: ({ id }) => [`org:${id}`, 'plan:free', 'region:eu'],
+    });
+    for (const cache of [plain, tagged]) {
+      await warm(cache, ids);
+      // Fills are not waited for: the second round meets the last of them, and the tags.
+      await warm(cache, ids);
+      for (const id of ids.slice(0, 100)) await cache.get(id);
+    }
+    loads = 0;
+    const hundred = ids.slice(0, 100);
+    for (const id of hundred) await client.command(['SET', `bare:${id}`, JSON.stringify(valueFor(id))]);
+    const bareKeys = hundred.map((id) => `bare:${id}`);
+    const sixteen = (one: (i: number) => Promise<unknown>, i: number): Promise<unknown> =>
+      Promise.all(Array.from({ length: 16 }, (_, j) => one(i + j)));
+    const bare = (): Promise<unknown> => client.command(['GET', 'bare:0']);
+    const at = (i: number): string => ids[(i * 7919) % ids.length]!;
+    const calls = plan.l2Operations;
+    const few = calls / 8;
+    const figures = await timed(plan.rounds, [
+      { name: 'bare', calls, act: bare },
+      { name: 'get', calls, act: (i) => plain.get(at(i)) },
+      { name: 'tagged', calls, act: (i) => tagged.get(at(i)) },
+      { name: 'bare16', calls: few, act: (i) => sixteen(bare, i) },
+      { name: 'get16', calls: few, act: (i) => sixteen((j) => plain.get(at(j)), i * 16) },
+      {
+        name: 'mget',
+        calls: few,
+        act: async () => {
+          const texts = (await client.command(['MGET', ...bareKeys], { text: true })) as string[];
+          return texts.map((one) => JSON.parse(one) as unknown);
+        },
+      },
+      { name: 'many', calls: few, act: () => plain.getMany(hundred) },
+    ]);
+    if (loads > 0) throw new Error(`${loads} of the gets went to the loader: they were no hits of L2`);
+    const row = (what: string, name: string, than: string, bar: string): LibraryRow => {
+      const { mean, p50, p99 } = figures.get(name)!;
+      const ratio = than === '' ? '' : `${(p50 / figures.get(than)!.p50).toFixed(2)} x`;
+      return { what: `redis: ${what}`, unit: 'us', mean, p50, p99, bar: [ratio, bar].filter(Boolean).join('; ') };
+    };
+    return [
+      row('bare GET, same client', 'bare', '', ''),
+      row('L2 hit, one get at a time', 'get', 'bare', 'at most 1.3 x the bare GET'),
+      row('L2 hit with three tags', 'tagged', 'bare', 'at most 1.3 x the bare GET'),
+      row('16 bare GETs at once', 'bare16', '', ''),
+      row('16 gets at once, hits of L2', 'get16', 'bare16', 'at most 1.3 x'),
+      row('bare MGET of 100, JSON.parse of each', 'mget', 'get', 'the floor of getMany, against one get'),
+      row('getMany(100), hits of L2', 'many', 'get', 'at most 2 x one get'),
+    ];
+  } finally {
+    await bw.close();
+    await client.close();
+    await child.stop();
+  }
+}
+
 /** Runs all parts. */
 export async function runLibraryBench(plan: LibraryPlan, children: Children): Promise<LibraryRow[]> {
   const l1 = await l1Rows(plan);
   const l2 = await l2Rows(plan, children);
   const ids = Array.from({ length: plan.keys }, (_, i) => String(i));
-  return [...l1, ...l2, ...(await bentoRows(plan, ids))];
+  return [...l1, ...l2, ...(await redisRows(plan, children)), ...(await bentoRows(plan, ids))];
 }

@@ -55,7 +55,7 @@ export function sourceDigits(version: bigint): string {
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Where the table of invalidations stood: which table, and how many it had. */
 export interface Head {
@@ -115,6 +115,75 @@ export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
   }
   if (tags.length > 0 && isMark(tags[0]!)) tags.shift();
   return { version, head, tags, value: bytes.subarray(at, valueEnd) };
+}
+
+/** What `readEntry` found. */
+export interface ReadEntry {
+  readonly version: number;
+  readonly number: number;
+  readonly value: Uint8Array;
+}
+
+/**
+ * The same for a reader that knows what it wants to find: an entry of this life and epoch with these tags, in this order. Null for anything else, which need not
+ * be out of date: ask the scripts. Several times faster than `decodeEntry`, because it compares and makes no strings.
+ * @param life, epoch ASCII
+ */
+export function readEntry(bytes: Uint8Array, life: string, epoch: string, tags: readonly string[]): ReadEntry | null {
+  if (bytes.length <= TAGS_AT) return null;
+  if (bytes[0] !== 0xc1 || bytes[1] !== 0x42 || bytes[2] !== 0x57 || bytes[3] !== 0x65) return null;
+  if (!isAscii(bytes, LIFE_AT, life) || !isAscii(bytes, EPOCH_AT, epoch)) return null;
+  const version = numberAt(bytes, VERSION_AT, LIFE_AT);
+  const number = numberAt(bytes, NUMBER_AT, TAGS_AT);
+  const valueEnd = numberAt(bytes, END_AT, EPOCH_AT);
+  if (!(valueEnd > TAGS_AT && valueEnd <= bytes.length)) return null;
+  if (!Number.isSafeInteger(version) || !Number.isSafeInteger(number)) return null;
+  let left = bytes[TAGS_AT]!;
+  let at = TAGS_AT + 1;
+  // The mark of a source version is no tag.
+  if (left > 0 && isMarkAt(bytes, at)) {
+    left -= 1;
+    at += 2 + MARK_BYTES;
+  }
+  if (left !== tags.length) return null;
+  for (let i = 0; i < left; i += 1) {
+    if (at + 2 > valueEnd) return null;
+    const begin = at + 2;
+    at = begin + bytes[at]! * 256 + bytes[at + 1]!;
+    if (at > valueEnd || !isText(bytes, begin, at, tags[i]!)) return null;
+  }
+  return at > valueEnd ? null : { version, number, value: bytes.subarray(at, valueEnd) };
+}
+
+function isMarkAt(bytes: Uint8Array, at: number): boolean {
+  if (bytes[at] !== 0 || bytes[at + 1] !== MARK_BYTES || bytes[at + 2] !== 0) return false;
+  return isMark(decoder.decode(bytes.subarray(at + 2, at + 2 + MARK_BYTES)));
+}
+
+function isAscii(bytes: Uint8Array, at: number, text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) if (bytes[at + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
+function isText(bytes: Uint8Array, begin: number, end: number, text: string): boolean {
+  if (end - begin === text.length && isAscii(bytes, begin, text)) {
+    // Units and bytes of the same values are the same text only below 128.
+    let isPlain = true;
+    for (let at = begin; at < end; at += 1) if (bytes[at]! >= 128) isPlain = false;
+    if (isPlain) return true;
+  }
+  return decoder.decode(bytes.subarray(begin, end)) === text;
+}
+
+/** Decimal digits; NaN when there is anything else. */
+function numberAt(bytes: Uint8Array, begin: number, end: number): number {
+  let number = 0;
+  for (let at = begin; at < end; at += 1) {
+    const digit = bytes[at]! - 48;
+    if (!(digit >= 0 && digit <= 9)) return Number.NaN;
+    number = number * 10 + digit;
+  }
+  return number;
 }
 
 /** The digits of the version, whatever else is wrong with the entry. */

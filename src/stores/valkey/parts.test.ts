@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { SLOT_COUNT } from '../../hash/slot.ts';
-import { decodeEntry, encodeBody, formatLease, MAX_TAGS, parseLease, versionTextOf } from './format.ts';
+import { decodeEntry, encodeBody, formatLease, MAX_TAGS, parseLease, readEntry, versionTextOf } from './format.ts';
 import { idMaker } from './ids.ts';
 import { isReserved, layoutOfCluster, STANDALONE } from './sectors.ts';
 import { isDead, namespaceName, surveyOf } from './survey.ts';
@@ -50,6 +50,39 @@ describe('format', () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  test('the reader that compares finds what the other decodes, or nothing', () => {
+    const life = 'f'.repeat(12);
+    const tag = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 6 }), fc.constantFrom('', '\uFEFFred', 'é', 'Ã©'));
+    const version = fc.option(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { nil: undefined });
+    let found = 0;
+    fc.assert(
+      fc.property(
+        head,
+        fc.array(tag, { maxLength: 4 }),
+        fc.uint8Array({ maxLength: 40 }),
+        version,
+        fc.option(fc.tuple(fc.nat({ max: 120 }), fc.nat({ max: 255 })), { nil: null, freq: 1 }),
+        (at, tags, value, mark, damage) => {
+          const bytes = new Uint8Array(entryOf(encodeBody(at, tags, value, mark)));
+          if (damage !== null && damage[0] < bytes.length) bytes[damage[0]] = damage[1];
+          const read = readEntry(bytes, life, at.epoch, tags);
+          if (damage === null) assert.ok(read !== null);
+          if (read === null) return;
+          found += 1;
+          const { version: number, head: loadedAt, tags: own, value: text } = decodeEntry(bytes)!;
+          assert.deepEqual([read.version, read.number, read.value], [number, loadedAt.number, text]);
+          assert.deepEqual([loadedAt.epoch, own], [at.epoch, tags]);
+          assert.equal(readEntry(bytes, life, at.epoch, [...tags, 'more']), null);
+          assert.equal(readEntry(bytes, life, at.epoch, [...tags.slice(1), 'other']), null);
+          assert.equal(readEntry(bytes, 'g'.repeat(12), at.epoch, tags), null);
+          assert.equal(readEntry(bytes, life, '-'.repeat(12), tags), null);
+        },
+      ),
+      { numRuns: 500 },
+    );
+    assert.ok(found > 150, `${found}`);
   });
 
   test('a lease reads back; what is none is null', () => {

@@ -1,5 +1,5 @@
 /**
- * A read of many keys.
+ * A read of many keys by scripts: what plain commands (plain-reading.ts) could not say for sure to be hits.
  *
  *   1. Every server is sent one pipeline: for each sector the table of invalidations is asked about the namespaces and the tags
  *      that the keys are believed to have, and the keys are asked for. A key that is absent is leased in the same step.
@@ -17,6 +17,7 @@ import type { LeaseCall, ReadCall, ReadResult } from '../store.ts';
 import type { Calls } from './calls.ts';
 import { storeError } from './errors.ts';
 import { type DecodedEntry, decodeEntry, formatLease, versionTextOf } from './format.ts';
+import type { PlainReads } from './plain-reading.ts';
 import type { Layout, Sector } from './sectors.ts';
 import type { Deadline, Shards } from './shards.ts';
 import { isDead, namespaceName, type Survey, surveyOf, tagName } from './survey.ts';
@@ -53,6 +54,7 @@ export interface ReadPorts {
   readonly calls: Calls;
   readonly layout: Layout;
   readonly tags: TagMemory;
+  readonly plain: PlainReads;
   readonly newId: () => string;
 }
 
@@ -120,8 +122,9 @@ async function ask(
   }
   const tables = [...namesOf].map(([sector, names]) => ({ sector, names: [...names] }));
   const chunks = question.withKeys ? chunked(readings, ports.layout.keysPerCall) : [];
+  const witnesses = tables.map(({ sector, names }) => ports.plain.watch(sector, calls.survey(sector, names)));
   const requests = [
-    ...tables.map(({ sector, names }) => calls.survey(sector, names)),
+    ...witnesses.map(({ request }) => request),
     ...chunks.map((chunk) =>
       calls.read(
         chunk[0]!.slot,
@@ -135,7 +138,13 @@ async function ask(
   const surveys = new Map<Sector, Survey | BreakwaterError>();
   tables.forEach(({ sector, names }, i) => {
     const outcome = outcomes[i]!;
-    surveys.set(sector, outcome instanceof Error ? outcome : surveyOf(outcome, names));
+    if (outcome instanceof Error) {
+      surveys.set(sector, outcome);
+      return;
+    }
+    const survey = surveyOf(outcome, names);
+    surveys.set(sector, survey);
+    witnesses[i]!.learn(survey);
   });
   chunks.forEach((chunk, i) => {
     const outcome = outcomes[tables.length + i]!;

@@ -29,12 +29,17 @@ import { SCRIPTS, type ScriptName, scriptText } from './lua.ts';
 
 type Names = Readonly<Record<ScriptName, string>>;
 
+interface Loaded {
+  readonly life: string;
+  readonly names: Names;
+}
+
 const TRUSTED = 'trusted'.padEnd(ID_BYTES, '-');
 const decoder = new TextDecoder();
 
 export class Scripts implements Preparation {
   readonly #trust: boolean;
-  readonly #loaded = new WeakMap<ClusterNode, Names>();
+  readonly #loaded = new WeakMap<ClusterNode, Loaded>();
   readonly #loading = new WeakMap<ClusterNode, Promise<void>>();
   /** How often scripts were loaded into a server. */
   loads = 0;
@@ -45,9 +50,14 @@ export class Scripts implements Preparation {
 
   /** The SHA-1 to call `name` by on this node, which is prepared. */
   nameOf(node: ClusterNode, name: ScriptName): string {
-    const names = this.#loaded.get(node);
+    const loaded = this.#loaded.get(node);
     // Another request of this round has just learnt that the scripts are gone: this one will be told NOSCRIPT as well.
-    return names === undefined ? '0'.repeat(40) : names[name];
+    return loaded === undefined ? '0'.repeat(40) : loaded.names[name];
+  }
+
+  /** The life that stands in the text of the scripts which `nameOf` names now; null = none are loaded. */
+  lifeOf(node: ClusterNode): string | null {
+    return this.#loaded.get(node)?.life ?? null;
   }
 
   prepare(node: ClusterNode, options: { readonly timeoutMs: number }): Promise<void> | null {
@@ -86,7 +96,7 @@ export class Scripts implements Preparation {
       const failed = replies.find((reply) => reply instanceof Error);
       if (failed !== undefined) throw failed;
       this.loads += 1;
-      this.#loaded.set(node, names);
+      this.#loaded.set(node, { life, names });
       return;
     }
     throw new BreakwaterError(

@@ -1,0 +1,361 @@
+/**
+ * Reads what is there and in date with plain commands, no scripts: the common case at the price of a few GETs. A script costs the server ten times a command.
+ * Whatever is not clearly a hit (absent, of another life or epoch, with tags that this process has not met, an error of any kind) is left to the scripts
+ * (reading.ts), which alone grant leases. So this may say no as it likes, and a yes must be one that the scripts would have said.
+ *
+ * One pipeline on the connection for reads:
+ *
+ *   PTTL key        a read command, so CLIENT TRACKING remembers the key *before* it is read
+ *   GETEX key       without options a GET that counts as a write: a replica refuses it, and so does a primary that may not write. It is not tracked.
+ *                   Of a batch for one server only the first key goes this way, and MGET brings the others behind it.
+ *   ZMSCORE table h<life><epoch> f n<namespace> t<tag>...   names the head of the table that we know. No score for it: the table is another one.
+ *
+ * Nothing holds these together on the server, so anything may happen between two of them:
+ *
+ *   before GETEX     1. PTTL sees entry A, an hour to live.   2. A is replaced by B, a second to live, acknowledged.   3. GETEX brings B. B is the truth.
+ *                    The time to live is A's. The value's envelope bounds it: the age is what it was kept for less what remains, at least 0, and B is that
+ *                    young. The tracking told of 2 in a push that stands before 3's reply, so nothing of it is kept in L1.
+ *                    A without a time to live, or gone: -1 is a value of no known age, -2 is left to the scripts.
+ *   entry, table     1. GETEX brings an entry of number 5.   2. org:7 is invalidated as 6, acknowledged.   3. ZMSCORE tells 6. A miss.
+ *                    Or: 2. the key is deleted, acknowledged.   3. ZMSCORE knows of nothing. Served. The read began before 2 was acknowledged.
+ *   table, lost      2. the table is evicted, or made anew by a script.   3. No score for the head that we know. A miss.
+ *   the server       1. GETEX: it is the primary.   2. It is demoted, and others are invalidated elsewhere.   3. ZMSCORE is answered from what it had at 1, or
+ *                    (resynchronised) from later. Served or not, it was so at 1, and the read began before.
+ *   two servers      In a cluster the table may be with another server than the entry. Then the order is open, which survey.ts allows, and an empty ZREM is sent
+ *                    before the ZMSCORE, to be refused where a GETEX would be.
+ *   a slot moves     What is absent on the old owner is answered ASK or MOVED, an error. What is there is in force, as for the scripts.
+ *
+ * And a restart. The scripts carry the server's run id in their text; plain commands do not. But a connection ends with the server's life, so what was once
+ * proven on a connection holds while it stands: a survey that was *sent and answered on one connection* by a script of life R (a script of R exists in no other
+ * life) says that this connection leads to life R, and which epoch its table has. Plain reads go out on that very connection, at once, or not at all, and
+ * are never sent again on another. Behind a proxy that puts another server under a standing connection this would not hold: see docs/stores.md.
+ *
+ * When more than a quarter of recent keys were no hits, reads go to the scripts at once: one round trip instead of two.
+ */
+import { BreakwaterError } from '../../base/errors.ts';
+import type { ClusterClient } from '../../client/cluster.ts';
+import type { ClusterNode } from '../../client/cluster-node.ts';
+import type { Outcome } from '../../client/cluster-outcome.ts';
+import type { ExecuteOptions, SlotRequest } from '../../client/cluster-request.ts';
+import { isSame, type Shard, type Topology } from '../../client/cluster-topology.ts';
+import type { ReadHit, ReadResult } from '../store.ts';
+import { readEntry } from './format.ts';
+import type { Scripts } from './scripts.ts';
+import { type Layout, layoutOfCluster, type Sector, STANDALONE } from './sectors.ts';
+import { namespaceName, type Survey, tagName } from './survey.ts';
+import type { TagMemory } from './tag-memory.ts';
+
+/** Share of hits among recent keys from which plain reads pay, and how much the last read counts. */
+const WORTH_IT = 0.75;
+const WEIGHT = 1 / 16;
+const KEYS_PER_MGET = 128;
+/** The places of head and floor in what a table is asked, and of the namespace when one key is read. */
+const HEAD = 0;
+const FLOOR = 1;
+const NAMESPACE = 2;
+/** That a connection leads to a life of a server. */
+interface Proof {
+  readonly shard: Shard;
+  readonly node: ClusterNode;
+  /** Which connection: how often the client had connected. */
+  readonly connects: number;
+  readonly life: string;
+}
+
+interface Table {
+  readonly topology: Topology;
+  readonly proof: Proof;
+  readonly epoch: string;
+}
+
+/** A survey whose reply may prove something. */
+export interface Witness {
+  readonly request: SlotRequest;
+  /** @param survey what a script answered to `request` */
+  learn(survey: Survey): void;
+}
+
+export interface PlainReadOptions {
+  readonly client: () => ClusterClient;
+  readonly scripts: Scripts;
+  readonly tags: TagMemory;
+  /** Told of what is about to be read where. */
+  readonly sending: (node: ClusterNode, keys: readonly string[]) => void;
+  /** Read plainly whatever the share of hits was. */
+  readonly always: boolean;
+}
+
+/** What goes to one server: PTTL of each key, then the keys, then its tables. */
+interface Pipeline {
+  readonly node: ClusterNode;
+  readonly life: string;
+  readonly keys: string[];
+  readonly commands: string[][];
+  replies: readonly Outcome[] | null;
+}
+
+/** What a table is asked: names, each with its place in the reply. */
+interface Question {
+  readonly table: Table;
+  readonly pipeline: Pipeline;
+  readonly places: Map<string, number>;
+  at: number;
+  scores: readonly number[] | null;
+}
+
+interface Wanted {
+  readonly key: string;
+  readonly tags: readonly string[];
+  readonly question: Question;
+  /** Of its namespace and its tags in the table's reply. */
+  readonly places: readonly number[];
+  readonly pipeline: Pipeline;
+  readonly ttlAt: number;
+  textAt: number;
+  /** Its place within that reply, an MGET's; -1 = it is the reply. */
+  within: number;
+}
+
+type Hits = Promise<(ReadHit | null)[]>;
+
+export class PlainReads {
+  readonly #options: PlainReadOptions;
+  readonly #tables = new Map<Sector, Table>();
+  readonly #proofs = new WeakMap<Shard, Proof>();
+  #share = 0;
+  /** The server does not allow the commands. */
+  #isForbidden = false;
+  /** Hits that took no script. */
+  hits = 0;
+
+  constructor(options: PlainReadOptions) {
+    this.#options = options;
+  }
+
+  /** How many of these were hits, however they were read. */
+  note(results: readonly ReadResult[]): void {
+    let hits = 0;
+    for (let i = 0; i < results.length; i += 1) if (results[i]!.kind === 'hit') hits += 1;
+    this.#share += (hits / results.length - this.#share) * WEIGHT;
+  }
+
+  /** To be asked in the place of `request`, a survey of `sector`. */
+  watch(sector: Sector, request: SlotRequest): Witness {
+    let sent: Omit<Table, 'epoch'> | null = null;
+    return {
+      request: {
+        slot: request.slot,
+        build: (node) => {
+          sent = this.#sentBy(node, sector);
+          return request.build(node);
+        },
+      },
+      learn: ({ epoch }) => {
+        // The last sending is the one that was answered; on the connection that it was sent on, if there has been no other.
+        if (sent === null || !stands(sent.proof)) return;
+        this.#proofs.set(sent.proof.shard, sent.proof);
+        this.#tables.set(sector, { ...sent, epoch });
+      },
+    };
+  }
+
+  /** What a good reply to what is sent to `node` now would prove; null = nothing. */
+  #sentBy(node: ClusterNode, sector: Sector): Omit<Table, 'epoch'> | null {
+    const { client, scripts } = this.#options;
+    const topology = client().known;
+    const shard = topology?.ownerOf(sector.slot) ?? null;
+    const life = scripts.lifeOf(node);
+    // Ready: it goes out in this tick, on this connection.
+    if (topology === null || shard === null || life === null || node.reader.state.kind !== 'ready') return null;
+    if (!isSame(shard.primary, node.address)) return null;
+    return { topology, proof: { shard, node, connects: node.reader.stats.connects, life } };
+  }
+
+  /**
+   * Sends at once, or returns null: nothing is proven of a connection that it takes, or it would hardly pay. The promise never rejects; aligned with the keys,
+   * null where nothing can be said.
+   */
+  read(keys: readonly string[], options: ExecuteOptions): Hits | null {
+    if (this.#isForbidden || (this.#share < WORTH_IT && !this.#options.always)) return null;
+    const topology = this.#options.client().known;
+    if (topology === null) return null;
+    const layout = topology.mode === 'cluster' ? layoutOfCluster() : STANDALONE;
+    if (keys.length > 1) return this.#readMany(keys, layout, topology, options);
+    const slot = layout.slotOf(keys[0]!);
+    const sector = layout.sectorOf(slot);
+    const table = this.#tableOf(sector, topology);
+    if (table === null) return null;
+    if (topology.ownerOf(slot) !== table.proof.shard) return this.#readMany(keys, layout, topology, options);
+    return this.#readOne(keys[0]!, sector, table, options);
+  }
+
+  /** The most common of all: the shorter way for one key whose table is with the same server. */
+  #readOne(key: string, sector: Sector, { proof, epoch }: Table, options: ExecuteOptions): Hits {
+    const tags = this.#options.tags.get(key);
+    const question = ['ZMSCORE', sector.key, headName(proof.life, epoch), 'f', namespaceName(key)];
+    for (let i = 0; i < tags.length; i += 1) question.push(tagName(tags[i]!));
+    this.#options.sending(proof.node, [key]);
+    const sent = proof.node.reader.pipeline([['PTTL', key], ['GETEX', key], question], options);
+    return sent.then(([ttl, text, reply]) => {
+      if (text instanceof Error) this.#noteError(text);
+      const scores = this.#scoresOf(reply!);
+      return [scores === null ? null : this.#judge(text!, ttl!, proof.life, epoch, tags, scores, null)];
+    }, justNull);
+  }
+
+  #readMany(keys: readonly string[], layout: Layout, topology: Topology, options: ExecuteOptions): Hits | null {
+    const pipelines = new Map<Shard, Pipeline>();
+    const questions = new Map<Sector, Question>();
+    const wanted: Wanted[] = [];
+    for (const key of keys) {
+      const slot = layout.slotOf(key);
+      const sector = layout.sectorOf(slot);
+      const question = questions.get(sector) ?? this.#newQuestion(sector, topology, pipelines);
+      const shard = topology.ownerOf(slot);
+      const proof = shard === null ? undefined : this.#proofs.get(shard);
+      if (question === null || proof === undefined || !stands(proof)) return null;
+      questions.set(sector, question);
+      const tags = this.#options.tags.get(key);
+      const places = [placeOf(question, namespaceName(key))];
+      for (const tag of tags) places.push(placeOf(question, tagName(tag)));
+      const pipeline = pipelineTo(proof, pipelines);
+      wanted.push({ key, tags, question, places, pipeline, ttlAt: pipeline.keys.push(key) - 1, textAt: 0, within: -1 });
+    }
+    for (const { commands, keys: own } of pipelines.values()) for (const key of own) commands.push(['PTTL', key]);
+    for (const each of wanted) addText(each, layout.keysPerCall > 1);
+    for (const [sector, question] of questions) {
+      const { commands, keys: own } = question.pipeline;
+      if (own.length === 0 && commands.length === 0) commands.push(['ZREM', sector.key, '-']);
+      question.at = commands.push(['ZMSCORE', sector.key, ...question.places.keys()]) - 1;
+    }
+    const sent = [...pipelines.values()].map(async (pipeline): Promise<void> => {
+      const { node, keys: own, commands } = pipeline;
+      if (own.length > 0) this.#options.sending(node, own);
+      pipeline.replies = await node.reader.pipeline(commands, options).catch(() => null);
+      // The first that counts as a write: refused, the server is not what we took it for.
+      const first = pipeline.replies?.[own.length];
+      if (!(first instanceof BreakwaterError) || first.code === 'WRONGTYPE') return;
+      this.#noteError(first);
+      pipeline.replies = null;
+    });
+    return Promise.all(sent).then(() => {
+      for (const question of questions.values()) {
+        const { replies } = question.pipeline;
+        question.scores = replies === null ? null : this.#scoresOf(replies[question.at]!);
+      }
+      return wanted.map((each) => this.#judgeOne(each));
+    });
+  }
+
+  #newQuestion(sector: Sector, topology: Topology, pipelines: Map<Shard, Pipeline>): Question | null {
+    const table = this.#tableOf(sector, topology);
+    if (table === null) return null;
+    const places = new Map([
+      [headName(table.proof.life, table.epoch), HEAD],
+      ['f', FLOOR],
+    ]);
+    return { table, places, pipeline: pipelineTo(table.proof, pipelines), at: 0, scores: null };
+  }
+
+  #judgeOne({ tags, question, places, pipeline, ttlAt, textAt, within }: Wanted): ReadHit | null {
+    const { replies, life } = pipeline;
+    if (replies === null || question.scores === null) return null;
+    const reply = replies[textAt]!;
+    const text = within < 0 ? reply : Array.isArray(reply) ? reply[within]! : null;
+    return this.#judge(text, replies[ttlAt]!, life, question.table.epoch, tags, question.scores, places);
+  }
+
+  /** @param places null = in the order asked, from NAMESPACE on */
+  #judge(
+    text: Outcome,
+    ttl: Outcome,
+    life: string,
+    epoch: string,
+    tags: readonly string[],
+    scores: readonly number[],
+    places: readonly number[] | null,
+  ): ReadHit | null {
+    // -2: it was absent when the time to live was looked at.
+    if (!(text instanceof Uint8Array) || typeof ttl !== 'number' || ttl < -1) return null;
+    const entry = readEntry(text, life, epoch, tags);
+    if (entry === null) return null;
+    // As survey.ts judges. Written so that a score that is none, or is missing, is no hit.
+    const { number } = entry;
+    if (!(scores[HEAD]! >= number)) return null;
+    if (tags.length > 0 && !(scores[FLOOR]! <= number)) return null;
+    for (let i = 0; i <= tags.length; i += 1) {
+      if (!(scores[places === null ? NAMESPACE + i : places[i]!]! <= number)) return null;
+    }
+    this.hits += 1;
+    return { kind: 'hit', value: entry.value, ttlMs: ttl < 0 ? null : ttl, version: entry.version };
+  }
+
+  /** Null when the table is not the one that was asked for. A name that is not in it never had a number. */
+  #scoresOf(reply: Outcome): readonly number[] | null {
+    if (!Array.isArray(reply)) {
+      if (reply instanceof BreakwaterError) this.#noteError(reply);
+      return null;
+    }
+    if (reply[HEAD] === null) return null;
+    return reply.map(scoreOf);
+  }
+
+  #tableOf(sector: Sector, topology: Topology): Table | null {
+    const table = this.#tables.get(sector);
+    return table !== undefined && table.topology === topology && stands(table.proof) ? table : null;
+  }
+
+  #noteError(error: Error): void {
+    if (error instanceof BreakwaterError && (error.code === 'NOPERM' || error.code === 'ERR')) this.#isForbidden = true;
+  }
+}
+
+/** On the connection of which it was proven, still. */
+function stands({ node, connects }: Proof): boolean {
+  return node.reader.state.kind === 'ready' && node.reader.stats.connects === connects;
+}
+
+function headName(life: string, epoch: string): string {
+  return `h${life}${epoch}`;
+}
+
+function pipelineTo({ shard, node, life }: Proof, pipelines: Map<Shard, Pipeline>): Pipeline {
+  let pipeline = pipelines.get(shard);
+  if (pipeline === undefined) {
+    pipeline = { node, life, keys: [], commands: [], replies: null };
+    pipelines.set(shard, pipeline);
+  }
+  return pipeline;
+}
+
+function placeOf({ places }: Question, name: string): number {
+  const place = places.get(name) ?? places.size;
+  if (place === places.size) places.set(name, place);
+  return place;
+}
+
+/** GETEX for the first key of a server, and for all in a cluster, where an MGET's keys must be of one slot. */
+function addText(each: Wanted, mayGather: boolean): void {
+  const { commands, keys } = each.pipeline;
+  if (!mayGather || commands.length === keys.length) {
+    each.textAt = commands.push(['GETEX', each.key]) - 1;
+    return;
+  }
+  const last = commands.at(-1)!;
+  if (last[0] !== 'MGET' || last.length > KEYS_PER_MGET) commands.push(['MGET']);
+  each.textAt = commands.length - 1;
+  each.within = commands[each.textAt]!.push(each.key) - 2;
+}
+
+const decoder = new TextDecoder();
+
+/** 0 for a name that the table does not have; NaN for what is no score. */
+function scoreOf(score: Outcome): number {
+  if (typeof score === 'number') return score;
+  if (score === null) return 0;
+  return score instanceof Uint8Array ? Number(decoder.decode(score)) : Number.NaN;
+}
+
+function justNull(): [null] {
+  return [null];
+}
