@@ -9,7 +9,8 @@
 import { type Breakwater, type Cache, createBreakwater } from '../../cache/index.ts';
 import { RespClient } from '../../client/client.ts';
 import type { Children } from '../children/children.ts';
-import { startBreakwater, startRedis } from '../children/servers.ts';
+import { startBreakwater, startOnFreePorts } from '../children/servers.ts';
+import { findProgram } from './targets.ts';
 import { median } from './wire.ts';
 
 export interface LibraryPlan {
@@ -320,9 +321,18 @@ async function l2Rows(plan: LibraryPlan, children: Children): Promise<LibraryRow
 
 /** The same over a redis-server, with three tags and without, or nothing where there is none. */
 async function redisRows(plan: LibraryPlan, children: Children): Promise<LibraryRow[]> {
-  const server = await startRedis(children, []).catch(() => null);
-  if (server === null) return [];
-  const { port, child } = server;
+  const program = findProgram('redis-server');
+  if (program === null) return [];
+  const { ports, child } = await startOnFreePorts(
+    1,
+    ([at]) => {
+      const settings = ['--port', String(at), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+      return children.start(program, settings, { label: 'redis-server' });
+    },
+    'PING\r\n',
+    /^\+PONG/,
+  );
+  const port = ports[0]!;
   const bw = createBreakwater({ store: `redis://127.0.0.1:${port}`, readTimeout: '2s' });
   const client = new RespClient({ port });
   const ids = Array.from({ length: plan.keys }, (_, i) => String(i));

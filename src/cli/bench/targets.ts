@@ -32,7 +32,7 @@ export interface RunningTarget {
   readonly child: Child;
 }
 
-function findProgram(name: string): string | null {
+export function findProgram(name: string): string | null {
   for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/local/bin']) {
     try {
       const path = join(folder, name);
