@@ -28,13 +28,13 @@ export type Duration = number | string;
 export function parseDurationMs(value: Duration, what = 'duration'): number {
   if (typeof value === 'number') {
     if (Number.isFinite(value) && value >= 0) return Math.round(value);
-  } else {
+  } else if (typeof value === 'string') {
     const match = /^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*$/i.exec(value);
     if (match) return Math.round(Number(match[1]) * MS[match[2]!.toLowerCase()]!);
   }
   throw new BreakwaterError(
     'DURATION_INVALID',
-    `cannot read ${what}: expected milliseconds or text such as "250ms", "10s", "10m", "1h", "7d", received ${JSON.stringify(value)}`,
+    `cannot read ${what}: expected milliseconds or text such as "250ms", "10s", "10m", "1h", "7d", received ${received(value)}`,
   );
 }
 
@@ -46,15 +46,24 @@ export function parseDurationMs(value: Duration, what = 'duration'): number {
 export function parseSizeBytes(value: number | string, what = 'size'): number {
   if (typeof value === 'number') {
     if (Number.isSafeInteger(value) && value >= 0) return value;
-  } else {
+  } else if (typeof value === 'string') {
     const match = /^\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*$/i.exec(value);
     const unit = match ? BYTES[match[2]!.toLowerCase()] : undefined;
     if (match && unit !== undefined) return Math.round(Number(match[1]) * unit);
   }
   throw new BreakwaterError(
     'SIZE_INVALID',
-    `cannot read ${what}: expected bytes or text such as "64kb", "256mb", "1gb", received ${JSON.stringify(value)}`,
+    `cannot read ${what}: expected bytes or text such as "64kb", "256mb", "1gb", received ${received(value)}`,
   );
+}
+
+/** For a sentence. Whoever writes JavaScript may hand over anything, and saying so must not throw another error. */
+function received(value: unknown): string {
+  return typeof value === 'string'
+    ? JSON.stringify(value)
+    : typeof value === 'number'
+      ? `${value}`
+      : `a ${typeof value}`;
 }
 
 /** `1536` -> `1.5 KiB`; for people, not for programs. */

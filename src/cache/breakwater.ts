@@ -8,7 +8,7 @@ import { unacknowledged } from './acknowledged.ts';
 import type { Advice } from './advice/advice.ts';
 import { Advisor, type AdvisorSettings, SILENT } from './advice/advisor.ts';
 import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './advice/rules.ts';
-import { Cache, type CacheControls, type Shared } from './cache.ts';
+import { Cache, type CacheControls, type Shared, type WriteUnderWay } from './cache.ts';
 import { checkNames, invalid } from './checks.ts';
 import type { Codec } from './codec/value-codec.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
@@ -70,7 +70,7 @@ export interface BreakwaterStats {
 
 /** What `close` leaves behind. */
 export interface Closed {
-  /** Invalidations that the store never acknowledged. */
+  /** Invalidations that the store never acknowledged, and keys whose `write` was still changing the source. */
   readonly unacknowledged: Required<InvalidateRequest>;
   /** Whether they are on disk, for the next start with the same `outbox.directory`. Otherwise they are lost: what they name may be stale until its TTL. */
   readonly isKept: boolean;
@@ -95,6 +95,8 @@ export interface BreakwaterParts {
 const INVALIDATION = ['keys', 'tags', 'namespaces', 'wait'] as const;
 
 /** A takeover costs those who wait the largest bound of anybody, 1 s, and a little for clocks and timers. */
+/** Longest that `close` waits for the updates of writes that are under way. */
+const LAST_WRITES_MS = 1_000;
 const EVERYWHERE_MS = 2_000;
 
 /** @typeParam D the codec of `defaults`, for the types of caches that do not say one */
@@ -107,6 +109,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
   readonly #sources = new Map<string, Source>();
   readonly #advisor: Advisor;
   #closed: BreakwaterError | null = null;
+  #closing: Promise<Closed> | null = null;
   #lockParts: LockParts | null = null;
   readonly #locks = new Set<Lock>();
   readonly #counters = new Map<string, Counter>();
@@ -209,7 +212,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     checkNames(what, INVALIDATION, 'invalidate');
     const keys = checkList(what.keys, 'keys');
     const tags = checkTags(checkList(what.tags, 'tags'), 'to invalidate', Number.POSITIVE_INFINITY);
-    const namespaces = checkList(what.namespaces, 'namespaces');
+    const namespaces = checkNamespaces(checkList(what.namespaces, 'namespaces'));
     if (keys.length + tags.length + namespaces.length === 0) {
       throw invalid('invalidate', 'at least one of keys, tags, namespaces', 'none');
     }
@@ -360,24 +363,47 @@ export class Breakwater<D extends CodecChoice = 'json'> {
    * Ends it: gets under way reject with `CACHE_CLOSED`, loaders' signals are aborted, what waits in the outbox is tried once more for at most a second, and
    * connections are closed. Later calls reject with `CACHE_CLOSED`. Closing twice is once.
    *
+   * Waits for each `write` that is under way, at most a second: what it changed at the source is still to be invalidated.
+   *
    * Resolves to what was not acknowledged to the end.
    */
-  async close(): Promise<Closed> {
-    const ended: Promise<void>[] = [];
-    if (this.#closed === null) {
-      for (const counter of this.#counters.values()) ended.push(counter.end());
-      this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
-      this.#coherence?.close();
-      for (const cache of this.#caches.values()) cache.close(this.#closed);
-      this.#lockParts?.waiters.wakeAll();
-      // Others need not wait for what this process holds.
-      await Promise.all([...ended, ...[...this.#locks].map((lock) => lock[Symbol.asyncDispose]())]);
-      for (const { guard } of this.#sources.values()) guard.close();
-    }
+  close(): Promise<Closed> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<Closed> {
+    const ended: Promise<unknown>[] = [];
+    for (const counter of this.#counters.values()) ended.push(counter.end());
+    this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
+    this.#coherence?.close();
+    for (const cache of this.#caches.values()) cache.close(this.#closed);
+    this.#lockParts?.waiters.wakeAll();
+    // Others need not wait for what this process holds.
+    for (const lock of this.#locks) ended.push(lock[Symbol.asyncDispose]());
+    ended.push(this.#lastWrites());
+    await Promise.all(ended);
+    for (const { guard } of this.#sources.values()) guard.close();
     const { store } = this.#shared;
+    // Their updates may still change the source, and nobody will say so to the store.
+    const cutOff = store.inProcess ? [] : [...this.#caches.values()].flatMap(({ writes }) => keysOf(writes));
     await store.close();
-    const left = store.outbox?.left() ?? { keys: [], tags: [], namespaces: [] };
+    const { keys, tags, namespaces } = store.outbox?.left() ?? { keys: [], tags: [], namespaces: [] };
+    const left = { keys: [...new Set([...keys, ...cutOff])], tags, namespaces };
     return { unacknowledged: left, isKept: store.outbox?.isDurable === true };
+  }
+
+  /** What is being changed at the source is still to be invalidated: a service that is shut down has such writes under way as a rule. */
+  #lastWrites(): Promise<void> {
+    const under = [...this.#caches.values()].flatMap(({ writes }) => [...writes]);
+    if (under.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.#shared.ports.scheduler.setTimer(LAST_WRITES_MS, resolve);
+      void Promise.allSettled(under.map(({ done }) => done)).then(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
   }
 
   /**
@@ -480,13 +506,25 @@ function reachOf(store: CacheStore, stalenessMs: number | null): Reach {
   return store.feed !== undefined && stalenessMs !== null ? 'feed' : 'ttl';
 }
 
-function checkList(list: unknown, name: string): readonly string[] {
-  if (list === undefined) return [];
-  if (!Array.isArray(list)) throw invalid(`${name} of invalidate`, 'an array of strings', list);
+/** A copy: a store may connect before it reads the list, the outbox keeps it, and meanwhile the caller may use his array for the next round. */
+function checkList(given: unknown, name: string): readonly string[] {
+  if (given === undefined) return [];
+  if (!Array.isArray(given)) throw invalid(`${name} of invalidate`, 'an array of strings', given);
+  const list: readonly unknown[] = Array.from(given);
   for (const one of list) {
     if (typeof one !== 'string') throw invalid(`${name} of invalidate`, 'an array of strings', one);
   }
   return list as readonly string[];
+}
+
+/** A name that no key can have would be acknowledged, and nothing invalidated. */
+function checkNamespaces(names: readonly string[]): readonly string[] {
+  for (const name of names) {
+    if (name.includes(':')) {
+      throw invalid('namespaces of invalidate', 'what stands before the first ":" of keys (the name of a cache)', name);
+    }
+  }
+  return names;
 }
 
 function describe(keys: readonly string[], tags: readonly string[], namespaces: readonly string[]): string {
@@ -495,4 +533,8 @@ function describe(keys: readonly string[], tags: readonly string[], namespaces: 
   if (tags.length > 0) parts.push(`${tags.length} tag(s) (${show(tags[0])})`);
   if (namespaces.length > 0) parts.push(`${namespaces.length} namespace(s) (${show(namespaces[0])})`);
   return parts.join(', ');
+}
+
+function keysOf(writes: ReadonlySet<WriteUnderWay>): string[] {
+  return Array.from(writes, ({ key }) => key);
 }

@@ -64,8 +64,16 @@ export interface CacheControls {
   /** The guard in front of its loader. */
   readonly source: Source;
   readonly observer: CacheObserver;
+  /** Whose source is being changed, or whose invalidation is not acknowledged yet. */
+  readonly writes: ReadonlySet<WriteUnderWay>;
   stats(): CacheStats;
   close(reason: BreakwaterError): void;
+}
+
+/** A `write` that has not settled. */
+export interface WriteUnderWay {
+  readonly key: string;
+  readonly done: Promise<unknown>;
 }
 
 const GET_OPTIONS = ['signal', 'timeout', 'maxStale', 'fresh', 'after'] as const;
@@ -97,6 +105,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
   readonly #known: KnownKeys | null;
   readonly #observer: CacheObserver;
   readonly #interest: Interest;
+  readonly #writes = new Set<WriteUnderWay>();
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -162,6 +171,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       leaseEnded: (id) => this.#flights.wake(id as K),
       source: this.#source,
       observer: this.#observer,
+      writes: this.#writes,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),
     });
@@ -197,6 +207,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
   getMany(ids: Iterable<K>, options: GetOptions = {}): Promise<Map<K, A | null>> {
     try {
       const { signal, timeoutMs, wishes } = this.#readOptions(options);
+      checkIds(ids, this.name);
       const answers = new Map<K, A | null>();
       const missing: K[] = [];
       for (const id of ids) {
@@ -329,6 +340,16 @@ export class Cache<K extends string, V, A = Cached<V>> {
     const key = this.#keyOf(id);
     if (typeof update !== 'function') throw invalid(`write of ${key}`, 'a function that changes the source', update);
     this.#counters.writes += 1;
+    const write = { key, done: this.#change(id, key, update) };
+    this.#writes.add(write);
+    try {
+      return await write.done;
+    } finally {
+      this.#writes.delete(write);
+    }
+  }
+
+  async #change<T>(id: K, key: string, update: () => T | Promise<T>): Promise<Written<T>> {
     // Before the row can be committed, so that nobody is told that it does not exist.
     this.#known?.add(id);
     const { outbox } = this.#shared.store;
@@ -570,6 +591,12 @@ function checkKnown(known: unknown, name: string, inProcess: boolean): KnownKeys
   );
 }
 
+/** Text is iterable as well, and `getMany('42')` would ask for `4` and for `2`. */
+function checkIds(ids: unknown, name: string): void {
+  if (typeof ids === 'object' && ids !== null && Symbol.iterator in ids) return;
+  throw invalid(`the ids of getMany of cache "${name}"`, 'an array or another iterable of ids', ids);
+}
+
 interface CallOptions {
   readonly signal: AbortSignal | undefined;
   readonly timeoutMs: number | null;
@@ -581,6 +608,9 @@ interface CallOptions {
 function readGetOptions(options: GetOptions): CallOptions {
   checkNames(options, GET_OPTIONS, 'get');
   const { signal, timeout, maxStale, fresh } = options;
+  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted !== 'function') {
+    throw invalid('signal of get', 'an AbortSignal', signal);
+  }
   signal?.throwIfAborted();
   if (fresh !== undefined && typeof fresh !== 'boolean') throw invalid('fresh of get', 'a boolean', fresh);
   const maxStaleMs = maxStale === undefined ? undefined : duration(maxStale, 'maxStale', 'get', 0);

@@ -199,6 +199,7 @@ function outboxOptions(given: OutboxFace = {}): { readonly maxEntries: number; r
 
 function openEmbedded(options: BreakwaterOptions, ports: FlightPorts): CacheStore {
   const { eviction = 'tinylfu', allowInWorkers = false } = options;
+  if (typeof allowInWorkers !== 'boolean') throw invalid('allowInWorkers', 'a boolean', allowInWorkers);
   if (!EVICTIONS.includes(eviction)) throw invalid('eviction', `one of ${EVICTIONS.join(', ')}`, eviction);
   const where = cluster.isWorker ? 'a cluster worker' : isMainThread ? null : 'a worker thread';
   if (where !== null && allowInWorkers !== true) {

@@ -44,9 +44,13 @@ export function fullKey(prefix: string, id: unknown): string {
   return prefix + id;
 }
 
-/** @throws BreakwaterError `CACHE_TAGS_INVALID` */
-export function checkTags(tags: readonly string[], what: string, most = MAX_TAGS): readonly string[] {
-  if (!Array.isArray(tags)) throw invalidTags(what, `expected an array of strings, received ${show(tags)}`);
+/**
+ * A copy of `given`: it is looked at again later, when its owner may have put other tags into it.
+ * @throws BreakwaterError `CACHE_TAGS_INVALID`
+ */
+export function checkTags(given: readonly string[], what: string, most = MAX_TAGS): readonly string[] {
+  if (!Array.isArray(given)) throw invalidTags(what, `expected an array of strings, received ${show(given)}`);
+  const tags: readonly string[] = Array.from(given);
   if (tags.length > most) throw invalidTags(what, `at most ${most} tags an entry, received ${tags.length}`);
   for (const tag of tags) {
     const bytes = typeof tag === 'string' ? wellFormedLength(tag) : -1;

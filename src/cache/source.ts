@@ -103,6 +103,7 @@ export class Source {
   /** @internal @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `GUARD_OPTION_INVALID`, `DURATION_INVALID` */
   constructor(name: string, options: SourceOptions, ports: GuardPorts, watch: Watch) {
     this.name = name;
+    checkNames(options, SOURCE, name);
     this.queueTimeoutMs = parseDurationMs(options.queueTimeout ?? QUEUE_TIMEOUT_MS, `queueTimeout of ${name}`);
     const { clock, scheduler, random } = ports;
     const onBreaker = (from: BreakerState, to: BreakerState): void => watch.tell('breaker', { source: name, from, to });

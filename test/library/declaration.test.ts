@@ -236,3 +236,29 @@ test('two sets of one key under way at once: L1 keeps neither, L2 has the last',
   assert.equal(await cache.delete('1'), false);
   assert.equal(cache.peek('1'), undefined);
 });
+
+test('options of any type are refused with a code, and so are names that nothing can have', async () => {
+  const { bw } = openLibrary();
+  const strange: unknown[] = [10n, Symbol('x'), Object.create(null), ['5s'], () => '5s', true];
+  for (const value of strange) {
+    const coded = (error: unknown): boolean => error instanceof BreakwaterError;
+    for (const option of ['ttl', 'grace', 'loadTimeout', 'maxBatch', 'early']) {
+      assert.throws(() => bw.cache('x', { load: async () => [], [option]: value }), coded, option);
+    }
+    for (const option of ['concurrency', 'rate', 'burst', 'queue', 'queueTimeout', 'maxAbandoned']) {
+      assert.throws(() => bw.source('s', { [option]: value }), coded, option);
+    }
+    assert.throws(() => createBreakwater({ memory: value as string }), coded);
+    if (value !== true) assert.throws(() => createBreakwater({ allowInWorkers: value as boolean }), coded);
+  }
+  assert.throws(() => bw.source('s', null as unknown as object), coded('CACHE_OPTION_INVALID'));
+  const cache = bw.cache<string>('x', { load: async (ids) => [...ids] });
+  for (const ids of ['42', null, 42, {}]) {
+    await assert.rejects(cache.getMany(ids as unknown as string[]), coded('CACHE_OPTION_INVALID', 'getMany'));
+  }
+  for (const signal of [null, {}, 'now']) {
+    await assert.rejects(cache.get('1', { signal: signal as AbortSignal }), coded('CACHE_OPTION_INVALID', 'signal'));
+  }
+  await assert.rejects(bw.invalidate({ namespaces: ['x:'] }), coded('CACHE_OPTION_INVALID', 'namespaces', '"x:"'));
+  await bw.close();
+});

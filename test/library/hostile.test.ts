@@ -1,7 +1,10 @@
 /** Values and answers that nobody writes on purpose. None may cost more than the one get: no rejection unhandled, no get that hangs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SeededRandom } from '../../src/base/random.ts';
 import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import { EmbeddedStore } from '../../src/stores/embedded.ts';
+import type { InvalidateRequest, StoreCall } from '../../src/stores/store.ts';
 import { embeddedTruth, openLibrary } from './support.ts';
 
 /** What a get came to, without waiting for one that never ends. */
@@ -65,5 +68,57 @@ test('deep JSON that another client wrote under the key is unreadable: a counted
   assert.equal(await outcome(cache.get('1')), '1');
   const { unreadable, loads, flights } = cache.stats();
   assert.deepEqual({ unreadable, loads, flights }, { unreadable: 1, loads: 1, flights: 0 });
+  await bw.close();
+});
+
+/** A store that has to connect first, as networked ones do: it looks at what it was asked for when the call has returned. */
+class LateStore extends EmbeddedStore {
+  override async invalidate(request: InvalidateRequest, call: StoreCall): Promise<void> {
+    await drainPromises();
+    return super.invalidate(request, call);
+  }
+}
+
+test('a caller may empty the arrays that he handed to invalidate at once: what was named is invalidated', async () => {
+  const scheduler = new ManualScheduler();
+  const random = new SeededRandom(1);
+  const store = new LateStore({
+    memoryBytes: 1024 ** 2,
+    eviction: 'lru',
+    clock: scheduler.clock,
+    scheduler,
+    random,
+  });
+  const { bw } = openLibrary({ scheduler, store });
+  let row = 0;
+  const cache = bw.cache('row', { load: async (ids) => ids.map(() => row), tags: () => ['t'], l1: false });
+  for (const what of [{ keys: ['row:1'] }, { tags: ['t'] }, { namespaces: ['row'] }]) {
+    await cache.get('1');
+    row += 1;
+    const done = bw.invalidate(what);
+    for (const list of Object.values(what)) list.length = 0;
+    await done;
+    assert.equal(await cache.get('1'), row, JSON.stringify(what));
+  }
+  await bw.close();
+});
+
+test('a tags function may give back the same array each time: each entry has its own tags', async () => {
+  const { bw } = openLibrary();
+  const tags: string[] = [];
+  let row = 0;
+  const cache = bw.cache<{ id: string; row: number }>('tagged', {
+    load: async (ids) => ids.map((id) => ({ id, row })),
+    tags: ({ id }) => {
+      tags.length = 0;
+      tags.push(`t${id}`);
+      return tags;
+    },
+  });
+  await cache.getMany(['1', '2', '3']);
+  row = 1;
+  await bw.invalidate({ tags: ['t1', 't3'] });
+  const rows = [...(await cache.getMany(['1', '2', '3'])).values()].map((value) => value?.row);
+  assert.deepEqual(rows, [1, 0, 1]);
   await bw.close();
 });

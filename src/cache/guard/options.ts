@@ -68,8 +68,12 @@ export interface GuardSettings {
 export function guardSettings(options: GuardOptions): GuardSettings {
   const concurrency = options.concurrency ?? 20;
   const ratePerSecond = options.ratePerSecond ?? Number.POSITIVE_INFINITY;
+  const name = options.name ?? 'source';
+  // Others are reckoned from these.
+  wholeFrom(1, concurrency, name, 'concurrency');
+  above(0, ratePerSecond, name, 'ratePerSecond');
   const settings: GuardSettings = {
-    name: options.name ?? 'source',
+    name,
     concurrency,
     backgroundConcurrency: options.backgroundConcurrency ?? Math.max(1, Math.floor(concurrency / 2)),
     maxQueue: options.maxQueue ?? 1000,
@@ -90,16 +94,15 @@ export function guardSettings(options: GuardOptions): GuardSettings {
 
 function check(settings: GuardSettings): void {
   const { name } = settings;
-  wholeFrom(1, settings.concurrency, name, 'concurrency');
   wholeFrom(1, settings.backgroundConcurrency, name, 'backgroundConcurrency');
   wholeFrom(0, settings.maxQueue, name, 'maxQueue');
   wholeFrom(1, settings.backgroundEvery, name, 'backgroundEvery');
   wholeFrom(0, settings.maxAbandoned, name, 'maxAbandoned');
-  above(0, settings.ratePerSecond, name, 'ratePerSecond');
   above(0, settings.deadlineMs, name, 'deadlineMs');
   above(0, settings.hardTimeoutMs, name, 'hardTimeoutMs');
   above(0, settings.abandonAfterMs, name, 'abandonAfterMs');
-  if (!(settings.burst >= 1)) refuse(name, 'burst', 'a number of at least 1', settings.burst);
+  if (typeof settings.burst !== 'number' || !(settings.burst >= 1))
+    refuse(name, 'burst', 'a number of at least 1', settings.burst);
   const { breaker, backoff } = settings;
   if (breaker !== null) {
     above(0, breaker.windowMs, name, 'breaker.windowMs');
@@ -122,17 +125,19 @@ function check(settings: GuardSettings): void {
 
 /** `Infinity` is a whole number here: "no limit". */
 function wholeFrom(least: number, value: number, name: string, option: string): void {
-  if ((Number.isInteger(value) || value === Number.POSITIVE_INFINITY) && value >= least) return;
+  // The type first: bigints and symbols do not compare with numbers, they throw.
+  if (typeof value === 'number' && (Number.isInteger(value) || value === Number.POSITIVE_INFINITY) && value >= least)
+    return;
   refuse(name, option, `a whole number of at least ${least}`, value);
 }
 
 function above(least: number, value: number, name: string, option: string): void {
-  if (!(value > least)) refuse(name, option, `a number above ${least}`, value);
+  if (typeof value !== 'number' || !(value > least)) refuse(name, option, `a number above ${least}`, value);
 }
 
 function refuse(name: string, option: string, expected: string, received: unknown): never {
   throw new BreakwaterError(
     'GUARD_OPTION_INVALID',
-    `cannot guard ${name}: ${option} must be ${expected}, received ${String(received)}`,
+    `cannot guard ${name}: ${option} must be ${expected}, received ${typeof received === 'number' ? received : typeof received}`,
   );
 }
