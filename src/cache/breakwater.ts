@@ -390,7 +390,9 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     await store.close();
     const { keys, tags, namespaces } = store.outbox?.left() ?? { keys: [], tags: [], namespaces: [] };
     const left = { keys: [...new Set([...keys, ...cutOff])], tags, namespaces };
-    return { unacknowledged: left, isKept: store.outbox?.isDurable === true };
+    // A directory that was given and could not be opened, or a disk that is full, has kept nothing.
+    const disk = store.outbox?.stats().disk ?? null;
+    return { unacknowledged: left, isKept: disk?.isOpen === true && disk.lastError === null };
   }
 
   /** What is being changed at the source is still to be invalidated: a service that is shut down has such writes under way as a rule. */

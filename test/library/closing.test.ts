@@ -1,6 +1,10 @@
 /** A service that is shut down in the middle of a write: its row changes, and the old value must not stay behind. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { createBreakwater } from '../../src/cache/index.ts';
 import { createTestBreakwater, TestNode, TestSource } from '../../src/testing/index.ts';
 
 function open(store: TestNode, source: TestSource<string, number>, seed: number) {
@@ -44,4 +48,24 @@ test('an update that outlasts the closing is told of: its key may be stale', asy
   await clock.advance('1s');
   assert.deepEqual((await closed).unacknowledged.keys, ['price:7']);
   void written;
+});
+
+test('what could not be written to the directory of the outbox is not said to be kept there', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'breakwater-closing-'));
+  try {
+    writeFileSync(join(directory, 'a-file'), '');
+    for (const [name, isKept] of [
+      ['a-file', false],
+      ['a-directory', true],
+    ] as const) {
+      const outbox = { directory: join(directory, name) };
+      const bw = createBreakwater({ store: 'breakwater://127.0.0.1:1', outbox, advice: false });
+      const cache = bw.cache('row', { load: async (ids) => [...ids] });
+      await assert.rejects(cache.delete('1'), { code: 'CACHE_INVALIDATION_UNACKNOWLEDGED' });
+      const closed = await bw.close();
+      assert.deepEqual([closed.unacknowledged.keys, closed.isKept], [['row:1'], isKept], name);
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
