@@ -96,6 +96,10 @@ export class OutboxStore implements CacheStore {
   #isSure: boolean;
   /** Settles with the first attempt to open the directory. */
   readonly #opened: Promise<void>;
+  /** The last attempt; never rejects. */
+  #opening: Promise<void>;
+  /** From here on nobody waits for an attempt that is under way: it closes what it opened. */
+  #isClosed = false;
   #opens = 0;
   #openError: string | null = null;
   /** Something that an earlier process left behind cannot be read: any cache may be meant. */
@@ -124,6 +128,7 @@ export class OutboxStore implements CacheStore {
     this.#pending = new Pending(options.maxEntries);
     this.#isSure = options.directory === null;
     this.#opened = options.directory === null ? Promise.resolve() : this.#open(options.directory);
+    this.#opening = this.#opened;
     this.outbox = {
       isDurable: options.directory !== null,
       withholds: (key, tags) => this.#withholds(key, tags),
@@ -390,10 +395,6 @@ export class OutboxStore implements CacheStore {
       const { journal, remains } = await Journal.open(directory, this.#options.maxEntries, () =>
         pending.take(Number.POSITIVE_INFINITY),
       );
-      if (this.#closing !== null) {
-        await journal.close();
-        return;
-      }
       const nowMs = this.#options.clock.now();
       let isDamaged = remains.isDamaged;
       for (const { kind, name } of remains.names) if (!pending.add(kind, name, nowMs)) isDamaged = true;
@@ -406,7 +407,9 @@ export class OutboxStore implements CacheStore {
       this.#openError = null;
       this.#opens = 0;
       this.#isSure = true;
-      void journal.rewrite();
+      // What was registered while there was no directory to write it to is written now, also by a store that is being closed.
+      const rewritten = journal.rewrite();
+      if (this.#isClosed) await rewritten.then(() => journal.close());
       this.#arm(0);
     } catch (error) {
       if (this.#openError === null) {
@@ -423,7 +426,7 @@ export class OutboxStore implements CacheStore {
         backOffMs(this.#opens, OPEN_BACK_OFF, this.#options.random),
         () => {
           this.#openTimer = null;
-          void this.#open(directory);
+          this.#opening = this.#open(directory);
         },
         { keepAlive: false },
       );
@@ -487,6 +490,8 @@ export class OutboxStore implements CacheStore {
       Promise.allSettled([...this.#writing]).then(() => undefined),
       NOTED_MS,
     );
+    await this.#within(this.#opening, NOTED_MS);
+    this.#isClosed = true;
     await this.#journal?.close();
   }
 

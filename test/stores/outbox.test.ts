@@ -482,6 +482,25 @@ describe('on disk', () => {
     await end(third);
   });
 
+  test('what is registered before the directory is open survives too, also when the store is closed at once', async () => {
+    const directory = folder();
+    const first = open({ directory });
+    await put(first.truth, 'user:1');
+    await opened(first.store);
+    await end(first);
+    const second = open({ directory, from: first });
+    down(second.slow);
+    await assert.rejects(second.store.delete(['user:1'], CALL), queued);
+    await end(second);
+    assert.deepEqual(second.store.outbox.left().keys, ['user:1']);
+    assert.equal(second.store.outbox.stats().disk?.isOpen, true, 'closed is not lost: it was written');
+    const third = open({ directory, from: first });
+    third.slow.failing = { what: 'invalidate', error: DOWN };
+    await opened(third.store);
+    assert.deepEqual(third.store.outbox.left().keys, ['user:1']);
+    await end(third);
+  });
+
   test('an intent that was not closed is pending at the next start', async () => {
     const directory = folder();
     const first = open({ directory });
