@@ -102,8 +102,7 @@ export class World {
     while (!isOver()) {
       const event = this.#next(untilMs);
       if (event === null) break;
-      event.run?.();
-      await turn();
+      await turn(event.run);
     }
   }
 
@@ -160,6 +159,12 @@ function never(): boolean {
   return false;
 }
 
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+/** Runs `first` out of no promise (there, what `process.nextTick` is given would come behind all promises and not before them), then all that follows from it. */
+function turn(first: (() => void) | null = null): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(() => {
+      first?.();
+      setImmediate(resolve);
+    });
+  });
 }

@@ -94,9 +94,11 @@ export interface BreakwaterParts {
 
 const INVALIDATION = ['keys', 'tags', 'namespaces', 'wait'] as const;
 
-/** A takeover costs those who wait the largest bound of anybody, 1 s, and a little for clocks and timers. */
 /** Longest that `close` waits for the updates of writes that are under way. */
 const LAST_WRITES_MS = 1_000;
+/** And for fills and leases given back, which others wait for: a round trip, unless the store hangs. */
+const LAST_FILLS_MS = 250;
+/** A takeover costs those who wait the largest bound of anybody, 1 s, and a little for clocks and timers. */
 const EVERYWHERE_MS = 2_000;
 
 /** @typeParam D the codec of `defaults`, for the types of caches that do not say one */
@@ -381,8 +383,15 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     this.#lockParts?.waiters.wakeAll();
     // Others need not wait for what this process holds.
     for (const lock of this.#locks) ended.push(lock[Symbol.asyncDispose]());
-    ended.push(this.#lastWrites());
+    // What is being changed at the source is still to be invalidated: a service that is shut down has such writes under way as a rule.
+    const caches = [...this.#caches.values()];
+    const writes = caches.flatMap((cache) => [...cache.writes].map(({ done }) => done));
+    ended.push(this.#within(writes, LAST_WRITES_MS));
     await Promise.all(ended);
+    await this.#within(
+      caches.flatMap(({ parting }) => [...parting]),
+      LAST_FILLS_MS,
+    );
     for (const { guard } of this.#sources.values()) guard.close();
     const { store } = this.#shared;
     // Their updates may still change the source, and nobody will say so to the store.
@@ -395,13 +404,12 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     return { unacknowledged: left, isKept: disk?.isOpen === true && disk.lastError === null };
   }
 
-  /** What is being changed at the source is still to be invalidated: a service that is shut down has such writes under way as a rule. */
-  #lastWrites(): Promise<void> {
-    const under = [...this.#caches.values()].flatMap(({ writes }) => [...writes]);
+  /** Resolves when all have settled, or after `ms`. */
+  #within(under: readonly Promise<unknown>[], ms: number): Promise<void> {
     if (under.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = this.#shared.ports.scheduler.setTimer(LAST_WRITES_MS, resolve);
-      void Promise.allSettled(under.map(({ done }) => done)).then(() => {
+      const timer = this.#shared.ports.scheduler.setTimer(ms, resolve);
+      void Promise.allSettled(under).then(() => {
         timer.cancel();
         resolve();
       });

@@ -66,6 +66,8 @@ export interface CacheControls {
   readonly observer: CacheObserver;
   /** Whose source is being changed, or whose invalidation is not acknowledged yet. */
   readonly writes: ReadonlySet<WriteUnderWay>;
+  /** What is on its way to the store, that other processes wait for: fills, and leases given back. None of it rejects. */
+  readonly parting: ReadonlySet<Promise<unknown>>;
   stats(): CacheStats;
   close(reason: BreakwaterError): void;
 }
@@ -172,6 +174,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       source: this.#source,
       observer: this.#observer,
       writes: this.#writes,
+      parting: this.#flights.parting,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),
     });

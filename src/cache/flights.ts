@@ -97,6 +97,11 @@ export class Flights<K extends string, V> {
     this.#loads = new Loads(options, this.#all, (id, wishes) => this.seat(id, wishes));
   }
 
+  /** What is on its way to the store, that other processes wait for. None of it rejects. */
+  get parting(): ReadonlySet<Promise<unknown>> {
+    return this.#loads.parting;
+  }
+
   /** Flights under way. */
   get count(): number {
     let count = this.#all.size;

@@ -103,6 +103,8 @@ export class Loads<K extends string, V> {
   /** Reloads in the background. */
   readonly #reloading = new Map<K, Flight<K, Cached<V>>>();
   readonly #ending = new AbortController();
+  /** What is on its way to the store, that others wait for: fills, and leases given back. */
+  readonly parting = new Set<Promise<unknown>>();
   #noReloadBeforeMs = 0;
   #order = 0;
   #closed = false;
@@ -171,6 +173,8 @@ export class Loads<K extends string, V> {
 
   close(reason: BreakwaterError): void {
     this.#closed = true;
+    // Nothing of what they bring will be stored, and other processes wait for it.
+    this.#release([...this.#loading.values(), ...this.#reloading.values()]);
     this.#loading.clear();
     this.#reloading.clear();
     this.#ending.abort(reason);
@@ -416,13 +420,14 @@ export class Loads<K extends string, V> {
       }
       this.#fill([fillOf(flight, entry, lease, parcel)], nowMs);
     };
-    send().catch((error: unknown) => {
+    const sent = send().catch((error: unknown) => {
       if (!this.#closed) outage.note(error);
       counters.fillErrors += 1;
       this.#answer(flight, entry);
       this.#judged(flight, null);
       this.#release([flight]);
     });
+    this.#part(sent);
   }
 
   #fill(fills: readonly Fill<K, Cached<V>>[], nowMs: number): void {
@@ -430,7 +435,7 @@ export class Loads<K extends string, V> {
     // From here on nobody joins: the fill may have been judged before such a caller came. Its read follows the fill to the store.
     for (const { flight } of fills) this.#leave(flight);
     const entries = fills.map(({ fill }) => fill);
-    observer
+    const sent = observer
       .fill(entries.length, () => store.fill(entries, { timeoutMs: settings.fillTimeoutMs }))
       .then(
         (stored) => {
@@ -453,6 +458,7 @@ export class Loads<K extends string, V> {
           }
         },
       );
+    this.#part(sent);
   }
 
   #answer(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>): void {
@@ -483,7 +489,13 @@ export class Loads<K extends string, V> {
     const { store, settings } = this.#options;
     const leases: HeldLease[] = [];
     for (const { key, lease } of flights) if (lease !== null) leases.push({ key, lease });
-    if (leases.length > 0) store.release(leases, { timeoutMs: settings.fillTimeoutMs }).catch(ignore);
+    if (leases.length > 0) this.#part(store.release(leases, { timeoutMs: settings.fillTimeoutMs }).catch(ignore));
+  }
+
+  /** @param sent never rejects */
+  #part(sent: Promise<unknown>): void {
+    this.parting.add(sent);
+    void sent.then(() => this.parting.delete(sent));
   }
 }
 

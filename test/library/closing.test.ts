@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createBreakwater } from '../../src/cache/index.ts';
 import { createTestBreakwater, TestNode, TestSource } from '../../src/testing/index.ts';
+import { RedisServer } from '../support/redis-server.ts';
+import { requires } from '../support/requirements.ts';
 
 function open(store: TestNode, source: TestSource<string, number>, seed: number) {
   const { bw, clock } = createTestBreakwater({ store, seed });
@@ -69,3 +71,42 @@ test('what could not be written to the directory of the outbox is not said to be
     rmSync(directory, { recursive: true });
   }
 });
+
+// On Redis, since a node itself notices that the holder of a lease has gone.
+const ORDERLY =
+  'nobody waits for the leases of a process that closed in order: fills arrive, loads cut off give theirs back';
+test(ORDERLY, requires('redis-server'), async () => {
+  const server = await RedisServer.start();
+  try {
+    const loads: string[] = [];
+    const start = () => {
+      const bw = createBreakwater({ store: `redis://127.0.0.1:${server.port}`, advice: false });
+      const load = async (ids: readonly string[], { signal }: { signal: AbortSignal }): Promise<string[]> => {
+        loads.push(...ids);
+        if (ids[0] === 'slow' && loads.length === 2)
+          await new Promise((_, reject) => signal.addEventListener('abort', reject));
+        return [...ids];
+      };
+      return { bw, rows: bw.cache<string>('row', { load, leaseWait: '30s', l1: false }) };
+    };
+    const first = start();
+    await first.rows.get('quick');
+    const cut = assert.rejects(first.rows.get('slow'), { code: 'CACHE_CLOSED' });
+    await until(() => loads.length === 2);
+    await first.bw.close();
+    await cut;
+    const second = start();
+    assert.equal((await second.rows.getDetailed('quick')).from, 'l2', 'its fill was waited for');
+    assert.equal((await second.rows.getDetailed('slow', { timeout: '5s' })).from, 'loader');
+    await second.bw.close();
+  } finally {
+    await server.close();
+  }
+});
+
+async function until(isTrue: () => boolean): Promise<void> {
+  for (let turn = 0; !isTrue(); turn += 1) {
+    assert.ok(turn < 100_000, 'waited in vain');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
