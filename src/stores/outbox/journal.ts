@@ -49,6 +49,7 @@ export class Journal {
   /** Of what the last rewrite wrote, about. */
   #liveBytes = 0;
   #isRewriting = false;
+  #isClosed = false;
   /** Something was not written. */
   #isBehind = false;
   /** What the log last failed with; null = all is on disk. */
@@ -142,6 +143,7 @@ export class Journal {
   }
 
   close(): Promise<void> {
+    this.#isClosed = true;
     return this.#log.close();
   }
 
@@ -163,10 +165,13 @@ export class Journal {
   }
 
   async #append(record: object): Promise<void> {
+    // What is settled after the end need not be known: it says nothing about what was to be kept.
+    const isLate = this.#isClosed;
     try {
       await this.#log.append(encoder.encode(JSON.stringify(record)));
       this.lastError = null;
     } catch (error) {
+      if (isLate) throw error;
       this.#isBehind = true;
       this.lastError = messageOf(error);
       throw error;
