@@ -22,9 +22,10 @@
  *
  * Costs: a hit compares one number more. One ping each fifth of the bound, while the store's connection stands.
  */
+
+import { sameBallot } from '../base/ballot.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Scheduler, Timer } from '../base/scheduler.ts';
-import { sameBallot } from '../freshness/ballot.ts';
 import { KIND_NAMES, WIDE } from '../freshness/feed-kinds.ts';
 import { FeedFollower } from '../freshness/follower.ts';
 import type { FeedBallot, FeedHandlers, FeedStart, StoreFeed } from '../stores/feed.ts';

@@ -1,8 +1,9 @@
 /**
  * BW.FEED: what an L1 asks of the invalidation feed. The wire is told in docs/feed.md, the reasons in freshness/feed.ts.
  */
+
+import { type Ballot, formatBallot, parseBallot } from '../base/ballot.ts';
 import { BreakwaterError } from '../base/errors.ts';
-import { type Ballot, formatBallot, parseBallot } from '../freshness/ballot.ts';
 import { CUT, PAUSED } from '../freshness/feed.ts';
 import type { Position } from '../freshness/feed-kinds.ts';
 import type { Args } from '../resp/parser.ts';

@@ -10,7 +10,7 @@
  *
  * The server asks `hasDue` after each chunk and each tick, and lets `write` fill its buffer for each session of `takeDue`.
  */
-import { above, type Ballot, formatBallot } from '../freshness/ballot.ts';
+import { above, type Ballot, formatBallot } from '../base/ballot.ts';
 import { InvalidationFeed, type Subscriber, type Subscription } from '../freshness/feed.ts';
 import { KIND_NAMES, type Position } from '../freshness/feed-kinds.ts';
 import type { FeedRecord } from '../freshness/feed-ring.ts';

@@ -5,7 +5,7 @@
  * numbered in a stream of the member's own, {@link WIDE}: giving each of 1,024 ranges a number for every invalidated tag would cost 1,024
  * records where one says it.
  */
-import type { Ballot } from './ballot.ts';
+import type { Ballot } from '../base/ballot.ts';
 
 /** The stream of what covers all ranges of a member. Its ballot is the member's run, never inherited by another one. */
 export const WIDE = -1;

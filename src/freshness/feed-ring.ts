@@ -18,7 +18,7 @@
  * Invariants: head - tail + 1 <= capacity; usedBytes is the sum of `taken` of the held records and at most `maxBytes`.
  */
 import { assert } from '../base/assert.ts';
-import type { Ballot } from './ballot.ts';
+import type { Ballot } from '../base/ballot.ts';
 
 /** One record as a reader sees it; `bytes` is the ring's own memory, valid until the next append. */
 export interface FeedRecord {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FeedWorld, type WorldOptions } from '../../test/model/feed-world.ts';
+import type { Ballot } from '../base/ballot.ts';
 import type { Applied } from './applied.ts';
-import type { Ballot } from './ballot.ts';
 import { InvalidationFeed, type Subscriber } from './feed.ts';
 import { FeedFollower, type FollowerOptions } from './follower.ts';
 

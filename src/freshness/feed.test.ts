@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { above, compareBallots, formatBallot, parseBallot } from '../base/ballot.ts';
 import { Applied } from './applied.ts';
-import { above, compareBallots, formatBallot, parseBallot } from './ballot.ts';
 import { CUT, type FeedOptions, InvalidationFeed, PAUSED, type Subscriber, type Subscription } from './feed.ts';
 import { BARRIER, BEGIN, DRIFT, KEY, TAG, WIDE } from './feed-kinds.ts';
 import { type FeedRecord, FeedRing } from './feed-ring.ts';

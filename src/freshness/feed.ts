@@ -35,7 +35,7 @@
  * Bounds: subscribers, waiters, records and bytes; each full one has an answer.
  */
 import { assert } from '../base/assert.ts';
-import { type Ballot, compareBallots, sameBallot } from './ballot.ts';
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import {
   BARRIER,
   BEGIN,

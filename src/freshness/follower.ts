@@ -40,8 +40,8 @@
  * is in `takeEffects()`. The bound is fixed for life: the node was told it. Costs: every question is O(1) (O(tags) after an invalidated tag).
  */
 import { assert } from '../base/assert.ts';
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import { Applied } from './applied.ts';
-import { type Ballot, compareBallots, sameBallot } from './ballot.ts';
 import {
   BARRIER,
   BEGIN,

@@ -12,7 +12,7 @@
  * range, every wait has ended.
  */
 import { SeededRandom } from '../../src/base/random.ts';
-import { above, type Ballot, compareBallots } from '../../src/freshness/ballot.ts';
+import { above, type Ballot, compareBallots } from '../../src/base/ballot.ts';
 import { CUT, type FeedOptions, InvalidationFeed, PAUSED, type Subscriber } from '../../src/freshness/feed.ts';
 import { DRIFT, NAMESPACE } from '../../src/freshness/feed-kinds.ts';
 import type { FeedRecord } from '../../src/freshness/feed-ring.ts';

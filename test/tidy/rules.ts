@@ -11,10 +11,11 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   hash: ['base'],
   engine: ['base', 'hash'],
   resp: ['base'],
-  wire: ['base'],
+  // Frames are made of the cluster's messages, and the state machines that exchange messages know nothing of bytes.
+  wire: ['base', 'cluster'],
   freshness: ['base', 'hash'],
   commands: ['base', 'hash', 'resp', 'engine', 'freshness'],
-  cluster: ['base', 'hash', 'wire'],
+  cluster: ['base', 'hash'],
   node: ['base', 'hash', 'resp', 'wire', 'engine', 'freshness', 'commands', 'cluster'],
   dashboard: [],
   'disk-log': ['base'],

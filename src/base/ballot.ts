@@ -5,8 +5,11 @@
  * Ballots are compared whole. Two members that both claim epoch 7 hold different ballots, (7, a) and (7, b), and one of them is
  * higher; compared as bare epochs they would look the same, and a follower would go on counting where another member
  * began (a bug that the first toy of our cluster had).
+ *
+ * It lies in base/ because everything that speaks of ownership needs it: the feed (freshness/), the records of a cluster (cluster/) and the frames
+ * between members (wire/).
  */
-import { BreakwaterError } from '../base/errors.ts';
+import { BreakwaterError } from './errors.ts';
 
 export interface Ballot {
   /** Grows with each change of owner. A lone node without memory of its past takes the time of its start. */
