@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
+import { isLoopback } from '../http/host-check.ts';
 import { environmentName, SETTINGS, type ServerConfig, type Setting } from './settings.ts';
 
 const DEFAULT_PORT = 7379;
@@ -107,11 +108,6 @@ function machineMemoryBytes(): number {
   const limit = process.constrainedMemory?.() ?? 0;
   const total = totalmem();
   return limit > 0 && limit < total ? limit : total;
-}
-
-/** True for addresses that only this machine can reach. */
-export function isLoopback(bind: string): boolean {
-  return bind === 'localhost' || bind === '::1' || /^127\.\d+\.\d+\.\d+$/.test(bind);
 }
 
 function exposure(config: ServerConfig): string[] {

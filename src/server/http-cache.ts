@@ -2,38 +2,33 @@
  * The routes under `/cache`: each turns a request into the `BW.*` or Redis command that a RESP client would have sent, runs it through
  * the node, and turns the reply into JSON. There is no second way into the engine, so what PUT stores redis-cli reads.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { OpenAPIHono, z } from '@hono/zod-openapi';
-import type { Context } from 'hono';
-import { type ByteBudget, readBody } from './http-body.ts';
-import { HttpFailure } from './http-errors.ts';
-import { BatchGetBody, InvalidateBody, MAX_KEY_BYTES, PutBody } from './http-schemas.ts';
-import { decodeText, memberText, type ShownValue, showValue } from './json-value.ts';
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { HttpFailure } from '../http/errors.ts';
+import {
+  answer,
+  BODY_EXTRA_BYTES,
+  type Budgets,
+  decodeText,
+  type HttpBindings,
+  keyOf,
+  LIST_BODY_BYTES,
+  MAX_BATCH_BYTES,
+  matches,
+  quote,
+  readJson,
+} from '../http/request.ts';
+import { BatchGetBody, InvalidateBody } from '../http/shapes.ts';
+import { PutBody } from './http-schemas.ts';
+import { memberText, type ShownValue, showValue } from './json-value.ts';
 import { failureOf, type LocalSession } from './local-session.ts';
 
-/** What @hono/node-server hands to a handler. */
-export type HttpBindings = { Bindings: { incoming: IncomingMessage; outgoing: ServerResponse } };
-type CacheContext = Context<HttpBindings>;
-
-export interface CacheRoutesOptions {
+export interface CacheRoutesOptions extends Budgets {
   readonly session: LocalSession;
   readonly maxValueBytes: number;
-  /** Bodies that are streaming in. */
-  readonly bodies: ByteBudget;
-  /** Large answers that clients have not read yet. */
-  readonly answers: ByteBudget;
   /** Distinguishes this run of the node: versions start anew with it. */
   readonly runId: string;
 }
 
-/** Room in a body beside the value: braces, names, tags. */
-const BODY_EXTRA_BYTES = 256 * 1024;
-/** Lists of keys and tags. */
-const LIST_BODY_BYTES = 8 * 1024 * 1024;
-/** The values of one batch-get together. */
-const MAX_BATCH_BYTES = 64 * 1024 * 1024;
-/** Answers below this are not accounted for: the kernel takes them at once. */
-const SMALL_ANSWER_BYTES = 32 * 1024;
 const NO_CACHE = 'no-cache';
 
 /** An entry as read: how it shows, what is left of its TTL, its version. */
@@ -166,28 +161,6 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
   });
 }
 
-/** The key in the path, decoded from exactly what the client sent. */
-function keyOf(c: CacheContext): string {
-  const path = pathOf(c.env.incoming.url ?? '/');
-  let key: string;
-  try {
-    key = decodeURIComponent(path.slice('/cache/'.length));
-  } catch {
-    throw new HttpFailure('KEY_INVALID', 'the key in the path is not URL-encoded UTF-8');
-  }
-  const length = Buffer.byteLength(key, 'utf8');
-  if (length < 1 || length > MAX_KEY_BYTES)
-    throw new HttpFailure('KEY_INVALID', `a key has 1 to ${MAX_KEY_BYTES} bytes, this one has ${length}`);
-  return key;
-}
-
-/** The path of a request target, as sent: no dot segments removed, nothing decoded, so that every key can be named. */
-export function pathOf(target: string): string {
-  const path = /^https?:\/\/[^/?#]*(.*)$/i.exec(target)?.[1] ?? target;
-  const end = path.search(/[?#]/);
-  return end === -1 ? path || '/' : path.slice(0, end);
-}
-
 function readEntry(session: LocalSession, key: string, wantLease: boolean): Read {
   const reply = session.call(wantLease ? ['BW.GET', key, 'LEASE'] : ['BW.GET', key]);
   if (reply === null) return { kind: 'miss', lease: null, waitMs: 0 };
@@ -210,77 +183,6 @@ function entryJson(key: string, { shown, ttlMs }: Found): string {
   return `{"key":${JSON.stringify(key)},"value":${shown.json},"ttlSeconds":${ttl}${encoding}}`;
 }
 
-/** Answers with JSON; a large answer takes its share of the budget until the client has it. */
-function answer(
-  c: CacheContext,
-  { answers }: CacheRoutesOptions,
-  text: string,
-  status: 200,
-  headers: Record<string, string>,
-): Response {
-  const body = Buffer.from(text, 'utf8');
-  if (body.length > SMALL_ANSWER_BYTES) {
-    if (!answers.take(body.length)) {
-      throw new HttpFailure('OVERLOADED', 'too many large answers are waiting for their clients', {
-        'retry-after': '1',
-      });
-    }
-    c.env.outgoing.once('close', () => answers.give(body.length));
-  }
-  return c.body(body, status, { 'content-type': 'application/json', ...headers });
-}
-
-/** RFC 9110: a list of entity tags or `*`, compared weakly. */
-function matches(header: string | undefined, etag: string): boolean {
-  if (header === undefined) return false;
-  if (header.trim() === '*') return true;
-  const plain = etag.replace(/^W\//, '');
-  return header.split(',').some((each) => each.trim().replace(/^W\//, '') === plain);
-}
-
-/** The body as JSON of the wanted shape, with its text. */
-async function readJson<T extends z.ZodType>(
-  c: CacheContext,
-  { bodies }: CacheRoutesOptions,
-  maxBytes: number,
-  schema: T,
-): Promise<{ text: string; parsed: z.infer<T> }> {
-  const type = c.req.header('content-type') ?? '';
-  if (
-    !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(type.trim()) ||
-    (c.req.header('content-encoding') ?? 'identity') !== 'identity'
-  ) {
-    throw new HttpFailure(
-      'CONTENT_TYPE_UNSUPPORTED',
-      `send the body as Content-Type: application/json in UTF-8, received ${quote(type)}`,
-    );
-  }
-  const bytes = await readBody(c.env.incoming, maxBytes, bodies);
-  if (bytes === 'too-large') throw new HttpFailure('BODY_TOO_LARGE', `the body has more than ${maxBytes} bytes`);
-  if (bytes === 'overloaded') {
-    throw new HttpFailure('OVERLOADED', 'too many bodies are being received at once', { 'retry-after': '1' });
-  }
-  if (bytes === 'aborted') throw new HttpFailure('BODY_INVALID', 'the body ended early');
-  const text = decodeText(bytes);
-  if (text === null) throw new HttpFailure('JSON_INVALID', 'the body is not UTF-8');
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new HttpFailure('JSON_INVALID', 'the body is not JSON');
-  }
-  const result = schema.safeParse(value);
-  if (!result.success) {
-    const issue = result.error.issues[0];
-    const at = issue === undefined || issue.path.length === 0 ? '' : `${issue.path.join('.')}: `;
-    throw new HttpFailure(
-      'BODY_INVALID',
-      `the body has not the expected shape: ${at}${/received undefined$/.test(issue?.message ?? '') ? 'is missing' : issue?.message}`,
-    );
-  }
-  return { text, parsed: result.data };
-}
-
 /** An error reply of the node, in HTTP's words. */
 function refusal(reply: unknown): Error {
   const failure = failureOf(reply);
@@ -294,8 +196,4 @@ function refusal(reply: unknown): Error {
   if (text.includes('source version')) return new HttpFailure('BODY_INVALID', text);
   if (text.includes('lease token')) return new HttpFailure('LEASE_INVALID', text);
   return new Error(`the node refused: ${code} ${text}`);
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}...` : text);
 }

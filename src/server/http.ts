@@ -2,14 +2,15 @@
  * The HTTP server of a node: hono over node:http. Routes of the cache are in http-cache.ts; here are health, metrics, the status page, the
  * OpenAPI document and what every answer has in common.
  */
-import { createServer, type Server } from 'node:http';
-import { createAdaptorServer } from '@hono/node-server';
-import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Server } from 'node:http';
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { ByteBudget } from '../http/body.ts';
+import { HttpFailure } from '../http/errors.ts';
+import { createFace, createFaceServer } from '../http/face.ts';
+import type { HttpBindings } from '../http/request.ts';
 import { dashboardFiles } from './dashboard-files.ts';
-import { ByteBudget } from './http-body.ts';
-import { type HttpBindings, pathOf, registerCacheRoutes } from './http-cache.ts';
-import { answerFailure, answerUnparsed, HttpFailure } from './http-errors.ts';
-import { methodsOf, openApiDocument } from './http-schemas.ts';
+import { registerCacheRoutes } from './http-cache.ts';
+import { openApiDocument, ROUTES } from './http-schemas.ts';
 import type { LocalSession } from './local-session.ts';
 
 export interface HttpOptions {
@@ -31,25 +32,14 @@ export interface HttpOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** A request's headers must arrive within this, its body within the next. */
-const HEADERS_TIMEOUT_MS = 20_000;
-const REQUEST_TIMEOUT_MS = 120_000;
-const KEEP_ALIVE_MS = 65_000; // above the 60 s of usual load balancers, so that they close first
-
 /** The app, without a socket. */
 export function createHttpApp(options: HttpOptions): OpenAPIHono<HttpBindings> {
-  // Routing goes by the path as sent: URL normalisation would make keys such as ".." unreachable.
-  const app = new OpenAPIHono<HttpBindings>({ getPath: (_request, context) => pathOf(targetOf(context?.env)) });
-
-  app.use(async (c, next) => {
-    const { host } = c.env.incoming.headers;
-    if (!options.isHostAllowed(host)) {
-      throw new HttpFailure(
-        'HOST_REFUSED',
-        `this node does not answer to the name ${JSON.stringify(host?.slice(0, 100))}: allow it with --http-hosts`,
-      );
-    }
-    await next();
+  const app = createFace({
+    noun: 'node',
+    hostHint: 'allow it with --http-hosts',
+    isHostAllowed: options.isHostAllowed,
+    routes: ROUTES,
+    onError: options.onError,
   });
 
   registerCacheRoutes(app, {
@@ -78,43 +68,10 @@ export function createHttpApp(options: HttpOptions): OpenAPIHono<HttpBindings> {
   for (const file of dashboardFiles()) {
     app.get(file.path, (c) => c.body(file.text, 200, file.headers));
   }
-
-  app.notFound((c) => {
-    const methods = methodsOf(pathOf(c.env.incoming.url ?? '/'));
-    if (methods !== null && !methods.includes(c.req.method)) {
-      const allow = methods.join(', ');
-      return answerFailure(
-        c,
-        new HttpFailure('METHOD_NOT_ALLOWED', `${c.req.method} is not offered here, only ${allow}`, { allow }),
-      );
-    }
-    return answerFailure(
-      c,
-      new HttpFailure('ROUTE_NOT_FOUND', 'there is nothing here; GET /openapi.json lists what there is'),
-    );
-  });
-  app.onError((error, c) => {
-    if (error instanceof HttpFailure) return answerFailure(c, error);
-    options.onError(error);
-    return answerFailure(c, new HttpFailure('INTERNAL', 'the node failed to answer; its log says why'));
-  });
   return app;
-}
-
-function targetOf(env: unknown): string {
-  const { incoming } = env as HttpBindings['Bindings'];
-  return incoming.url ?? '/';
 }
 
 /** A server that answers with the app; not listening yet. */
 export function createHttpServer(options: HttpOptions): Server {
-  const app = createHttpApp(options);
-  const server = createAdaptorServer({ fetch: app.fetch, createServer }) as Server;
-  server.on('clientError', answerUnparsed);
-  server.headersTimeout = HEADERS_TIMEOUT_MS;
-  server.requestTimeout = REQUEST_TIMEOUT_MS;
-  server.keepAliveTimeout = KEEP_ALIVE_MS;
-  server.maxConnections = options.maxClients;
-  server.timeout = Math.max(options.stallTimeoutMs, KEEP_ALIVE_MS + 1000);
-  return server;
+  return createFaceServer(createHttpApp(options), options);
 }

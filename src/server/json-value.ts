@@ -14,6 +14,7 @@
  */
 import { crc32, inflateRawSync } from 'node:zlib';
 import { decodeEnvelope, type Envelope } from '../base/envelope.ts';
+import { decodeText } from '../http/request.ts';
 
 /** A value ready to be spliced into a JSON text. */
 export interface ShownValue {
@@ -28,8 +29,6 @@ export interface ShownValue {
 
 /** What stored bytes say: a value, or that the library stored no value (`absent`) or one that this version cannot read. */
 export type Shown = ShownValue | { readonly kind: 'absent' } | { readonly kind: 'unreadable'; readonly reason: string };
-
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** What the bytes of an entry mean to a reader over HTTP. O(bytes). */
 export function showValue(bytes: Uint8Array): Shown {
@@ -71,15 +70,6 @@ function showPlain(bytes: Uint8Array): ShownValue {
   const text = decodeText(bytes);
   if (text === null) return showBase64(bytes);
   return { kind: 'value', json: isJson(text) ? text.trim() : JSON.stringify(text), base64: false, plain: bytes };
-}
-
-/** UTF-8 text of the bytes, or null when they are none. */
-export function decodeText(bytes: Uint8Array): string | null {
-  try {
-    return utf8.decode(bytes);
-  } catch {
-    return null;
-  }
 }
 
 function isJson(text: string): boolean {

@@ -19,12 +19,12 @@
  */
 import net from 'node:net';
 import type { Clock } from '../base/clock.ts';
+import { listenOn } from '../http/listen.ts';
 import { ReplyWriter } from '../resp/writer.ts';
 import { adoptSocket } from './adopt.ts';
 import { BROKEN, DirectWriter, PENDING, SENT, UNAVAILABLE, type WriteHandle, writeHandleOf } from './direct-write.ts';
 import { familyOf } from './families.ts';
 import type { LatencyMeter } from './latency.ts';
-import { listenOn } from './listen.ts';
 
 /** One read takes at most this much: requests of a deep pipeline come in one piece, a large value in a few. */
 const INPUT_BYTES = 64 * 1024;

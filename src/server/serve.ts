@@ -3,18 +3,17 @@
  * file only connects them.
  */
 import { randomInt } from 'node:crypto';
-import type { Server } from 'node:http';
 import { release, totalmem, type } from 'node:os';
 import { systemClock } from '../base/clock.ts';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { SeededRandom } from '../base/random.ts';
+import { closeFaceServer } from '../http/face.ts';
+import { hostCheck, isLoopback } from '../http/host-check.ts';
+import { listenOn } from '../http/listen.ts';
 import { Node } from '../node/node.ts';
 import type { NodeSession } from '../node/node-session.ts';
-import { isLoopback } from './config.ts';
-import { hostCheck } from './host-check.ts';
 import { createHttpServer } from './http.ts';
 import { LatencyMeter } from './latency.ts';
-import { listenOn } from './listen.ts';
 import { LocalSession } from './local-session.ts';
 import { type Log, SILENT } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -107,7 +106,7 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   let closing: Promise<void> | null = null;
   const close = async (): Promise<void> => {
     ready = false;
-    await Promise.all([listener.close(DRAIN_MS), closeHttp(http)]);
+    await Promise.all([listener.close(DRAIN_MS), closeFaceServer(http, DRAIN_MS)]);
     ticker.stop();
     observer.stop();
     local.close();
@@ -164,16 +163,4 @@ function makeNode(config: ServerConfig, version: string, startMs: number, log: L
     rssBytes: process.memoryUsage.rss(),
   });
   return node;
-}
-
-/** Idle connections go at once, those with a request under way when it is answered, the rest after the drain. */
-function closeHttp(http: Server): Promise<void> {
-  return new Promise((resolve) => {
-    const deadline = setTimeout(() => http.closeAllConnections(), DRAIN_MS);
-    http.close(() => {
-      clearTimeout(deadline);
-      resolve();
-    });
-    http.closeIdleConnections();
-  });
 }

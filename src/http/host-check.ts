@@ -27,3 +27,8 @@ export function hostCheck(bindsLoopback: boolean, allowed: readonly string[]): (
     return LOOPBACK.test(name) || names.has(name);
   };
 }
+
+/** True for addresses that only this machine can reach. */
+export function isLoopback(bind: string): boolean {
+  return bind === 'localhost' || bind === '::1' || /^127\.\d+\.\d+\.\d+$/.test(bind);
+}

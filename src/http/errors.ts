@@ -4,6 +4,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Context } from 'hono';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
 
 /** Every code of the HTTP face and its status. */
 export const HTTP_CODES = {
@@ -38,13 +39,23 @@ export type HttpCode = keyof typeof HTTP_CODES;
 
 /** Thrown by a handler to answer with an error; caught by the app's one error handler. */
 export class HttpFailure extends Error {
-  readonly code: HttpCode;
+  readonly code: string;
+  readonly status: ContentfulStatusCode;
   readonly headers: Readonly<Record<string, string>>;
 
-  constructor(code: HttpCode, message: string, headers: Readonly<Record<string, string>> = {}) {
+  /** @param code one of {@link HTTP_CODES}; any other goes with its `status` */
+  constructor(code: HttpCode, message: string, headers?: Readonly<Record<string, string>>);
+  constructor(code: string, message: string, headers: Readonly<Record<string, string>>, status: ContentfulStatusCode);
+  constructor(
+    code: string,
+    message: string,
+    headers: Readonly<Record<string, string>> = {},
+    status: ContentfulStatusCode = HTTP_CODES[code as HttpCode],
+  ) {
     super(message);
     this.name = 'HttpFailure';
     this.code = code;
+    this.status = status;
     this.headers = headers;
   }
 }
@@ -54,8 +65,7 @@ export class HttpFailure extends Error {
  * the connection: closed at once, the client would see a reset instead of the answer.
  */
 export function answerFailure(c: Context, failure: HttpFailure): Response {
-  const { code, message, headers } = failure;
-  const status = HTTP_CODES[code];
+  const { code, status, message, headers } = failure;
   return c.body(JSON.stringify({ error: { code, message } }), status, {
     'content-type': 'application/json',
     ...headers,
