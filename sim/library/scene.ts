@@ -23,7 +23,7 @@ export class Scene {
   node!: NodeHost;
   /** Told when a process is gone: what it asked is asked no more. */
   onStop: ((process: LibraryProcess) => void) | null = null;
-  readonly #network: Network;
+  readonly network: Network;
   #starts = 0;
   #isHealed = false;
 
@@ -31,7 +31,7 @@ export class Scene {
     const { setup, seed } = plan;
     this.plan = plan;
     this.world = new World(seed ^ 0x5bd1_e995, isRecording);
-    this.#network = new Network(this.world, setup);
+    this.network = new Network(this.world, setup);
     this.database = new Database(this.world, setup.loadMs);
     this.history = new History(this.world, this.database, {
       ...setup,
@@ -55,7 +55,7 @@ export class Scene {
     const { world } = this;
     world.trace.say(() => 'everything is healed');
     this.#isHealed = true;
-    this.#network.healAll();
+    this.network.healAll();
     this.database.state = 'well';
     this.database.release();
     if (this.node.machine.state === 'dead') this.#restartNode();
@@ -74,22 +74,22 @@ export class Scene {
       fault.kind === 'database' || fault.process < 0 ? this.node.machine : this.processes[fault.process]!.machine;
     switch (fault.kind) {
       case 'break':
-        this.#network.break(`p${fault.process}`, 'node');
+        this.network.break(`p${fault.process}`, 'node');
         return;
       case 'cut': {
         const name = `p${fault.process}`;
-        if (fault.breaks) this.#network.break(name, 'node');
-        if (fault.way !== 'in') this.#network.cut(name, 'node');
-        if (fault.way !== 'out') this.#network.cut('node', name);
+        if (fault.breaks) this.network.break(name, 'node');
+        if (fault.way !== 'in') this.network.cut(name, 'node');
+        if (fault.way !== 'out') this.network.cut('node', name);
         world.after(fault.forMs, () => {
-          this.#network.heal(name, 'node');
-          this.#network.heal('node', name);
+          this.network.heal(name, 'node');
+          this.network.heal('node', name);
         });
         return;
       }
       case 'slow':
-        this.#network.slow(`p${fault.process}`, 'node', fault.byMs);
-        world.after(fault.forMs, () => this.#network.slow(`p${fault.process}`, 'node', 0));
+        this.network.slow(`p${fault.process}`, 'node', fault.byMs);
+        world.after(fault.forMs, () => this.network.slow(`p${fault.process}`, 'node', 0));
         return;
       case 'pause': {
         const machine = machineOf();
@@ -129,8 +129,8 @@ export class Scene {
       const { machine } = this.node;
       if (machine.state === 'dead') return;
       machine.kill();
-      this.#network.unlisten(NODE_ADDRESS);
-      this.#network.died(machine, silently);
+      this.network.unlisten(NODE_ADDRESS);
+      this.network.died(machine, silently);
       this.world.after(this.#isHealed ? 0 : forMs, () => this.#restartNode());
       return;
     }
@@ -146,7 +146,7 @@ export class Scene {
     if (this.node.machine.state !== 'dead') return;
     this.world.trace.say(() => 'the node starts');
     this.#startNode(this.#newOffset());
-    this.#network.cameBack('node');
+    this.network.cameBack('node');
   }
 
   /** A clock is set anew at each start. */
@@ -158,7 +158,7 @@ export class Scene {
   /** The process is gone: what it asked is asked no more, and a `set` of its may yet take effect. */
   #stop(process: LibraryProcess, silently: boolean): void {
     process.machine.kill();
-    this.#network.died(process.machine, silently);
+    this.network.died(process.machine, silently);
     this.onStop?.(process);
   }
 
@@ -166,7 +166,7 @@ export class Scene {
     const { setup, seed } = this.plan;
     this.#starts += 1;
     const machine = new Machine(this.world, 'node', offsetMs, setup.nodeRate);
-    this.node = new NodeHost(machine, this.#network, NODE_ADDRESS, seed + 7919 * this.#starts, {
+    this.node = new NodeHost(machine, this.network, NODE_ADDRESS, seed + 7919 * this.#starts, {
       feedRecords: setup.feedRecords,
       generationCapacity: setup.generationCapacity,
       leaseCapacity: setup.leaseCapacity,
@@ -181,6 +181,6 @@ export class Scene {
     const { rate } = setup.processes[index]!;
     const clock = { offsetMs, rate };
     const at = seed + 104_729 * this.#starts;
-    this.processes[index] = new LibraryProcess(index, this.world, this.#network, this.database, setup, clock, at);
+    this.processes[index] = new LibraryProcess(index, this.world, this.network, this.database, setup, clock, at);
   }
 }

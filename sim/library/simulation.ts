@@ -104,9 +104,15 @@ export class Simulation {
     const isQuiet = (): boolean => this.#calls.isQuiet;
     const idle = (): undefined => undefined;
     yield { begin: idle, forMs: () => lastMs, isOver: () => false };
-    yield { begin: () => this.#scene.heal(), forMs: () => GET_LIMIT_MS + EVERYWHERE_LIMIT_MS + 500, isOver: isQuiet };
+    let lateMs = 0;
+    const heal = (): void => {
+      this.#scene.heal();
+      lateMs = this.#scene.network.lastArrivalMs;
+    };
+    yield { begin: heal, forMs: () => GET_LIMIT_MS + EVERYWHERE_LIMIT_MS + 500, isOver: isQuiet };
     this.#calls.checkDeadlines();
-    yield { begin: idle, forMs: () => boundMs, isOver: () => false };
+    // What a process that is gone has sent may still be under way: a `set` that nobody acknowledged is not over before it has arrived.
+    yield { begin: idle, forMs: () => Math.max(boundMs, lateMs - this.#scene.world.nowMs), isOver: () => false };
     if (this.#open().length > 0) {
       yield* this.#readEverything(false);
       yield* this.#settleTheRest();

@@ -107,6 +107,8 @@ export class Network {
   readonly #cuts = new Set<string>();
   readonly #slow = new Map<string, number>();
   readonly #ends = new Set<End>();
+  /** By then all has arrived that was sent so far and is not held by a cut. */
+  lastArrivalMs = 0;
   #dials: Waiting[] = [];
 
   constructor(world: World, options: NetworkOptions) {
@@ -266,6 +268,7 @@ export class Network {
     const to = from.peer!;
     const atMs = Math.max(from.lastArrivalMs, this.#world.nowMs + this.#delay(from.machine.name, from.to));
     from.lastArrivalMs = atMs;
+    this.lastArrivalMs = Math.max(this.lastArrivalMs, atMs);
     this.#world.at(atMs, () => {
       if (from.isBroken) return;
       to.machine.deliver(() => {
