@@ -9,6 +9,9 @@ import {
   type EnvelopeHeader,
   encodeEnvelope as encodeWith,
   isEnvelope,
+  MAX_ID_BYTES,
+  MAX_VALIDATOR_BYTES,
+  NONCE_BYTES,
   sealEnvelope,
   utf8Length,
 } from './envelope.ts';
@@ -37,6 +40,7 @@ test('an envelope reads back as it was written', () => {
         keptMs: durations,
         loadMicros: fc.nat(2 ** 31),
         tags: fc.array(fc.string({ unit: 'grapheme', maxLength: 20 }), { maxLength: 6 }),
+        validator: fc.string({ maxLength: MAX_VALIDATOR_BYTES, unit: 'grapheme-ascii' }),
       }),
       fc.jsonValue(),
       (fields, value) => {
@@ -110,6 +114,26 @@ test('any byte changed to anything: unreadable, or foreign and no JSON', () => {
       assert.notEqual(kind, 'envelope', `byte ${index} as ${value}`);
       if (kind === 'foreign') assert.equal(decodeJson(copy), undefined);
     }
+  }
+});
+
+test('a validator stands behind whatever was done to the payload, at its longest', () => {
+  const wrapping = {
+    codecId: 'c'.repeat(MAX_ID_BYTES),
+    compression: 'deflate',
+    plainBytes: 9,
+    keyId: 'k'.repeat(MAX_ID_BYTES),
+    nonce: new Uint8Array(NONCE_BYTES).fill(7),
+    role: 'entry',
+  } as const;
+  for (const validator of ['', 'x', 'v'.repeat(MAX_VALIDATOR_BYTES)]) {
+    const bytes = encodeEnvelope({ ...header, codec: 'custom', tags: ['t'], wrapping, validator }, '12');
+    const decoded = decodeEnvelope(bytes);
+    assert.ok(decoded.kind === 'envelope');
+    assert.deepEqual(
+      [decoded.validator, decoded.wrapping, decoded.tags, decodeJson(decoded.payload)],
+      [validator, wrapping, ['t'], 12],
+    );
   }
 });
 

@@ -21,6 +21,7 @@
  *     bytes 34-37  CRC-32 of everything before and after these four bytes
  *     then, when a flag from 2 on is set or the codec is the user's own: u32 bytes of the payload before compression (0 = not compressed), u8 and
  *                  the codec's id, u8 and the key's id, and with a key the nonce (12)
+ *     then, when the fixed header is longer than that: u8 and the validator, by which the source knows this value again (an ETag)
  *     then         the tags, then the payload
  *
  * All numbers are little endian. **Age is not computed from storedAt**: a process whose clock is an hour off would serve
@@ -56,6 +57,8 @@ const MAX_TAG_SECTION = 0xffff;
 /** Of a codec's or a key's id: two of them, a nonce and the rest fit a header of 255 bytes. */
 export const MAX_ID_BYTES = 32;
 export const NONCE_BYTES = 12;
+/** Of a validator: it still fits the header behind the longest wrapping (38 + 82 + 1 + 128 of 255). */
+export const MAX_VALIDATOR_BYTES = 128;
 
 /** How the payload is encoded. */
 export type EnvelopeCodec = 'none' | 'json' | 'msgpack' | 'custom';
@@ -98,12 +101,15 @@ export interface EnvelopeHeader {
   readonly tags: readonly string[];
   /** null or left out: the payload is as it was encoded. */
   readonly wrapping?: Wrapping | null;
+  /** What the source will know the value by (an ETag): printable ASCII, at most {@link MAX_VALIDATOR_BYTES}. Empty or left out: nothing. */
+  readonly validator?: string;
 }
 
 /** A header and a view (not a copy) of the payload behind it. */
 export interface Envelope extends EnvelopeHeader {
   readonly kind: 'envelope';
   readonly wrapping: Wrapping | null;
+  readonly validator: string;
   readonly payload: Uint8Array;
   /** Where the payload begins. */
   readonly payloadAt: number;
@@ -159,7 +165,10 @@ export function layOutEnvelope(
   const tagBytes = tags === null ? 0 : tags.length;
   const wrapped = wrapping === undefined || wrapping === null ? null : encodeWrapping(wrapping);
   assert(header.codec !== 'custom' || wrapped !== null, 'a codec of the user has an id');
-  const fixed = FIXED_BYTES + (wrapped === null ? 0 : wrapped.length);
+  const { validator = '' } = header;
+  assert(validator.length <= MAX_VALIDATOR_BYTES, 'a validator fits the header');
+  const wrappedTo = FIXED_BYTES + (wrapped === null ? 0 : wrapped.length);
+  const fixed = wrappedTo + (validator === '' ? 0 : 1 + validator.length);
   const payloadAt = fixed + tagBytes;
   const bytes = new Uint8Array(payloadAt + payloadBytes);
   bytes[0] = MAGIC;
@@ -176,6 +185,10 @@ export function layOutEnvelope(
   bytes[29] = tagBytes >>> 8;
   writeU32(bytes, LENGTH_AT, payloadBytes);
   if (wrapped !== null) bytes.set(wrapped, FIXED_BYTES);
+  if (validator !== '') {
+    bytes[wrappedTo] = validator.length;
+    encoder.encodeInto(validator, bytes.subarray(wrappedTo + 1, fixed));
+  }
   if (tags !== null) bytes.set(tags, fixed);
   return { bytes, payloadAt };
 }
@@ -223,9 +236,11 @@ export function decodeEnvelope(bytes: Uint8Array, checksum: Checksum): Decoded {
   const flags = bytes[3]!;
   if ((flags & ~KNOWN_FLAGS) !== 0) return unknown(`flags 0x${flags.toString(16)}`);
   let wrapping: Wrapping | null = null;
+  let wrappedTo = FIXED_BYTES;
   if (flags > FLAG_ABSENT || bytes[2]! === CODEC_CUSTOM) {
     wrapping = bytes[5] === 0 ? null : decodeWrapping(bytes, fixed, flags);
     if (wrapping === null) return damaged('what was done to its payload');
+    wrappedTo += 6 + wrapping.codecId.length + wrapping.keyId.length + wrapping.nonce.length;
   }
   const tags = tagBytes === 0 ? NO_TAGS : decodeTags(bytes, fixed, payloadAt);
   if (tags === null) return damaged('tags');
@@ -241,6 +256,7 @@ export function decodeEnvelope(bytes: Uint8Array, checksum: Checksum): Decoded {
     loadMicros: readU32(bytes, 24),
     tags,
     wrapping,
+    validator: fixed > wrappedTo ? validatorIn(bytes, wrappedTo, fixed) : '',
     payload: bytes.subarray(payloadAt),
     payloadAt,
   };
@@ -337,6 +353,12 @@ function decodeWrapping(bytes: Uint8Array, end: number, flags: number): Wrapping
     nonce: isEncrypted ? bytes.slice(at, at + NONCE_BYTES) : NO_NONCE,
     role: (flags & FLAG_MANIFEST) !== 0 ? 'manifest' : (flags & FLAG_CHUNK) !== 0 ? 'chunk' : 'entry',
   };
+}
+
+/** Empty when there is none that this version understands: then nothing can be asked about the value, and it is loaded in full. */
+function validatorIn(bytes: Uint8Array, at: number, end: number): string {
+  const length = bytes[at]!;
+  return length > MAX_VALIDATOR_BYTES || at + 1 + length > end ? '' : asciiOf(bytes, at + 1, length);
 }
 
 function asciiOf(bytes: Uint8Array, at: number, length: number): string {

@@ -22,6 +22,8 @@ export interface Entry<T> extends Lifetime {
   /** How long ago it was stored; 0 when just loaded. */
   readonly ageMs: number;
   readonly version: number | null;
+  /** What the source will know it by ({@link Validated}); left out: nothing. */
+  readonly validator?: string | undefined;
   /** Length of its encoding, before compression and encryption: what the size of values of unknown shape is estimated by. */
   readonly encodedBytes: number;
 }

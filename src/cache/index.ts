@@ -13,7 +13,7 @@ export type { Codec } from './codec/value-codec.ts';
 export type { Counter, CounterOptions, CounterStats } from './counter.ts';
 export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
-export { GuardShedError } from './guard/errors.ts';
+export { GuardShedError, SourceBusyError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
 export type { Lock, LockOptions } from './lock.ts';
 export type {
@@ -48,6 +48,7 @@ export type {
   GetOptions,
   L1Options,
   LoadContext,
+  LoadedOne,
   Loader,
   LoadResult,
   Packed,
@@ -57,4 +58,4 @@ export type {
   Tier,
   Written,
 } from './types.ts';
-export { NOT_MODIFIED } from './types.ts';
+export { NOT_MODIFIED, Validated } from './types.ts';

@@ -4,14 +4,16 @@
  * The loader is code that we did not write. It may throw before it returns a promise, never settle, settle after its deadline, bring
  * an array of the wrong length (the ids that are missing cannot be told: an error), or keys that nobody asked for (ignored and counted).
  */
+
+import { MAX_VALIDATOR_BYTES } from '../base/envelope.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import { GuardTimeoutError } from './guard/errors.ts';
 import { show } from './key.ts';
-import { type LoadContext, type Loader, type LoadResult, NOT_MODIFIED } from './types.ts';
+import { type LoadContext, type LoadedOne, type Loader, type LoadResult, NOT_MODIFIED, Validated } from './types.ts';
 
 /** What a load brought for one id. */
 export type Loaded<V> =
-  | { readonly kind: 'value'; readonly value: V }
+  | { readonly kind: 'value'; readonly value: V; readonly validator?: string }
   | { readonly kind: 'absent' }
   /** What the loader was shown as stale is still the truth. */
   | { readonly kind: 'not-modified' }
@@ -50,14 +52,14 @@ export function readAnswer<K extends string, V>(
   name: string,
 ): LoadAnswer<V> {
   if (Array.isArray(result)) {
-    const values = result as readonly One<V>[];
+    const values = result as readonly LoadedOne<V>[];
     // Not values.map: it steps over holes, and `new Array(ids.length)` filled with the rows found has them.
     if (values.length === ids.length) return { loaded: Array.from(values, (value) => loadedOf(value)), extras: 0 };
     throw badResult(name, `an array of ${ids.length} values aligned with the ids, received ${values.length}`);
   }
   // Not instanceof: a Map of another realm (a test runner's, a vm's) is a Map.
   if (Object.prototype.toString.call(result) === '[object Map]') {
-    const values = result as ReadonlyMap<K, One<V>>;
+    const values = result as ReadonlyMap<K, LoadedOne<V>>;
     let found = 0;
     const loaded = ids.map((id) => {
       const value = values.get(id);
@@ -69,13 +71,20 @@ export function readAnswer<K extends string, V>(
   throw badResult(name, `a Map or an array aligned with the ids, received ${show(result)}`);
 }
 
-type One<V> = V | Error | null | undefined | typeof NOT_MODIFIED;
-
-function loadedOf<V>(value: One<V>): Loaded<V> {
+function loadedOf<V>(value: LoadedOne<V>): Loaded<V> {
   if (value === null || value === undefined) return ABSENT;
   if (value === NOT_MODIFIED) return UNCHANGED;
   if (value instanceof Error) return { kind: 'error', error: value };
+  if (value instanceof Validated) {
+    const inner = loadedOf<V>(value.value as V);
+    const { validator } = value;
+    return inner.kind === 'value' && isKept(validator) ? { ...inner, validator } : inner;
+  }
   return { kind: 'value', value: value as V };
+}
+
+function isKept(validator: unknown): validator is string {
+  return typeof validator === 'string' && validator.length <= MAX_VALIDATOR_BYTES && /^[\x20-\x7e]+$/.test(validator);
 }
 
 export function badResult(name: string, expected: string): BreakwaterError {

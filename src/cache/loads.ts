@@ -81,7 +81,7 @@ const RELOAD_PAUSE_MS = 250;
 const LONGEST_RELOAD_PAUSE_MS = 2_000;
 
 const NO_TAGS: readonly string[] = Object.freeze([]);
-const NOTHING_STALE: ReadonlyMap<string, unknown> = new Map();
+const NOTHING = new Map<string, never>();
 
 /** A call of the loader that has ended well. */
 interface Brought<V> extends LoadAnswer<V> {
@@ -260,15 +260,10 @@ export class Loads<K extends string, V> {
     const asked = this.next();
     for (const flight of flights) flight.asked = asked;
     const ids = flights.map((flight) => flight.id);
-    let stale = NOTHING_STALE;
-    for (const { id, fallback } of flights) {
-      if (fallback === null) continue;
-      if (stale === NOTHING_STALE) stale = new Map();
-      (stale as Map<string, unknown>).set(id, fallback.entry.value);
-    }
+    const { stale, validators } = staleOf(flights);
     // Measured here, where the source is asked: waiting for a turn is not the source's doing, and XFetch must not react to it.
     const beganMs = ports.clock.now();
-    const result = await observer.timed(flights, () => callLoader(load, ids, { signal, stale }));
+    const result = await observer.timed(flights, () => callLoader(load, ids, { signal, stale, validators }));
     const loadMs = ports.clock.now() - beganMs;
     return { ...readAnswer(result, ids, name), loadMs };
   }
@@ -316,7 +311,7 @@ export class Loads<K extends string, V> {
         if (entry.ttlMs > 0 && lease !== null) {
           // A fill over the network is not waited for. One in this process is done at once, and then `peek` has what `get` gave.
           if (!store.inProcess) this.#answer(flight, entry);
-          const parcel = packing.pack(key, plain, entry, entry.tags, nowMs);
+          const parcel = packing.pack(key, plain, entry, entry.tags, nowMs, entry.validator);
           if (parcel instanceof Promise || parcel.chunks.length > 0)
             this.#fillLate(flight, entry, lease, parcel, nowMs);
           else fills.push(fillOf(flight, entry, lease, parcel));
@@ -355,13 +350,18 @@ export class Loads<K extends string, V> {
       return { entry: { ...absent, ttlMs: ttlMs(settings.negativeTtlMs) }, plain: null };
     }
     let raw: unknown;
+    let validator: string | undefined;
     if (loaded.kind === 'not-modified') {
       raw = flight.fallback?.entry.value;
       if (raw === undefined || raw === null) {
         throw badResult(name, `NOT_MODIFIED only for ids in the context's stale, received it for "${flight.id}"`);
       }
       counters.notModified += 1;
-    } else raw = loaded.value;
+      validator = flight.fallback?.entry.validator;
+    } else {
+      raw = loaded.value;
+      validator = loaded.validator;
+    }
     const { codec } = packing;
     const encoded = codec.encode(raw, flight.key);
     const value = encoded.value as Cached<V>;
@@ -378,6 +378,7 @@ export class Loads<K extends string, V> {
         graceMs,
         loadMs,
         version: null,
+        validator,
         encodedBytes: encoded.plain.length,
       },
       plain: encoded.plain,
@@ -509,6 +510,22 @@ function suits(
   if (loading.asked === 0 || loading.asked > departed) return true;
   // Without a lease there is no word from the store about what was invalidated before they came.
   return loading.lease !== null && wishes.fresh !== true;
+}
+
+/** What the cache still has of what is to be loaded. */
+function staleOf<K extends string, T>(
+  flights: readonly Flight<K, T>[],
+): { readonly stale: ReadonlyMap<string, unknown>; readonly validators: ReadonlyMap<string, string> } {
+  if (flights.every(({ fallback }) => fallback === null)) return { stale: NOTHING, validators: NOTHING };
+  const stale = new Map<string, unknown>();
+  const validators = new Map<string, string>();
+  for (const { id, fallback } of flights) {
+    if (fallback === null) continue;
+    stale.set(id, fallback.entry.value);
+    const { validator } = fallback.entry;
+    if (validator !== undefined) validators.set(id, validator);
+  }
+  return { stale, validators };
 }
 
 function fillOf<K extends string, T>(flight: Flight<K, T>, entry: Entry<T>, lease: string, parcel: Parcel): Fill<K, T> {

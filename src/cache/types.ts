@@ -72,6 +72,23 @@ export interface LoadContext {
    * {@link NOT_MODIFIED} for such an id. Values as the cache gives them ({@link Cached}).
    */
   readonly stale: ReadonlyMap<string, unknown>;
+  /** Of the ids in `stale`, the {@link Validated.validator} that their value was loaded with, where there was one. */
+  readonly validators?: ReadonlyMap<string, string>;
+}
+
+/**
+ * A loader's answer for an id: the value, and what the source will know it by (an ETag, a revision). It is kept in L2 beside the value, for
+ * all processes, and comes back in {@link LoadContext.validators} when the value is past its TTL. Callers of the cache see the value alone.
+ */
+export class Validated<V> {
+  readonly value: V;
+  readonly validator: string;
+
+  /** @param validator printable ASCII, at most 128 characters; one that is longer, or empty, is not kept */
+  constructor(value: V, validator: string) {
+    this.value = value;
+    this.validator = validator;
+  }
 }
 
 /** A loader's answer for an id in its context's `stale`: that value is the truth, and is fresh again. */
@@ -81,9 +98,10 @@ export const NOT_MODIFIED: unique symbol = Symbol('breakwater: not modified');
  * What a loader brings: an array aligned with the ids, or a Map. `null`, `undefined` and what is missing from the Map mean
  * *known absent*. An `Error` in the place of a value fails that id alone.
  */
-export type LoadResult<K extends string, V> =
-  | ReadonlyMap<K, V | Error | null | undefined | typeof NOT_MODIFIED>
-  | readonly (V | Error | null | undefined | typeof NOT_MODIFIED)[];
+export type LoadResult<K extends string, V> = ReadonlyMap<K, LoadedOne<V>> | readonly LoadedOne<V>[];
+
+/** What a loader may say of one id. */
+export type LoadedOne<V> = V | Validated<V> | Error | null | undefined | typeof NOT_MODIFIED;
 
 /** Asks the source for all of `ids` at once (no duplicates, at least one). */
 export type Loader<K extends string, V> = (

@@ -92,6 +92,7 @@ export class Packing {
     lifetime: Lifetime,
     tags: readonly string[],
     nowMs: number,
+    validator = '',
   ): Parcel | Promise<Parcel> {
     const { codec } = this;
     const header: EnvelopeHeader = {
@@ -102,6 +103,7 @@ export class Packing {
       keptMs: keptMs(lifetime),
       loadMicros: Math.round(lifetime.loadMs * 1000),
       tags,
+      validator,
     };
     const small = this.#compress(plain);
     if (small instanceof Promise) return small.then((bytes) => this.#wrap(key, header, plain, bytes));
@@ -296,6 +298,7 @@ export class Packing {
     const value = absent ? null : codec.decode(payload);
     if (value === undefined) return { unreadable: `the payload is not ${codec.id || codec.kind}`, cause: 'damaged' };
     const encodedBytes = payload.length;
-    return { value: value as T | null, tags, ageMs, ttlMs, graceMs, loadMs, version: hit.version, encodedBytes };
+    const entry = { value: value as T | null, tags, ageMs, ttlMs, graceMs, loadMs, version: hit.version, encodedBytes };
+    return envelope.validator === '' ? entry : { ...entry, validator: envelope.validator };
   }
 }

@@ -15,7 +15,7 @@ export type ShedCode =
   | 'GUARD_DEADLINE'
   /** The source failed too often of late. */
   | 'GUARD_CIRCUIT_OPEN'
-  /** At the allowed rate its turn cannot come within its deadline. */
+  /** At the allowed rate, or after the rest that the source asked for, its turn cannot come within its deadline. */
   | 'GUARD_RATE_LIMITED'
   /** The guard was closed. */
   | 'GUARD_CLOSED';
@@ -33,8 +33,19 @@ export class GuardShedError extends BreakwaterError {
   }
 }
 
+export interface ShedFacts {
+  readonly maxQueue: number;
+  readonly ratePerSecond: number;
+  /** The source has asked for a rest ({@link SourceBusyError}). */
+  readonly isResting: boolean;
+}
+
 /** Why `source` was not asked, for people. */
-export function shedSentence(code: ShedCode, source: string, maxQueue: number, ratePerSecond: number): string {
+export function shedSentence(
+  code: ShedCode,
+  source: string,
+  { maxQueue, ratePerSecond, isResting }: ShedFacts,
+): string {
   switch (code) {
     case 'GUARD_QUEUE_FULL':
       return `cannot load from ${source}: ${maxQueue} calls wait for it already`;
@@ -43,9 +54,26 @@ export function shedSentence(code: ShedCode, source: string, maxQueue: number, r
     case 'GUARD_CIRCUIT_OPEN':
       return `cannot load from ${source}: it failed too often of late and is given a rest`;
     case 'GUARD_RATE_LIMITED':
-      return `cannot load from ${source}: at ${ratePerSecond} calls a second the turn cannot come before the deadline`;
+      return isResting
+        ? `cannot load from ${source}: it asked not to be called for a while, and the turn cannot come before the deadline`
+        : `cannot load from ${source}: at ${ratePerSecond} calls a second the turn cannot come before the deadline`;
     case 'GUARD_CLOSED':
       return `cannot load from ${source}: its guard was closed`;
+  }
+}
+
+/**
+ * What a loader may throw, or give for an id, when its source answered "not now": the guard begins no call to it before `retryAfterMs` have passed (at most a
+ * minute), whoever wants one. Who can wait so long waits, the others are shed with `GUARD_RATE_LIMITED`. It is no failure in the breaker's eyes: the source
+ * does answer, and has said when it wants to be asked. Code `SOURCE_BUSY`.
+ */
+export class SourceBusyError extends BreakwaterError {
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number, options?: { readonly cause?: unknown }) {
+    super('SOURCE_BUSY', message, options);
+    this.name = 'SourceBusyError';
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

@@ -4,7 +4,7 @@ import { BreakwaterError } from '../../base/errors.ts';
 import { SeededRandom } from '../../base/random.ts';
 import { drainPromises, ManualScheduler } from '../../base/scheduler.ts';
 import type { GuardRequest } from './call.ts';
-import { GuardShedError, GuardTimeoutError } from './errors.ts';
+import { GuardShedError, GuardTimeoutError, SourceBusyError } from './errors.ts';
 import { Guard } from './guard.ts';
 import type { GuardOptions } from './options.ts';
 
@@ -455,4 +455,52 @@ test('options that make no sense are refused, each by its name', () => {
         error.message.includes('postgres'),
     );
   }
+});
+
+describe('a source that asks for a rest', () => {
+  const busy = (ms: number) => new SourceBusyError('not now', ms);
+
+  test('nobody begins before it is over: who can wait waits, the others are shed at once and told how long', async () => {
+    const bench = new Bench({ backoff: false, concurrency: 2, deadlineMs: 1_000 });
+    bench.call('told');
+    await bench.fail('told', busy(300));
+    bench.call('patient');
+    bench.call('hasty', { deadlineMs: 100 });
+    await bench.run(0);
+    assert.equal(bench.ended.get('hasty'), 'GUARD_RATE_LIMITED');
+    await bench.run(299);
+    assert.deepEqual(bench.began, ['told']);
+    await bench.run(1);
+    assert.deepEqual(bench.began, ['told', 'patient']);
+    await bench.succeed('patient');
+    bench.call('later');
+    assert.deepEqual(bench.began, ['told', 'patient', 'later']);
+  });
+
+  test('it is no failure, of the source or of its key; one of a batch counts too; no word lasts longer than a minute', async () => {
+    const bench = new Bench({ backoff: { after: 1 }, breaker: { consecutiveFailures: 1, minimumCalls: 1 } });
+    bench.call('a', { keys: ['42'] });
+    await bench.fail('a', busy(50));
+    assert.equal(bench.guard.stats().breaker, 'closed');
+    assert.equal(bench.guard.remembered('42'), null);
+    await bench.run(50);
+    bench.guard.noteFailure('43', busy(1e9));
+    assert.equal(bench.guard.remembered('43'), null);
+    bench.call('b', { deadlineMs: 61_000 });
+    await bench.run(59_999);
+    assert.deepEqual(bench.began, ['a']);
+    await bench.run(1);
+    assert.deepEqual(bench.began, ['a', 'b']);
+  });
+
+  test('those who waited for a slot or a token wait on', async () => {
+    const bench = new Bench({ ...QUIET, concurrency: 1, ratePerSecond: 1_000 });
+    bench.call('a');
+    bench.call('b');
+    await bench.fail('a', busy(40));
+    await bench.run(39);
+    assert.deepEqual(bench.began, ['a']);
+    await bench.run(1);
+    assert.deepEqual(bench.began, ['a', 'b']);
+  });
 });

@@ -8,7 +8,7 @@
  *     back-off      this key failed a moment ago: the remembered error
  *     breaker       the source fails altogether: GUARD_CIRCUIT_OPEN
  *     queue         bounded, foreground first: GUARD_QUEUE_FULL, and GUARD_DEADLINE when the turn does not come in time
- *     rate          a token bucket: GUARD_RATE_LIMITED when the turn cannot come in time
+ *     rate          a token bucket, and the rest that the source itself asked for (`SourceBusyError`): GUARD_RATE_LIMITED when the turn cannot come in time
  *     slot          the concurrency cap; then the call runs, with an AbortSignal
  *     hard timeout  the signal is aborted, the caller gets a GuardTimeoutError, and the *slot stays held* until the source
  *                   has really let go (`limiter.ts` says why)
@@ -35,7 +35,7 @@ import { listen } from '../abort.ts';
 import { BackoffTable, type RememberedFailure } from './backoff.ts';
 import { type BreakerState, CircuitBreaker, type Outcome } from './breaker.ts';
 import { type Call, type GuardRequest, newCall, type SourceCall } from './call.ts';
-import { GuardShedError, GuardTimeoutError, type ShedCode, shedSentence } from './errors.ts';
+import { GuardShedError, GuardTimeoutError, type ShedCode, SourceBusyError, shedSentence } from './errors.ts';
 import { Limiter } from './limiter.ts';
 import { type GuardOptions, type GuardSettings, guardSettings } from './options.ts';
 import { type Priority, WaitQueue } from './queue.ts';
@@ -51,6 +51,9 @@ export interface GuardPorts {
   readonly onBreaker?: (from: BreakerState, to: BreakerState) => void;
 }
 
+/** No source keeps us away for longer by one word. */
+const LONGEST_REST_MS = 60_000;
+
 export class Guard {
   readonly #settings: GuardSettings;
   readonly #ports: GuardPorts;
@@ -65,6 +68,8 @@ export class Guard {
   readonly #holding = new Set<Call>();
   /** Due to be abandoned, but there were too many already. */
   readonly #overdue = new Set<Call>();
+  /** Before this nothing is begun: the source said so. */
+  #restUntilMs = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   #lingering = 0;
@@ -108,7 +113,7 @@ export class Guard {
 
   /** For batches whose call succeeded as a whole but not for `key`: opens the key's back-off window. */
   noteFailure(key: string, error: unknown): void {
-    this.#backoff?.failed(key, error, this.#ports.clock.now());
+    if (!this.#noteRest(error)) this.#backoff?.failed(key, error, this.#ports.clock.now());
   }
 
   /** Sheds everybody who waits and aborts everything that runs. What is called afterwards is shed. */
@@ -157,7 +162,7 @@ export class Guard {
     const nowMs = this.#ports.clock.now();
     if (this.#refuse(call, nowMs)) return;
     if (signal !== undefined) this.#listen(call, signal);
-    if (this.#limiter.admits(call.priority) && (this.#bucket === null || this.#bucket.waitMs(nowMs) === 0)) {
+    if (this.#limiter.admits(call.priority) && this.#waitMs(nowMs) === 0) {
       this.#start(call, nowMs);
     } else {
       this.#enqueue(call, nowMs);
@@ -191,7 +196,7 @@ export class Guard {
   }
 
   #enqueue(call: Call, nowMs: number): void {
-    if (this.#bucket !== null && nowMs + this.#leastWaitMs(call.priority, nowMs) > call.deadlineAtMs) {
+    if (nowMs + this.#leastWaitMs(call.priority, nowMs) > call.deadlineAtMs) {
       this.#shedOne(call, 'GUARD_RATE_LIMITED');
       return;
     }
@@ -206,11 +211,16 @@ export class Guard {
     this.#awaitToken(nowMs);
   }
 
+  /** By the rate and the source's own wish: how long nobody may begin. 0 = now. */
+  #waitMs(nowMs: number): number {
+    const restMs = Math.max(0, this.#restUntilMs - nowMs);
+    return this.#bucket === null ? restMs : Math.max(restMs, this.#bucket.waitMs(nowMs));
+  }
+
   /** By the rate alone: when the turn of one who joins now comes, if all before it stay. */
   #leastWaitMs(priority: Priority, nowMs: number): number {
-    const bucket = this.#bucket!;
     const before = priority === 'foreground' ? this.#queue.count('foreground') : this.#queue.length;
-    return bucket.waitMs(nowMs) + before * bucket.intervalMs;
+    return this.#waitMs(nowMs) + before * (this.#bucket?.intervalMs ?? 0);
   }
 
   #listen(call: Call, signal: AbortSignal): void {
@@ -236,7 +246,7 @@ export class Guard {
       const backgroundMayGo = this.#limiter.admits('background');
       const call = this.#queue.peek(backgroundMayGo);
       if (call === null) return;
-      if (this.#bucket !== null && this.#bucket.waitMs(nowMs) > 0) {
+      if (this.#waitMs(nowMs) > 0) {
         this.#awaitToken(nowMs);
         return;
       }
@@ -248,10 +258,11 @@ export class Guard {
 
   /** Wakes up when the next token is due, if it is a token that the first in the queue waits for. */
   #awaitToken(nowMs: number): void {
-    if (this.#bucket === null || this.#tokenTimer !== null || this.#closed) return;
+    const waitMs = this.#waitMs(nowMs);
+    if ((this.#bucket === null && waitMs === 0) || this.#tokenTimer !== null || this.#closed) return;
     // Not for a slot: whoever leaves one dispatches.
     if (!this.#limiter.admits('foreground') || this.#queue.peek(this.#limiter.admits('background')) === null) return;
-    this.#tokenTimer = this.#ports.scheduler.setTimer(this.#bucket.waitMs(nowMs), () => {
+    this.#tokenTimer = this.#ports.scheduler.setTimer(waitMs, () => {
       this.#tokenTimer = null;
       this.#dispatch();
     });
@@ -309,7 +320,8 @@ export class Guard {
         call.resolve(result);
       } else {
         this.#counters.failed += 1;
-        this.#note(call, this.#settings.isFailure(result) ? 'failure' : 'neutral', result);
+        const isFailure = !this.#noteRest(result) && this.#settings.isFailure(result);
+        this.#note(call, isFailure ? 'failure' : 'neutral', result);
         call.reject(result);
       }
     }
@@ -368,6 +380,14 @@ export class Guard {
     if (!this.#breaker.admits(nowMs)) this.#shedAllWaiting('GUARD_CIRCUIT_OPEN');
   }
 
+  /** True: the source asked for a rest, and gets it. */
+  #noteRest(error: unknown): boolean {
+    if (!(error instanceof SourceBusyError)) return false;
+    const untilMs = this.#ports.clock.now() + Math.min(LONGEST_REST_MS, Math.max(0, error.retryAfterMs));
+    this.#restUntilMs = Math.max(this.#restUntilMs, untilMs);
+    return true;
+  }
+
   // -- no
 
   #shedAllWaiting(code: ShedCode): void {
@@ -390,7 +410,9 @@ export class Guard {
 
   #shedError(code: ShedCode): GuardShedError {
     const { name, maxQueue, ratePerSecond } = this.#settings;
-    return new GuardShedError(code, shedSentence(code, name, maxQueue, ratePerSecond), this.#retryAfterMs(code));
+    const isResting = this.#restUntilMs > this.#ports.clock.now();
+    const sentence = shedSentence(code, name, { maxQueue, ratePerSecond, isResting });
+    return new GuardShedError(code, sentence, this.#retryAfterMs(code));
   }
 
   #retryAfterMs(code: ShedCode): number | null {
