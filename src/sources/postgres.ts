@@ -11,7 +11,8 @@
  * With `version`, an integer column drawn from a sequence, ids that the cache still has past their TTL are asked about by version: the row's columns travel
  * only where it has changed. What that column must promise is said at {@link PostgresOptions.version}.
  *
- * Nothing here is retried, except once, under another name, a prepared statement that a schema change has invalidated.
+ * Nothing here is retried, except, once and under another name, a prepared statement that a schema change has invalidated; and, over another connection, a
+ * read whose connection was lost, since a pool hands out idle connections that have died (postgres/statement.ts). A write never is.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import { checkNames, invalid } from '../cache/checks.ts';
@@ -103,12 +104,12 @@ function querySource<Row extends object>(options: PostgresSqlOptions<Row>, prepa
     name: database.name,
     load: async (ids, { signal }) => {
       const answers = new Answers<Row>(ids, keyType, database.name);
-      if (answers.asked.length > 0) answers.add(await database.run(text, [answers.asked], signal), 1);
+      if (answers.asked.length > 0) answers.add(await database.read(text, [answers.asked], signal), 1);
       return answers.found;
     },
     // An empty array: planned and run, and no row read by an index.
     check: async ({ signal } = {}) => {
-      await database.run(text, [[]], signal);
+      await database.read(text, [[]], signal);
     },
   };
 }
@@ -138,7 +139,7 @@ function tableSource<Row extends object>(options: PostgresTableOptions<Row>, pre
   /** Until it is known each call asks for itself: one that waited for another's question would fail with the other's signal. */
   const statements = async (signal?: AbortSignal): Promise<Statements> => {
     if (known === null) {
-      const { rows } = await database.run(DESCRIBE, [from], signal);
+      const { rows } = await database.read(DESCRIBE, [from], signal);
       known = statementsFor(declared, rows, name);
     }
     return known;
@@ -152,14 +153,14 @@ function tableSource<Row extends object>(options: PostgresTableOptions<Row>, pre
       const versions = revalidate === null ? [] : answers.asked.map((id) => versionIn(stale.get(id), version));
       if (answers.asked.length === 0) return answers.found;
       if (revalidate === null || versions.every((one) => one === null)) {
-        answers.add(await database.run(load, [answers.asked], signal), 1);
-      } else answers.add(await database.run(revalidate, [answers.asked, versions], signal), 2);
+        answers.add(await database.read(load, [answers.asked], signal), 1);
+      } else answers.add(await database.read(revalidate, [answers.asked, versions], signal), 2);
       return answers.found;
     },
     check: async ({ signal } = {}) => {
       known = null;
       const { load } = await statements(signal);
-      await database.run(load, [[]], signal);
+      await database.read(load, [[]], signal);
     },
     sink: {
       upsert: async (rows, { signal } = {}) => {
@@ -168,12 +169,12 @@ function tableSource<Row extends object>(options: PostgresTableOptions<Row>, pre
           throw new BreakwaterError('SOURCE_REFUSED', `cannot write to ${name}: no unique index has its key alone`);
         }
         const json = rowsAsJson(rows, keyType, { key, columns, version }, name);
-        return versionsIn(rows.size === 0 ? NOTHING : await database.run(upsert, [json], signal));
+        return versionsIn(rows.size === 0 ? NOTHING : await database.write(upsert, [json], signal));
       },
       delete: async (ids, { signal } = {}) => {
         const { keyType, delete: remove } = await statements(signal);
         for (const id of ids) if (!KEY_TYPES[keyType].accepts(id)) throw invalidKey(name, id, KEY_TYPES[keyType].what);
-        return versionsIn(ids.length === 0 ? NOTHING : await database.run(remove, [ids], signal));
+        return versionsIn(ids.length === 0 ? NOTHING : await database.write(remove, [ids], signal));
       },
     },
   };

@@ -341,4 +341,25 @@ describe('postgres()', options, () => {
     });
     await nowhere.end();
   });
+
+  test('connections that died in the pool: loads go on as if nothing were', { timeout: 120_000 }, async () => {
+    const idle = newPool(4);
+    try {
+      const source = products({ pool: idle });
+      for (let round = 0; round < 25; round += 1) {
+        const clients = await Promise.all([idle.connect(), idle.connect(), idle.connect(), idle.connect()]);
+        const ids = clients.map((client) => (client as unknown as { processID: number }).processID);
+        for (const client of clients) client.release();
+        await sql('SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid', [ids]);
+        // The pool has not heard of it yet, or just now, or of some.
+        const found = await Promise.all(['1', '2', '3'].map((id) => get(source, id)));
+        assert.deepEqual(
+          found.map((rows, index) => rows.get(`${index + 1}`)?.name),
+          ['p1', 'p2', 'p3'],
+        );
+      }
+    } finally {
+      await idle.end();
+    }
+  });
 });

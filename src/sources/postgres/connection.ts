@@ -10,9 +10,12 @@
  * rejected early would be replaced by another while the server is still busy with it.
  *
  * The connection goes back to the pool only when no cancel request for it is under way: one that arrived late would hit the next user's statement.
+ * One that was lost goes back as to be closed: the server's last words come before the end of the stream, and a pool that has seen only the words would
+ * hand the connection out once more, to fail another statement.
  *
  * The pool is described by its shape, so that neither `pg` nor its types are needed to import this.
  */
+import { messageOf } from '../../base/errors.ts';
 import { aborted } from '../port.ts';
 
 /** What is used of a `Pool` of `pg` 8, or of anything alike. */
@@ -48,12 +51,46 @@ export interface Result {
   readonly fields: readonly { readonly name: string }[];
 }
 
+/** SQLSTATEs that the server says as it ends the connection: an administrator does, or a crash of another backend, or it was idle for too long. */
+const GOODBYES: readonly string[] = ['57P01', '57P02', '57P05'];
+/** What `pg` says of a connection that is gone. Of anything else without a SQLSTATE, such as its `query_timeout`, nothing follows. */
+const GONE = /^(?:Connection terminated|Client was closed|Client has encountered a connection error)/;
+
+/** Whether `error` of a statement tells that its connection is gone. */
+function isConnectionLost(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state !== null) return state.startsWith('08') || GOODBYES.includes(state);
+  return error instanceof Error && ('syscall' in error || GONE.test(error.message));
+}
+
+/** The server's code for what went wrong; null where the failure is none of the server's. */
+export function sqlState(error: unknown): string | null {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return null;
+  const { code } = error;
+  // `EPIPE` has five letters too, and a system call that failed with it.
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !('syscall' in error) ? code : null;
+}
+
+/** What the driver threw as its connection was lost: the statement may be tried on another one if it can do no harm twice. */
+export class LostConnection extends Error {
+  /** An earlier statement of ours was answered on it: it had been idle, and may have been dead for long. */
+  readonly wasUsed: boolean;
+
+  constructor(cause: unknown, wasUsed: boolean) {
+    super(messageOf(cause), { cause });
+    this.wasUsed = wasUsed;
+  }
+}
+
+/** Connections on which the server has answered us. */
+const used = new WeakSet<PostgresClient>();
+
 /** How long a statement may outlast the request to cancel it before its connection is closed. */
 const CANCEL_GRACE_MS = 1_000;
 
 /**
  * @param signal undefined: no end but the server's own (`statement_timeout`)
- * @throws BreakwaterError `SOURCE_ABORTED`, else what the driver threw
+ * @throws BreakwaterError `SOURCE_ABORTED`; {@link LostConnection} with what the driver threw as its cause; else what the driver threw
  */
 export async function runStatement(
   pool: PostgresPool,
@@ -87,24 +124,35 @@ export async function runStatement(
   });
   if (signal?.aborted) onAbort();
   signal?.addEventListener('abort', onAbort, { once: true });
-  const isOver = running.then(ignore, ignore).then(async () => {
-    hasEnded = true;
-    await cancelling;
-    return false;
-  });
+  let isLost = false;
+  /** Of no more use to anybody: lost, or with a statement in it that the driver has turned away from (its `query_timeout`). */
+  let isSpoilt = false;
+  const isOver = running
+    .then(
+      () => used.add(client),
+      (error: unknown) => {
+        isLost = isConnectionLost(error);
+        isSpoilt = isLost || sqlState(error) === null;
+      },
+    )
+    .then(async () => {
+      hasEnded = true;
+      await cancelling;
+      return false;
+    });
   const wasCut = await Promise.race([isOver, isCut]);
   hasEnded = true;
   clearTimeout(timer);
   signal?.removeEventListener('abort', onAbort);
   // Closing makes the driver fail the statement, and emit more errors later: the listener stays.
-  if (!wasCut) client.off?.('error', ignore);
-  client.release(wasCut);
+  if (!wasCut && !isSpoilt) client.off?.('error', ignore);
+  client.release(wasCut || isSpoilt);
   if (wasCut && signal !== undefined) throw aborted(name, signal);
   try {
     return (await running) as Result;
   } catch (error) {
     if (signal?.aborted) throw aborted(name, signal);
-    throw error;
+    throw isLost ? new LostConnection(error, used.has(client)) : error;
   }
 }
 

@@ -3,11 +3,19 @@
  *
  * A prepared statement outlives the table that it was planned for. After a column has changed its type each connection refuses the old statement for
  * as long as it lives ("cached plan must not change result type"), so it is prepared once more under a new name, on all connections from then on.
+ *
+ * A pool also hands out connections that have died while they were idle (the server was restarted, a firewall forgot them) before it has noticed. So a
+ * statement that only reads is sent again when its connection is lost under it, over one that had served before as often as it takes: each loss is one
+ * connection less. Over one that has not served yet only once: a new connection that is lost says that the server is not well, or that this very statement
+ * ends its backends. Neither is for us to repeat, and the guard of the cache has to know. Nor is anything sent again when no connection is to be had. A
+ * statement that writes never is: nobody knows whether it was committed.
  */
 import { createHash } from 'node:crypto';
 import { BreakwaterError, messageOf } from '../../base/errors.ts';
-import { type PostgresPool, type Result, runStatement } from './connection.ts';
+import { LostConnection, type PostgresPool, type Result, runStatement, sqlState } from './connection.ts';
 
+/** So many connections in a row and a read fails, whatever they were: larger than pools are, and an end. */
+const MOST_LOST = 100;
 const PLAN_OUTDATED = '0A000';
 /** SQLSTATE classes in which the server refused what it was told, and did nothing: data, constraints, syntax or rights, raised by a trigger. */
 const REFUSALS = ['22', '23', '42', '44', 'P0'];
@@ -25,20 +33,42 @@ export class Statement {
     this.name = name;
   }
 
-  /** @throws BreakwaterError `SOURCE_TABLE_UNKNOWN`, `SOURCE_COLUMN_UNKNOWN`, `SOURCE_REFUSED`, `SOURCE_FAILED`, `SOURCE_ABORTED` */
-  async run(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
+  /**
+   * One that only reads.
+   * @throws BreakwaterError `SOURCE_TABLE_UNKNOWN`, `SOURCE_COLUMN_UNKNOWN`, `SOURCE_REFUSED`, `SOURCE_FAILED`, `SOURCE_ABORTED`
+   */
+  async read(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
+    let newOnesLost = 0;
+    for (let lost = 1; ; lost += 1) {
+      try {
+        return await this.#runPlanned(text, values, signal);
+      } catch (error) {
+        if (!(error instanceof LostConnection)) throw this.#worded(error);
+        if (!error.wasUsed) newOnesLost += 1;
+        if (newOnesLost > 1 || lost === MOST_LOST) throw this.#worded(error);
+      }
+    }
+  }
+
+  /** One that may change rows: never sent again once it may have run. @throws BreakwaterError as {@link read} */
+  async write(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
+    try {
+      return await this.#runPlanned(text, values, signal);
+    } catch (error) {
+      throw this.#worded(error);
+    }
+  }
+
+  /** Under a name that the connections accept: a refused plan has done nothing. */
+  async #runPlanned(text: string, values: unknown[], signal: AbortSignal | undefined): Promise<Result> {
     const edition = this.#edition;
     try {
       return await this.#runOnce(text, values, signal);
     } catch (error) {
-      if (!this.#prepare || sqlState(error) !== PLAN_OUTDATED) throw this.#worded(error);
+      if (!this.#prepare || sqlState(error) !== PLAN_OUTDATED) throw error;
       if (this.#edition === edition) this.#edition += 1;
     }
-    try {
-      return await this.#runOnce(text, values, signal);
-    } catch (error) {
-      throw this.#worded(error);
-    }
+    return await this.#runOnce(text, values, signal);
   }
 
   #runOnce(text: string, values: unknown[], signal: AbortSignal | undefined): Promise<Result> {
@@ -46,8 +76,9 @@ export class Statement {
     return runStatement(this.#pool, query, signal, this.name);
   }
 
-  #worded(error: unknown): BreakwaterError {
-    if (error instanceof BreakwaterError) return error;
+  #worded(thrown: unknown): BreakwaterError {
+    if (thrown instanceof BreakwaterError) return thrown;
+    const error = thrown instanceof LostConnection ? thrown.cause : thrown;
     const state = sqlState(error);
     let code = 'SOURCE_FAILED';
     if (state === '42P01') code = 'SOURCE_TABLE_UNKNOWN';
@@ -56,11 +87,6 @@ export class Statement {
     const why = state === null ? messageOf(error) : `${messageOf(error)} (SQLSTATE ${state})`;
     return new BreakwaterError(code, `cannot use ${this.name}: ${why}`, { cause: error });
   }
-}
-
-function sqlState(error: unknown): string | null {
-  const code: unknown = typeof error === 'object' && error !== null && 'code' in error ? error.code : null;
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : null;
 }
 
 /** By which each connection knows the statement. Made of the text: a connection that is shared must not meet one name with two texts. */
