@@ -14,6 +14,7 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  readonly name: string;
   readonly version: string;
   readonly exports: Readonly<Record<string, unknown>>;
 };
@@ -41,7 +42,8 @@ async function linkDependencies(): Promise<void> {
   for (const path of stdout.trim().split('\n')) {
     if (!path.startsWith(at)) continue;
     const name = path.slice(at.length);
-    if (name.includes('node_modules')) continue;
+    // A package of our own name that was once tried out there is not what is tested.
+    if (name.includes('node_modules') || name === manifest.name) continue;
     const link = join(project, 'node_modules', name);
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync(path, link);

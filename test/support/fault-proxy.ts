@@ -10,6 +10,7 @@
  *   proxy.cutAfter('down', 100, 'rst')  // each connection dies when 100 more bytes went to its client
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { resetSocket } from '../../src/cli/bench/correctness/reset.ts';
 
 export type Direction = /** client to server */ 'up' | /** server to client */ 'down';
 export type Ending = 'fin' | 'rst';
@@ -136,7 +137,8 @@ export class FaultProxy {
   #accept(client: Socket): void {
     this.accepted += 1;
     if (this.#refuse) {
-      client.resetAndDestroy();
+      client.on('error', () => {});
+      resetSocket(client);
       return;
     }
     const server = connect({ ...this.#target, allowHalfOpen: true });
@@ -227,7 +229,7 @@ export class FaultProxy {
     if (!this.#links.delete(link)) return;
     for (const timer of Object.values(link.timer)) if (timer !== null) clearTimeout(timer);
     for (const socket of [link.client, link.server]) {
-      if (ending === 'rst' && !socket.connecting) socket.resetAndDestroy();
+      if (ending === 'rst' && !socket.connecting) resetSocket(socket);
       else {
         socket.end();
         socket.destroySoon();

@@ -5,6 +5,7 @@
  *   cut       connections are reset and new ones refused at once, until `restore`; of all servers, or of one
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { resetSocket } from './reset.ts';
 
 interface Pair {
   readonly near: Socket;
@@ -65,7 +66,7 @@ export class Link {
     for (const strand of only === undefined ? this.#strands : this.#strands.slice(only, only + 1)) {
       strand.isCut = true;
       for (const { near, far } of strand.pairs) {
-        near.resetAndDestroy();
+        resetSocket(near);
         far.destroy();
       }
     }
