@@ -450,17 +450,23 @@ export class Cache<K extends string, V, A = Cached<V>> {
       const { signal, timeoutMs, wishes } = this.#readOptions(options);
       const near = this.#near(id, wishes);
       if (near !== null) {
-        const { value, version, storedAtMs } = near.entry;
+        const { value, version, storedAtMs, ttlMs } = near.entry;
         if (!detailed) return Promise.resolve(value);
         const ageMs = this.#shared.ports.clock.now() - storedAtMs;
-        return Promise.resolve({ value, from: near.isStale ? 'stale' : 'l1', ageMs, version });
+        return Promise.resolve({ value, from: near.isStale ? 'stale' : 'l1', ageMs, ttlMs, version });
       }
       if (this.#isUnknown(id, wishes)) {
-        return Promise.resolve(detailed ? { value: null, from: 'filter', ageMs: 0, version: null } : null);
+        return Promise.resolve(detailed ? { value: null, from: 'filter', ageMs: 0, ttlMs: 0, version: null } : null);
       }
       const seat = this.#seat(id, wishes);
       if (!detailed) return this.#waitAlone(seat.value, signal, timeoutMs, this.#prefix + id);
-      const answer = seat.got.then(({ value, from, ageMs, version }) => ({ value, from, ageMs, version }));
+      const answer = seat.got.then(({ value, from, ageMs, ttlMs, version }) => ({
+        value,
+        from,
+        ageMs,
+        ttlMs,
+        version,
+      }));
       return this.#waitAlone(answer, signal, timeoutMs, this.#prefix + id);
     } catch (error) {
       return Promise.reject(error);

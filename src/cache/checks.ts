@@ -55,7 +55,7 @@ export function invalid(what: string, expected: string, received: unknown): Brea
 }
 
 /** The known name within two typing errors of `name`, or null. */
-function nearest(name: string, known: readonly string[]): string | null {
+export function nearest(name: string, known: readonly string[]): string | null {
   let best: string | null = null;
   let bestDistance = 3;
   for (const candidate of known) {

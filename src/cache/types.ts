@@ -236,6 +236,8 @@ export interface Detailed<T> {
   readonly from: Tier;
   /** How long ago it was stored, milliseconds. */
   readonly ageMs: number;
+  /** For how long from its storing it is fresh, milliseconds, jitter included; `Infinity` = no end. What is left is `ttlMs - ageMs`. */
+  readonly ttlMs: number;
   /** The store's number of the write that stored it; null when it is not known (just loaded). */
   readonly version: number | null;
 }

@@ -279,3 +279,26 @@ test('after: another process’s write is seen past its L1 and past a load that 
     await assert.rejects(a.get('1', { after: bad as string }), { code: 'CACHE_TOKEN_INVALID' });
   }
 });
+
+test('getDetailed says how long the value is fresh, from every tier', async () => {
+  const scheduler = new ManualScheduler();
+  const { bw } = openLibrary({ scheduler, store: embeddedTruth(scheduler), defaults: { jitter: 0 } });
+  const source = new Source();
+  source.rows.set('1', 7);
+  const far = bw.cache<Row>('far', { load: source.load, ttl: '10s', grace: '10s', l1: false });
+  const near = bw.cache<Row>('near', { load: source.load, ttl: '10s', negativeTtl: '3s' });
+  for (const [cache, tier] of [
+    [far, 'l2'],
+    [near, 'l1'],
+  ] as const) {
+    const loaded = await cache.getDetailed('1');
+    assert.deepEqual([loaded.from, loaded.ttlMs], ['loader', 10_000]);
+    await scheduler.run(4_000);
+    const { from, ttlMs, ageMs } = await cache.getDetailed('1');
+    assert.deepEqual([from, ttlMs, ttlMs - ageMs], [tier, 10_000, 6_000]);
+  }
+  assert.equal((await near.getDetailed('none')).ttlMs, 3_000);
+  await scheduler.run(10_000);
+  const old = await far.getDetailed('1');
+  assert.deepEqual([old.from, old.ttlMs], ['stale', 10_000]);
+});
