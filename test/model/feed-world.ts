@@ -11,8 +11,9 @@
  * A safety phase with faults, then everything is healed and the liveness phase begins: every follower is in time on every
  * range, every wait has ended.
  */
-import { SeededRandom } from '../../src/base/random.ts';
+
 import { above, type Ballot, compareBallots } from '../../src/base/ballot.ts';
+import { SeededRandom } from '../../src/base/random.ts';
 import { CUT, type FeedOptions, InvalidationFeed, PAUSED, type Subscriber } from '../../src/freshness/feed.ts';
 import { DRIFT, NAMESPACE } from '../../src/freshness/feed-kinds.ts';
 import type { FeedRecord } from '../../src/freshness/feed-ring.ts';

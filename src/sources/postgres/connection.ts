@@ -20,6 +20,8 @@ import { aborted } from '../port.ts';
 
 /** What is used of a `Pool` of `pg` 8, or of anything alike. */
 export interface PostgresPool {
+  /** Connections that nobody uses at the moment. */
+  readonly idleCount?: number;
   connect(): Promise<PostgresClient>;
 }
 
@@ -73,7 +75,7 @@ export function sqlState(error: unknown): string | null {
 
 /** What the driver threw as its connection was lost: the statement may be tried on another one if it can do no harm twice. */
 export class LostConnection extends Error {
-  /** An earlier statement of ours was answered on it: it had been idle, and may have been dead for long. */
+  /** It was there before: it may have been dead for long, and this statement has nothing to do with it. */
   readonly wasUsed: boolean;
 
   constructor(cause: unknown, wasUsed: boolean) {
@@ -82,7 +84,7 @@ export class LostConnection extends Error {
   }
 }
 
-/** Connections on which the server has answered us. */
+/** Connections on which the server has answered us. Of those that others have used the pool's `idleCount` tells. */
 const used = new WeakSet<PostgresClient>();
 
 /** How long a statement may outlast the request to cancel it before its connection is closed. */
@@ -98,6 +100,7 @@ export async function runStatement(
   signal: AbortSignal | undefined,
   name: string,
 ): Promise<Result> {
+  const isIdleThere = (pool.idleCount ?? 0) > 0;
   const client = await connect(pool, signal, name);
   // A connection that is lost says so twice: to the statement, and as an event that would end the process if nobody listened.
   const ignore = (): void => {};
@@ -152,7 +155,7 @@ export async function runStatement(
     return (await running) as Result;
   } catch (error) {
     if (signal?.aborted) throw aborted(name, signal);
-    throw isLost ? new LostConnection(error, used.has(client)) : error;
+    throw isLost ? new LostConnection(error, isIdleThere || used.has(client)) : error;
   }
 }
 

@@ -70,6 +70,23 @@ test('all connections of a pool died while they were idle: each is lost once, an
   assert.ok(dead.every(({ closed }) => closed));
 });
 
+test('connections that only others have used: the pool says that they were idle', async () => {
+  const { fake, released } = pool(lost(), lost(), lost(), null);
+  let idleCount = 3;
+  const connect = (): ReturnType<PostgresPool['connect']> => {
+    idleCount -= 1;
+    return fake.connect();
+  };
+  const shared: PostgresPool = {
+    get idleCount() {
+      return idleCount;
+    },
+    connect,
+  };
+  assert.deepEqual((await new Statement(shared, true, 'it').read('SELECT 1', [])).rows, [['1']]);
+  assert.deepEqual(released, [true, true, true, false]);
+});
+
 test('two new connections lost: a code, and not a third time', async () => {
   const { fake, released, sent } = pool(lost(), lost(), null);
   await assert.rejects(new Statement(fake, true, 'it').read('SELECT 1', []), (error: BreakwaterError) => {

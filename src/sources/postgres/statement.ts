@@ -5,8 +5,8 @@
  * as long as it lives ("cached plan must not change result type"), so it is prepared once more under a new name, on all connections from then on.
  *
  * A pool also hands out connections that have died while they were idle (the server was restarted, a firewall forgot them) before it has noticed. So a
- * statement that only reads is sent again when its connection is lost under it, over one that had served before as often as it takes: each loss is one
- * connection less. Over one that has not served yet only once: a new connection that is lost says that the server is not well, or that this very statement
+ * statement that only reads is sent again when its connection is lost under it: as often as it takes where the connection had been there before, since
+ * each loss is one such connection less; once where it was opened for the statement. A new connection that is lost says that the server is not well, or that this very statement
  * ends its backends. Neither is for us to repeat, and the guard of the cache has to know. Nor is anything sent again when no connection is to be had. A
  * statement that writes never is: nobody knows whether it was committed.
  */
