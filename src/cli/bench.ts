@@ -133,6 +133,8 @@ async function library(options: LibraryOptions): Promise<number> {
 }
 
 interface PlacementCliOptions {
+  readonly cluster?: boolean;
+  readonly ranges: string;
   readonly servers: string;
   readonly keys: string;
   readonly fleets: string;
@@ -140,7 +142,25 @@ interface PlacementCliOptions {
   readonly output?: string;
 }
 
+async function clusterPlacement(options: PlacementCliOptions): Promise<number> {
+  const { runClusterPlacementBench } = await import('./bench/cluster-placement.ts');
+  const report = await import('./bench/cluster-placement-report.ts');
+  const rows = options.ranges
+    .split(',')
+    .flatMap((text) => runClusterPlacementBench({ ranges: number('--ranges', text, 1, 16_384) }));
+  const where = environment();
+  if (options.output) writeFileSync(options.output, report.clusterPlacementMarkdown(rows, where));
+  if (options.json) sayJson({ environment: where, rows });
+  else {
+    say(environmentLine(where));
+    for (const line of report.CLUSTER_PLACEMENT_PREAMBLE) say(line);
+    say(report.clusterPlacementTable(rows));
+  }
+  return 0;
+}
+
 async function placement(options: PlacementCliOptions): Promise<number> {
+  if (options.cluster) return await clusterPlacement(options);
   const { runPlacementBench } = await import('./bench/placement.ts');
   const { placementMarkdown, placementPreamble, placementTable } = await import('./bench/placement-report.ts');
   const report = runPlacementBench({
@@ -235,6 +255,8 @@ export function register(program: Command): void {
     .option('--servers <n>', 'servers before the change', '10')
     .option('--keys <n>', 'keys to place', '100000')
     .option('--fleets <n>', 'fleets (other names) whose figures are averaged', '5')
+    .option('--cluster', 'instead: the ranges of a cluster of 3 to 1,000 members, as our own cluster places them')
+    .option('--ranges <counts>', 'with --cluster: ranges, powers of two', '1024,16384')
     .option('--json', 'print JSON')
     .option('--output <file>', 'write the table as markdown')
     .action(async (options: PlacementCliOptions) => {

@@ -72,6 +72,11 @@ export class Rendezvous {
     return best;
   }
 
+  /** The server's lot for this key, weighed: above 0; the highest wins. For callers with rules of their own about who may win. O(1). */
+  scoreOf(keyHash: number, index: number): number {
+    return this.#score(keyHash, index);
+  }
+
   /** The `count` servers with the highest scores, best first: owner, then stand-ins. O(servers * count). */
   ownersOf(keyHash: number, count: number): number[] {
     this.#scoreAll(keyHash);

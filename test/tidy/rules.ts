@@ -27,7 +27,20 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   sources: ['base', 'cache', 'disk-log'],
   gateway: ['base', 'http', 'stores', 'cache', 'sources'],
   testing: ['base', 'resp', 'client', 'node', 'server', 'stores', 'cache'],
-  cli: ['base', 'hash', 'resp', 'engine', 'server', 'client', 'stores', 'cache', 'sources', 'gateway', 'testing'],
+  cli: [
+    'base',
+    'hash',
+    'resp',
+    'engine',
+    'cluster',
+    'server',
+    'client',
+    'stores',
+    'cache',
+    'sources',
+    'gateway',
+    'testing',
+  ],
 };
 
 /** Only this file of `stores/` may reach into the engine: it is the store that has one in its own process. */

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { runClusterPlacementBench } from './cluster-placement.ts';
+import { clusterPlacementMarkdown, clusterPlacementTable } from './cluster-placement-report.ts';
+import { environment } from './environment.ts';
 import { type PlacementRow, runPlacementBench } from './placement.ts';
 import { placementMarkdown, placementTable } from './placement-report.ts';
 
@@ -43,5 +46,18 @@ test('tables name every scheme and the ideal', () => {
   for (const text of [placementTable(report), placementMarkdown(report)]) {
     for (const { scheme } of report.rows) assert.ok(text.includes(scheme));
     assert.ok(text.includes('(ideal)') && text.includes('11.1 %') && text.includes('12.5 %'));
+  }
+});
+
+test('ranges of a cluster: a join moves its share, a leave nothing needlessly, and the tables say so', () => {
+  const rows = runClusterPlacementBench({ members: [3, 10], ranges: 256 });
+  for (const row of rows) {
+    assert.ok(row.fullest <= 1.1 + row.members / 256 && row.emptiest >= 0.8 - row.members / 256, JSON.stringify(row));
+    assert.ok(row.joinMoved > 0.8 && row.joinMoved <= 1.2, JSON.stringify(row));
+    assert.equal(row.leaveNeedless, 0);
+    assert.equal(row.zonesMissed, 0);
+  }
+  for (const text of [clusterPlacementTable(rows), clusterPlacementMarkdown(rows, environment())]) {
+    assert.ok(text.includes('join moves') && text.includes(rows[1]!.joinMoved.toFixed(3)));
   }
 });
