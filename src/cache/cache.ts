@@ -38,6 +38,7 @@ import { parseSourceVersion } from './source-version.ts';
 import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions, Written } from './types.ts';
 import { hashNamespace, hashTags, type Voids } from './voids.ts';
 import { waitAlone } from './waiting.ts';
+import { declaredSource } from './write/declared.ts';
 
 /** What all caches of one Breakwater share. */
 export interface Shared {
@@ -118,8 +119,8 @@ export class Cache<K extends string, V, A = Cached<V>> {
     shared: Shared,
     expose: (controls: CacheControls) => void,
   ) {
-    const { load, tags, known } = options;
-    if (typeof load !== 'function') throw invalid(`load of cache "${name}"`, 'a function', load);
+    const { tags, known } = options;
+    const { load } = declaredSource(options, name);
     if (tags !== undefined && typeof tags !== 'function') throw invalid(`tags of cache "${name}"`, 'a function', tags);
     this.#check = checkOf(options.schema, `cache "${name}"`);
     this.#known = known === undefined ? null : checkKnown(known, name, shared.store.inProcess);

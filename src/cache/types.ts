@@ -4,12 +4,16 @@
 import type { Duration } from '../base/units.ts';
 import type { PackingOptions } from './codec/options.ts';
 import type { Codec } from './codec/value-codec.ts';
+import type { DataSource, Loader, Sink, WritableSource } from './data-source.ts';
 import type { KnownKeys } from './filter/known-keys.ts';
 import type { SamplerStats } from './observe/sampler.ts';
 import type { StandardSchema } from './schema.ts';
 import type { SessionToken } from './session.ts';
 import type { Source, SourceOptions } from './source.ts';
 import type { SourceVersion } from './source-version.ts';
+
+export type { LoadContext, LoadedOne, Loader, LoadResult } from './data-source.ts';
+export { NOT_MODIFIED, Validated } from './data-source.ts';
 
 /**
  * What JSON makes of a `V`: a `Date` comes back as text, methods and functions do not come back. The cache gives every caller the same
@@ -63,51 +67,6 @@ export type AnswerOf<V, C> = C extends 'msgpack'
 /** What may be said as `codec`. */
 // biome-ignore lint/suspicious/noExplicitAny: of any types
 export type CodecChoice = 'json' | 'msgpack' | Codec<any, any>;
-
-export interface LoadContext {
-  /** Aborted when the load's deadline has passed or the cache is closed. Hand it to the database driver. */
-  readonly signal: AbortSignal;
-  /**
-   * What the cache still has of the ids, past its TTL: a loader that can ask "has it changed since?" (a version column, an ETag) may return
-   * {@link NOT_MODIFIED} for such an id. Values as the cache gives them ({@link Cached}).
-   */
-  readonly stale: ReadonlyMap<string, unknown>;
-  /** Of the ids in `stale`, the {@link Validated.validator} that their value was loaded with, where there was one. */
-  readonly validators?: ReadonlyMap<string, string>;
-}
-
-/**
- * A loader's answer for an id: the value, and what the source will know it by (an ETag, a revision). It is kept in L2 beside the value, for
- * all processes, and comes back in {@link LoadContext.validators} when the value is past its TTL. Callers of the cache see the value alone.
- */
-export class Validated<V> {
-  readonly value: V;
-  readonly validator: string;
-
-  /** @param validator printable ASCII, at most 128 characters; one that is longer, or empty, is not kept */
-  constructor(value: V, validator: string) {
-    this.value = value;
-    this.validator = validator;
-  }
-}
-
-/** A loader's answer for an id in its context's `stale`: that value is the truth, and is fresh again. */
-export const NOT_MODIFIED: unique symbol = Symbol('breakwater: not modified');
-
-/**
- * What a loader brings: an array aligned with the ids, or a Map. `null`, `undefined` and what is missing from the Map mean
- * *known absent*. An `Error` in the place of a value fails that id alone.
- */
-export type LoadResult<K extends string, V> = ReadonlyMap<K, LoadedOne<V>> | readonly LoadedOne<V>[];
-
-/** What a loader may say of one id. */
-export type LoadedOne<V> = V | Validated<V> | Error | null | undefined | typeof NOT_MODIFIED;
-
-/** Asks the source for all of `ids` at once (no duplicates, at least one). */
-export type Loader<K extends string, V> = (
-  ids: readonly K[],
-  context: LoadContext,
-) => LoadResult<K, V> | Promise<LoadResult<K, V>>;
 
 /** Bounds of one cache's L1. */
 export interface L1Options {
@@ -177,8 +136,24 @@ export interface SampleOptions {
   compare?(cached: unknown, loaded: unknown): boolean;
 }
 
+/**
+ * How the source's rows are changed by way of the cache:
+ *
+ *   aside     `write(id, fn)`: `fn` changes the database, then the key is invalidated
+ *   through   `write(id, value)`: the database, then the cache, in one call
+ *   behind    `write(id, value)`: acknowledged when it is in a log on disk; the database gets it later
+ */
+export type WritePolicy = 'aside' | 'through' | 'behind';
+
 export interface CacheOptions<K extends string, V, A = Cached<V>> extends SharedCacheOptions {
-  readonly load: Loader<K, V>;
+  /** Asks the database. Either this or `source`. */
+  readonly load?: Loader<K, V>;
+  /** A database with a loader, and perhaps a sink: short for `load: source.load` and `sink: source.sink`. */
+  readonly source?: DataSource<V> | WritableSource<V>;
+  /** How values are written. Default `'aside'`; the others need a sink. */
+  readonly policy?: WritePolicy;
+  /** Where values are written to, by a policy that writes them. Default: that of `source`. */
+  readonly sink?: Sink<V>;
   /** Tags of a value, for `bw.invalidate({ tags })`. Called with what callers get (see {@link Cached}). */
   readonly tags?: (value: A, id: K) => readonly string[];
   /** Checks values before they are written and after they are read from L2, where what it refuses is a miss. Any Standard Schema v1 that answers at once. */

@@ -46,6 +46,22 @@ test('a bad value is refused when it is declared, with what was received', () =>
   );
 });
 
+test('where rows come from is said once, and a policy that writes needs somewhere to write to', () => {
+  const { bw } = openLibrary();
+  const source = { name: 'rows', load: async () => [], check: async () => undefined };
+  const sink = { upsert: async () => new Map(), delete: async () => new Map() };
+  const declare = (options: object) => () => bw.cache('x', options);
+  assert.throws(declare({}), coded('CACHE_OPTION_INVALID', 'load'));
+  assert.throws(declare({ source, load: async () => [] }), coded('CACHE_OPTION_INVALID', 'load and source'));
+  for (const bad of [null, {}, 'product'])
+    assert.throws(declare({ source: bad }), coded('CACHE_OPTION_INVALID', 'source'));
+  assert.throws(declare({ source, policy: 'back' }), coded('CACHE_OPTION_INVALID', 'policy', '"back"'));
+  assert.throws(declare({ source, policy: 'through' }), coded('CACHE_OPTION_INVALID', 'without a sink'));
+  assert.throws(declare({ source, sink: { upsert: 1 }, policy: 'behind' }), coded('CACHE_OPTION_INVALID', 'sink'));
+  assert.throws(declare({ source, sink }), coded('CACHE_OPTION_INVALID', 'sink', 'aside'));
+  assert.ok(bw.cache('x', { source: { ...source, sink } }), 'a source that can be written to may be only read');
+});
+
 test('options given as undefined are not given; own options go over the defaults', async () => {
   const { bw, scheduler } = openLibrary({ defaults: { ttl: '10s', l1: false } });
   const source = new Source();
