@@ -12,6 +12,7 @@ import {
   MAX_ID_BYTES,
   MAX_VALIDATOR_BYTES,
   NONCE_BYTES,
+  payloadOf,
   sealEnvelope,
   utf8Length,
 } from './envelope.ts';
@@ -49,7 +50,8 @@ test('an envelope reads back as it was written', () => {
         const decoded = decodeEnvelope(bytes);
         assert.equal(decoded.kind, 'envelope');
         if (decoded.kind !== 'envelope') return;
-        const { kind: _kind, payload, payloadAt: _at, wrapping, ...rest } = decoded;
+        const { kind: _kind, payloadAt: _at, wrapping, ...rest } = decoded;
+        const payload = payloadOf(bytes, decoded);
         assert.equal(wrapping, null);
         assert.deepEqual(rest, { codec: 'json', ...fields });
         assert.deepEqual(decodeJson(payload), JSON.parse(text));
@@ -131,7 +133,7 @@ test('a validator stands behind whatever was done to the payload, at its longest
     const decoded = decodeEnvelope(bytes);
     assert.ok(decoded.kind === 'envelope');
     assert.deepEqual(
-      [decoded.validator, decoded.wrapping, decoded.tags, decodeJson(decoded.payload)],
+      [decoded.validator, decoded.wrapping, decoded.tags, decodeJson(bytes, decoded.payloadAt)],
       [validator, wrapping, ['t'], 12],
     );
   }
@@ -146,7 +148,7 @@ test('a reader skips header fields that a later writer appended', () => {
   sealEnvelope(longer, crc32);
   const decoded = decodeEnvelope(longer);
   assert.equal(decoded.kind, 'envelope');
-  if (decoded.kind === 'envelope') assert.deepEqual(decodeJson(decoded.payload), [1]);
+  if (decoded.kind === 'envelope') assert.deepEqual(decodeJson(longer, decoded.payloadAt), [1]);
 });
 
 test('bytes that are not JSON decode to undefined', () => {
@@ -154,4 +156,24 @@ test('bytes that are not JSON decode to undefined', () => {
   assert.equal(decodeJson(new TextEncoder().encode('plain text')), undefined);
   assert.equal(decodeJson(new Uint8Array(0)), undefined);
   assert.equal(decodeJson(new TextEncoder().encode('null')), null);
+});
+
+test('text that is not UTF-8 is no value, text with a replacement character in it is', () => {
+  const encoder = new TextEncoder();
+  assert.equal(decodeJson(encoder.encode('"a\uFFFDb"')), 'a\uFFFDb');
+  assert.equal(decodeJson(encoder.encode('  "\u{1F600}é"'), 2), '\u{1F600}é');
+  for (const wrong of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80]]) {
+    assert.equal(decodeJson(Uint8Array.from([0x22, 0x61, ...wrong, 0x22])), undefined);
+  }
+});
+
+test('a long envelope has the seal of the checksum that it is given, a short one the same', () => {
+  for (const size of [0, 1, 500, 601, 602, 603, 5_000]) {
+    const bytes = encodeEnvelope(header, new Uint8Array(size).fill(55));
+    const sum = crc32(bytes.subarray(38), crc32(bytes.subarray(0, 34)));
+    assert.equal(new DataView(bytes.buffer).getUint32(34, true), sum);
+    assert.equal(decodeEnvelope(bytes).kind, 'envelope');
+    bytes[bytes.length - 1]! ^= 1;
+    assert.equal(decodeEnvelope(bytes).kind, 'unreadable');
+  }
 });

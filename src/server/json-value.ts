@@ -13,7 +13,7 @@
  *   anything else                      base64, marked `"encoding":"base64"`
  */
 import { crc32, inflateRawSync } from 'node:zlib';
-import { decodeEnvelope, type Envelope } from '../base/envelope.ts';
+import { decodeEnvelope, type Envelope, payloadOf } from '../base/envelope.ts';
 import { decodeText } from '../http/request.ts';
 
 /** A value ready to be spliced into a JSON text. */
@@ -38,13 +38,13 @@ export function showValue(bytes: Uint8Array): Shown {
   const { wrapping } = decoded;
   if (wrapping !== null && wrapping.role !== 'entry') return { kind: 'unreadable', reason: `a ${wrapping.role}` };
   if (decoded.absent) return { kind: 'absent' };
-  const payload = payloadOf(decoded);
+  const payload = plainOf(payloadOf(bytes, decoded), decoded);
   if (payload === null) return showBase64(bytes);
   return decoded.codec === 'json' ? showPlain(payload) : showBase64(payload);
 }
 
 /** As it was encoded; null when it is encrypted, damaged, or would take the event loop too long. */
-function payloadOf({ payload, wrapping }: Envelope): Uint8Array | null {
+function plainOf(payload: Uint8Array, { wrapping }: Envelope): Uint8Array | null {
   if (wrapping === null) return payload;
   const { keyId, compression, plainBytes } = wrapping;
   if (keyId !== '') return null;

@@ -21,6 +21,7 @@ import {
   decodeEnvelope,
   type EnvelopeHeader,
   encodeEnvelope,
+  payloadOf,
   utf8Length,
   type Wrapping,
 } from '../../base/envelope.ts';
@@ -108,7 +109,7 @@ export function readManifest(payload: Uint8Array): Manifest | null {
 export function chunkData(bytes: Uint8Array, manifest: Manifest, index: number, checksum: Checksum): Uint8Array | null {
   const decoded = decodeEnvelope(bytes, checksum);
   if (decoded.kind !== 'envelope' || decoded.wrapping?.role !== 'chunk') return null;
-  const { payload } = decoded;
+  const payload = payloadOf(bytes, decoded);
   if (payload.length < WRITE_BYTES + 4) return null;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
   if (view.getUint32(WRITE_BYTES, true) !== index) return null;

@@ -42,9 +42,9 @@ function isCodec(choice: unknown): choice is Codec {
 }
 
 function customCodec(codec: Codec): ValueCodec {
-  const decode = (payload: Uint8Array): unknown => {
+  const decode = (bytes: Uint8Array, start: number): unknown => {
     try {
-      return codec.decode(payload);
+      return codec.decode(bytes.subarray(start));
     } catch {
       return undefined;
     }
@@ -60,7 +60,7 @@ function customCodec(codec: Codec): ValueCodec {
         throw unserialisable(what, `codec "${codec.id}" says: ${messageOf(error)}`, error);
       }
       if (!(plain instanceof Uint8Array)) throw unserialisable(what, `codec "${codec.id}" made no Uint8Array of it`);
-      const again = decode(plain.slice());
+      const again = decode(plain.slice(), 0);
       if (again === undefined) throw unserialisable(what, `codec "${codec.id}" cannot read what it wrote`);
       return { plain, value: again };
     },

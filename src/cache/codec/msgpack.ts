@@ -44,9 +44,9 @@ function newCodec(): ValueCodec {
     // Views into an entry would keep all of it alive.
     copyBuffers: true,
   });
-  const decode = (payload: Uint8Array): unknown => {
+  const decode = (bytes: Uint8Array, start: number): unknown => {
     try {
-      return packr.unpack(payload);
+      return packr.unpack(bytes.subarray(start));
     } catch {
       return undefined;
     }

@@ -22,6 +22,7 @@ import {
   type EnvelopeHeader,
   encodeEnvelope,
   layOutEnvelope,
+  payloadOf,
   sealEnvelope,
   utf8Length,
   type Wrapping,
@@ -129,7 +130,7 @@ export class Packing {
     const role = decoded.wrapping?.role ?? 'entry';
     if (role === 'chunk') return { unreadable: 'a chunk', cause: 'format' };
     if (role === 'manifest') {
-      return this.#gather(key, decoded.payload, readChunks).then((whole) => {
+      return this.#gather(key, payloadOf(hit.value, decoded), readChunks).then((whole) => {
         if ('unreadable' in whole) return whole;
         const inner = decodeEnvelope(whole.bytes, crc32);
         if (inner.kind === 'unreadable') return { unreadable: inner.reason, cause: inner.cause };
@@ -250,41 +251,50 @@ export class Packing {
   ): Entry<T> | Unreadable | Promise<Entry<T> | Unreadable> {
     const wrapping = envelope.wrapping;
     const keyring = this.#keyring;
-    if (wrapping === null && keyring === null) return this.#entry(hit, envelope, envelope.payload, mostGraceMs);
+    if (wrapping === null && keyring === null)
+      return this.#entry(hit, envelope, whole, envelope.payloadAt, mostGraceMs);
     const keyId = wrapping?.keyId ?? '';
     if (keyId === '') {
       if (keyring !== null) return { unreadable: 'not encrypted', cause: 'key' };
-      return this.#expand(hit, envelope, envelope.payload, mostGraceMs);
+      return this.#expand(hit, envelope, whole, envelope.payloadAt, mostGraceMs);
     }
     if (keyring === null || !keyring.has(keyId)) return { unreadable: `key "${keyId}"`, cause: 'key' };
     const authenticated = authenticatedHeader(key, whole, envelope.payloadAt);
     const opened = (plain: Uint8Array | null): Entry<T> | Unreadable | Promise<Entry<T> | Unreadable> =>
       plain === null
         ? { unreadable: 'not what was encrypted for this key', cause: 'damaged' }
-        : this.#expand(hit, envelope, plain, mostGraceMs);
-    const decrypting = keyring.decrypt(keyId, envelope.payload, wrapping!.nonce, authenticated);
+        : this.#expand(hit, envelope, plain, 0, mostGraceMs);
+    const decrypting = keyring.decrypt(keyId, payloadOf(whole, envelope), wrapping!.nonce, authenticated);
     return decrypting instanceof Promise ? decrypting.then(opened) : opened(decrypting);
   }
 
+  /** @param bytes what was encoded, from `start` on, but for its compression */
   #expand<T>(
     hit: ReadHit,
     envelope: Envelope,
-    payload: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
     mostGraceMs: number,
   ): Entry<T> | Unreadable | Promise<Entry<T> | Unreadable> {
     const compression = envelope.wrapping?.compression ?? 'none';
-    if (compression === 'none') return this.#entry(hit, envelope, payload, mostGraceMs);
+    if (compression === 'none') return this.#entry(hit, envelope, bytes, start, mostGraceMs);
     const algorithm = this.#algorithms[compression];
     if (algorithm === null) return { unreadable: `${compression}, which this runtime does not have`, cause: 'format' };
     const expanded = (plain: Uint8Array | null): Entry<T> | Unreadable =>
       plain === null
         ? { unreadable: 'not what was compressed', cause: 'damaged' }
-        : this.#entry(hit, envelope, plain, mostGraceMs);
-    const expanding = expand(payload, envelope.wrapping!.plainBytes, algorithm);
+        : this.#entry(hit, envelope, plain, 0, mostGraceMs);
+    const expanding = expand(start === 0 ? bytes : bytes.subarray(start), envelope.wrapping!.plainBytes, algorithm);
     return expanding instanceof Promise ? expanding.then(expanded) : expanded(expanding);
   }
 
-  #entry<T>(hit: ReadHit, envelope: Envelope, payload: Uint8Array, mostGraceMs: number): Entry<T> | Unreadable {
+  #entry<T>(
+    hit: ReadHit,
+    envelope: Envelope,
+    bytes: Uint8Array,
+    start: number,
+    mostGraceMs: number,
+  ): Entry<T> | Unreadable {
     const { codec } = this;
     const { tags, keptMs: kept, absent } = envelope;
     if (!absent && (envelope.codec !== codec.kind || (envelope.wrapping?.codecId ?? '') !== codec.id)) {
@@ -295,9 +305,9 @@ export class Packing {
     const ttlMs = envelope.freshMs ?? Number.POSITIVE_INFINITY;
     const graceMs = absent || kept === null ? 0 : Math.max(0, Math.min(kept - ttlMs, mostGraceMs));
     const loadMs = envelope.loadMicros / 1000;
-    const value = absent ? null : codec.decode(payload);
+    const value = absent ? null : codec.decode(bytes, start);
     if (value === undefined) return { unreadable: `the payload is not ${codec.id || codec.kind}`, cause: 'damaged' };
-    const encodedBytes = payload.length;
+    const encodedBytes = bytes.length - start;
     const entry = { value: value as T | null, tags, ageMs, ttlMs, graceMs, loadMs, version: hit.version, encodedBytes };
     return envelope.validator === '' ? entry : { ...entry, validator: envelope.validator };
   }

@@ -41,8 +41,8 @@ export interface ValueCodec {
   readonly id: string;
   /** @param what names the value in the error @throws BreakwaterError `CACHE_VALUE_UNSERIALISABLE` */
   encode(value: unknown, what: string): Encoded;
-  /** `undefined`: cannot be read. Never throws. */
-  decode(payload: Uint8Array): unknown;
+  /** What is encoded in `bytes` from `start` on. `undefined`: cannot be read. Never throws. */
+  decode(bytes: Uint8Array, start: number): unknown;
   /** In development, what L1 shares between callers. */
   freeze(value: unknown): void;
   /** An estimate of what `value` takes on the heap, from itself or from its encoded length. */
