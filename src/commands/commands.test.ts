@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { MapStore } from '../../test/model/map-store.ts';
 import { SeededRandom } from '../base/random.ts';
+import { PackReader } from '../base/read-pack.ts';
 import type { EvictionPolicy, StoreFace, StoreOptions } from '../engine/face.ts';
 import { Store } from '../engine/store.ts';
 import { Freshness } from '../freshness/freshness.ts';
@@ -75,6 +76,20 @@ class Harness {
     this.context.freshness.invariants();
     return value;
   }
+}
+
+/** As the elements of a plain reply would be, the misses as null. */
+function unpacked(pack: string, count: number): unknown[] {
+  const bytes = Uint8Array.from(pack, (character) => character.charCodeAt(0));
+  const reader = new PackReader(bytes);
+  const elements: unknown[] = [];
+  for (let i = 0; i < count; i += 1) {
+    const found = reader.next();
+    assert.ok(found >= 0);
+    elements.push(found === 0 ? null : [pack.slice(reader.start, reader.end), reader.ttlMs, reader.version]);
+  }
+  assert.equal(reader.isWhole, true);
+  return elements;
 }
 
 function plain(reply: Reply): unknown {
@@ -217,6 +232,35 @@ for (const [name, make] of MAKERS) {
     assert.deepEqual(h.call('BW.FILL', 1, 'k'.repeat(600), 'v', 0, '', 0), [-1]);
   });
 
+  test(`${name}: a packed batch says what the plain one does`, () => {
+    const h = new Harness(make);
+    for (let i = 0; i < 40; i += 1) {
+      if (i % 3 === 0) continue;
+      h.call('BW.SET', `k${i}`, 'v'.repeat(i * 7), ...(i % 2 === 0 ? ['PX', 5000 + i] : []), 'TAGS', 1, `t${i % 5}`);
+    }
+    h.call('BW.INVALIDATE', 'TAGS', 1, 't1');
+    h.call('BW.GET', 'k3', 'LEASE', 7000);
+    const keys = Array.from({ length: 40 }, (_, i) => `k${i}`);
+    h.nowMs += 1234;
+    const expected = h.call('BW.MGET', 40, ...keys) as (unknown[] | null)[];
+    const [pack, misses] = h.call('BW.MGET', 40, ...keys, 'PACKED') as [string, unknown[]];
+    assert.deepEqual(unpacked(pack, 40), expected);
+    assert.deepEqual(
+      misses,
+      expected.filter((one) => one === null),
+    );
+    const [, leased] = h.call('bw.mget', 40, ...keys, 'lease', 900, 'notify', 'packed') as [string, unknown[][]];
+    const missed = keys.filter((_, i) => expected[i] === null);
+    let token = 1;
+    assert.deepEqual(
+      leased,
+      missed.map((key) => (key === 'k3' ? [null, 7000 - 1234] : [`77-${(token += 1)}`, 900])),
+    );
+    const [none, one] = h.call('BW.MGET', 1, 'nope', 'LEASE', 'PACKED') as [string, unknown[]];
+    assert.deepEqual([unpacked(none, 1), one.length], [[null], 1]);
+    assert.deepEqual(h.call('BW.MGET', 1, 'packed'), [null], 'a key of that name is a key');
+  });
+
   test(`${name}: NX and XX of BW.SET`, () => {
     const h = new Harness(make);
     assert.equal(h.call('BW.SET', 'k', '1', 'XX'), null);
@@ -255,6 +299,8 @@ for (const [name, make] of MAKERS) {
       [SYNTAX, 'BW.MGET', 2, 'k'],
       [SYNTAX, 'BW.MGET', 1, 'k', 'k'],
       [SYNTAX, 'BW.MGET', 99_999, 'k'],
+      [SYNTAX, 'BW.MGET', 1, 'k', 'PACKED', 'LEASE'],
+      [SYNTAX, 'BW.MGET', 1, 'k', 'PACKED', 'PACKED'],
       [SYNTAX, 'BW.FILL', 2, 'k', 'x', 0, '', 0],
       [SYNTAX, 'BW.FILL', 1, 'k', 'x', 0, '', 0, 'more'],
       [SYNTAX, 'BW.FILL', 1, 'k', 'x', 0, '', 1],

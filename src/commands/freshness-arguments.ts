@@ -31,7 +31,7 @@ const clause = (token: string, ...parts: ArgumentSpec[]): ArgumentSpec => ({
 /** By the name of the command. */
 export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[]>> = {
   'bw.get': [KEY, LEASE],
-  'bw.mget': [COUNT, KEYS, LEASE],
+  'bw.mget': [COUNT, KEYS, LEASE, { name: 'packed', type: 'pure-token', token: 'PACKED', optional: true }],
   'bw.set': [
     KEY,
     VALUE,

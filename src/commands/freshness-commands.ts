@@ -1,24 +1,23 @@
 /**
- * BW.*: what Redis has no word for. Misses that hand out leases, fills that present them, tags, namespaces. The exact
+ * BW.*: what Redis has no word for. Fills that present a lease, tags, namespaces (leased-reads.ts has the reads). The exact
  * replies are in docs/protocol.md, the reasons in freshness/leases.ts and freshness/generations.ts.
  */
 import { MAX_TAGS, type SourceVersion, STORED } from '../engine/face.ts';
 import { OLDER, SAME, STORE, UNSURE } from '../freshness/freshness.ts';
-import { DEFAULT_LEASE_MS, HELD } from '../freshness/leases.ts';
 import { namespaceHash, tagHash } from '../freshness/names.ts';
 import { HELD_OFF, WRITE } from '../freshness/plain-set.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
-import { type Context, MAX_REPLY_BYTES } from './context.ts';
-import { invalidExpire, NOT_INTEGER, REPLY_TOO_LARGE, SYNTAX } from './errors.ts';
+import type { Context } from './context.ts';
+import { invalidExpire, NOT_INTEGER, SYNTAX } from './errors.ts';
 import { momentAt } from './expiry.ts';
+import { MAX_BATCH } from './leased-reads.ts';
 import { integerAt, unsignedAt } from './numbers.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
 import { judgePlainSet, refuse, remove } from './write.ts';
 
 const LEASE = word('lease');
-const NOTIFY = word('notify');
 const PX = word('px');
 const NX = word('nx');
 const XX = word('xx');
@@ -33,142 +32,7 @@ const BAD_TOKEN = 'ERR invalid lease token';
 const BAD_VERSION = 'ERR invalid source version: an integer from 0 to 18446744073709551615';
 const TOO_MANY_TAGS = `ERR too many tags: at most ${MAX_TAGS} an entry`;
 
-/** An hour: nobody waits longer for another one's load. */
-const MAX_LEASE_MS = 3_600_000;
-/** Most keys of one BW.MGET or BW.FILL. */
-const MAX_BATCH = 65_536;
 const DASH = 45;
-
-// -- reading with leases
-
-/** BW.GET key [LEASE [ms [NOTIFY]]] */
-export function bwGet(context: Context, session: Session, args: Args, out: ReplyWriter): void {
-  const leaseMs = readLease(args, 2, out);
-  if (leaseMs >= 0) answer(context, session, args, 1, leaseMs, out);
-}
-
-/** BW.MGET n key [key ...] [LEASE [ms [NOTIFY]]] */
-export function bwMget(context: Context, session: Session, args: Args, out: ReplyWriter): void {
-  const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
-  if (Number.isNaN(count)) {
-    out.error(NOT_INTEGER);
-    return;
-  }
-  if (count < 1 || count > MAX_BATCH || 2 + count > args.count) {
-    out.error(SYNTAX);
-    return;
-  }
-  const leaseMs = readLease(args, 2 + count, out);
-  if (leaseMs < 0) return;
-  const replyAt = out.length;
-  out.array(count);
-  for (let i = 2; i < 2 + count; i += 1) {
-    answer(context, session, args, i, leaseMs, out);
-    if (out.length - replyAt > MAX_REPLY_BYTES) {
-      out.length = replyAt;
-      out.error(REPLY_TOO_LARGE);
-      return;
-    }
-  }
-}
-
-/** Did the last `readLease` read NOTIFY? */
-let notify = false;
-
-/** `[LEASE [ms [NOTIFY]]]` from argument `from` to the end: its milliseconds, 0 = not asked for, -1 after an error was written. */
-function readLease(args: Args, from: number, out: ReplyWriter): number {
-  notify = false;
-  if (from === args.count) return 0;
-  if (
-    args.count > from + 3 ||
-    !argIs(args, from, LEASE) ||
-    (args.count === from + 3 && !argIs(args, from + 2, NOTIFY))
-  ) {
-    out.error(SYNTAX);
-    return -1;
-  }
-  notify = args.count === from + 3;
-  if (from + 1 === args.count) return DEFAULT_LEASE_MS;
-  const ms = integerAt(args.bytes, args.start[from + 1]!, args.length[from + 1]!);
-  if (ms >= 1 && ms <= MAX_LEASE_MS) return ms;
-  out.error(NOT_INTEGER);
-  return -1;
-}
-
-/** 3 elements for a hit, 2 for a miss with a lease asked for, null for a plain miss. */
-function answer(
-  context: Context,
-  session: Session,
-  args: Args,
-  index: number,
-  leaseMs: number,
-  out: ReplyWriter,
-): void {
-  const { store: engine, nowMs } = context;
-  const bytes = args.bytes;
-  const start = args.start[index]!;
-  const length = args.length[index]!;
-  const ref = engine.find(bytes, start, length, nowMs);
-  if (ref !== 0) {
-    out.array(3);
-    const size = engine.valueLength(ref);
-    const at = out.beginBulk(size);
-    engine.copyValue(ref, out.bytes, at);
-    out.endBulk(size);
-    const expiresAtMs = engine.expiresAtMs(ref);
-    out.integer(expiresAtMs === 0 ? -1 : expiresAtMs - nowMs);
-    out.integer(engine.version(ref));
-    return;
-  }
-  if (leaseMs === 0) {
-    out.nullBulk();
-    return;
-  }
-  grant(context, session, args, index, leaseMs, out);
-}
-
-/** 2 elements: the token and its time, or null and how long to wait for the one who holds it. */
-function grant(context: Context, session: Session, args: Args, index: number, leaseMs: number, out: ReplyWriter): void {
-  const { nowMs, freshness } = context;
-  const bytes = args.bytes;
-  const start = args.start[index]!;
-  const length = args.length[index]!;
-  const counter = freshness.grant(bytes, start, length, nowMs, leaseMs, session.kind === 'resp' ? session.id : 0);
-  out.array(2);
-  if (counter === HELD) {
-    out.nullBulk();
-    out.integer(Math.max(1, freshness.leases.waitMs(bytes, start, length, nowMs)));
-    if (notify && session.protocol === 3) context.pushes.leaseWaiters.add(session, bytes, start, length);
-  } else {
-    session.hasLeases = true;
-    out.bulkText(`${freshness.leases.epoch}-${counter}`);
-    out.integer(leaseMs);
-  }
-}
-
-/** BW.LEASE n key [key ...] [ms]: a lease for each key whether it has an entry or not, to renew what is about to grow old. */
-export function bwLease(context: Context, session: Session, args: Args, out: ReplyWriter): void {
-  const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
-  if (Number.isNaN(count)) {
-    out.error(NOT_INTEGER);
-    return;
-  }
-  if (count < 1 || count > MAX_BATCH || args.count < 2 + count || args.count > 3 + count) {
-    out.error(SYNTAX);
-    return;
-  }
-  let leaseMs = DEFAULT_LEASE_MS;
-  if (args.count === 3 + count) {
-    leaseMs = integerAt(args.bytes, args.start[2 + count]!, args.length[2 + count]!);
-    if (!(leaseMs >= 1 && leaseMs <= MAX_LEASE_MS)) {
-      out.error(NOT_INTEGER);
-      return;
-    }
-  }
-  out.array(count);
-  notify = false;
-  for (let i = 2; i < 2 + count; i += 1) grant(context, session, args, i, leaseMs, out);
-}
 
 /** BW.RELEASE key token [key token ...]: how many of the tokens were good until now. */
 export function bwRelease(context: Context, _session: Session, args: Args, out: ReplyWriter): void {

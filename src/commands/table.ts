@@ -14,6 +14,7 @@ import * as feed from './feed-commands.ts';
 import * as freshness from './freshness-commands.ts';
 import { info } from './info.ts';
 import * as keys from './keys.ts';
+import * as reads from './leased-reads.ts';
 import * as locks from './lock-commands.ts';
 import { NameIndex } from './name-index.ts';
 import { type CommandRow, row } from './row.ts';
@@ -197,12 +198,12 @@ export const COMMANDS: readonly CommandRow[] = [
   row('time', 1, 'loading stale fast', NONE, 'server', '2.6.0', 'O(1)', 'Return the current server time', time),
 
   // -- freshness: ours
-  row('bw.get', -2, 'readonly fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Get a value with TTL and version, or a lease to load it', freshness.bwGet),
-  row('bw.mget', -3, 'readonly movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'BW.GET for a batch of keys', freshness.bwMget),
+  row('bw.get', -2, 'readonly fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Get a value with TTL and version, or a lease to load it', reads.bwGet),
+  row('bw.mget', -3, 'readonly movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'BW.GET for a batch of keys', reads.bwMget),
   row('bw.set', -3, WRITE, ONE, 'freshness', '0.1.0', 'O(N) in the number of tags', 'Set a value with TTL and tags, under the lease of its miss', freshness.bwSet),
   row('bw.fill', -7, `${WRITE} movablekeys`, NONE, 'freshness', '0.1.0', 'O(N) in the number of entries and tags', 'Store a batch of loaded values, each under its lease', freshness.bwFill),
   row('bw.invalidate', -3, 'write movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of names', 'Invalidate keys, tags and namespaces', freshness.bwInvalidate),
-  row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', freshness.bwLease),
+  row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', reads.bwLease),
   row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
   row('bw.lock', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
   row('bw.renew', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),

@@ -126,6 +126,27 @@ export class ReplyWriter {
     this.length = at + 2;
   }
 
+  /**
+   * Begins a bulk whose length is not known yet: what is written until `closeBulk` with what this returned is its content. It is moved once, to close the gap
+   * that the longest header would have taken.
+   */
+  openBulk(): number {
+    this.reserve(HEADER_BYTES);
+    const at = this.length;
+    this.length = at + HEADER_BYTES;
+    return at;
+  }
+
+  closeBulk(at: number): void {
+    this.reserve(2);
+    const from = at + HEADER_BYTES;
+    const size = this.length - from;
+    const to = putHeader(this.bytes, at, 36, size);
+    this.bytes.copyWithin(to, from, this.length);
+    this.length = to;
+    this.endBulk(size);
+  }
+
   /** A bulk string of UTF-8 text. */
   bulkText(text: string): void {
     const utf8 = encoder.encode(text);

@@ -1,7 +1,7 @@
 /**
  * A Breakwater node as L2, over RESP and the `BW.*` commands of docs/protocol.md.
  *
- *   read        BW.MGET n key ... [LEASE ms]        one round trip for any number of keys
+ *   read        BW.MGET n key ... [LEASE ms] PACKED one round trip for any number of keys
  *   fill        BW.FILL n (key value px token ntags tag ...) ...
  *   set         BW.SET key value [PX ms] [TAGS n tag ...] [SVERSION n]
  *   lease       BW.LEASE n key ... [ms]
@@ -15,6 +15,7 @@
 import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
+import { PackReader } from '../base/read-pack.ts';
 import type { Scheduler } from '../base/scheduler.ts';
 import { parseSizeBytes } from '../base/units.ts';
 import { type CommandOptions, RespClient } from '../client/client.ts';
@@ -30,6 +31,7 @@ import type {
   InvalidateRequest,
   LeaseCall,
   ReadCall,
+  ReadMiss,
   ReadResult,
   SetOutcome,
   StoreCall,
@@ -148,9 +150,10 @@ export class BreakwaterStore implements CacheStore {
     const command: (string | number)[] = ['BW.MGET', keys.length, ...keys];
     if (call.lease) command.push('LEASE', Math.max(1, Math.ceil(call.leaseMs ?? DEFAULT_LEASE_MS)));
     if (call.lease && this.feed.isListenedTo) command.push('NOTIFY');
+    command.push('PACKED');
     const reply = await this.#send(command, call);
-    if (!Array.isArray(reply) || reply.length !== keys.length) throw unexpected('BW.MGET');
-    return reply.map(readResult);
+    if (!Array.isArray(reply) || reply.length !== 2) throw unexpected('BW.MGET');
+    return unpack(reply, keys.length);
   }
 
   async lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
@@ -159,9 +162,8 @@ export class BreakwaterStore implements CacheStore {
     const reply = await this.#send(['BW.LEASE', keys.length, ...keys, leaseMs], call);
     if (!Array.isArray(reply) || reply.length !== keys.length) throw unexpected('BW.LEASE');
     return reply.map((one) => {
-      const result = Array.isArray(one) ? readResult(one) : null;
-      if (result?.kind !== 'miss') throw unexpected('BW.LEASE');
-      return result.lease;
+      if (!Array.isArray(one)) throw unexpected('BW.LEASE');
+      return missOf(one).lease;
     });
   }
 
@@ -259,20 +261,34 @@ export class BreakwaterStore implements CacheStore {
   }
 }
 
-/** `[value, ttl, version]`, `[token | null, wait]` or null. */
-function readResult(reply: Reply): ReadResult {
-  if (reply === null) return { kind: 'miss', lease: null, waitMs: 0 };
-  if (Array.isArray(reply)) {
-    const [first, second, third] = reply;
-    if (reply.length === 3 && first instanceof Uint8Array && typeof second === 'number' && typeof third === 'number') {
-      return { kind: 'hit', value: first, ttlMs: second < 0 ? null : second, version: third };
-    }
-    if (reply.length === 2 && typeof second === 'number' && first !== undefined) {
-      const lease = first === null ? null : textOf(first);
-      return { kind: 'miss', lease, waitMs: lease === null ? second : 0 };
+/** What was found, packed, and the replies to the misses in it. The values are views of the pack. */
+function unpack([pack, misses]: readonly Reply[], count: number): ReadResult[] {
+  if (!(pack instanceof Uint8Array) || !Array.isArray(misses)) throw unexpected('BW.MGET');
+  const reader = new PackReader(pack);
+  const results: ReadResult[] = [];
+  let missed = 0;
+  for (let i = 0; i < count; i += 1) {
+    const found = reader.next();
+    if (found > 0) {
+      const { start, end, ttlMs, version } = reader;
+      results.push({ kind: 'hit', value: pack.subarray(start, end), ttlMs: ttlMs < 0 ? null : ttlMs, version });
+    } else {
+      if (found < 0 || missed === misses.length) throw unexpected('BW.MGET');
+      results.push(missOf(misses[missed]!));
+      missed += 1;
     }
   }
-  throw unexpected('BW.MGET');
+  if (!reader.isWhole || missed !== misses.length) throw unexpected('BW.MGET');
+  return results;
+}
+
+/** `[token | null, wait]` or null. */
+function missOf(reply: Reply): ReadMiss {
+  if (reply === null) return { kind: 'miss', lease: null, waitMs: 0 };
+  const [first, second] = Array.isArray(reply) && reply.length === 2 ? reply : [];
+  if (first === undefined || typeof second !== 'number') throw unexpected('BW.MGET');
+  const lease = first === null ? null : textOf(first);
+  return { kind: 'miss', lease, waitMs: lease === null ? second : 0 };
 }
 
 function textOf(reply: Reply): string | null {

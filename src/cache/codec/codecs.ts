@@ -44,7 +44,8 @@ function isCodec(choice: unknown): choice is Codec {
 function customCodec(codec: Codec): ValueCodec {
   const decode = (bytes: Uint8Array, start: number): unknown => {
     try {
-      return codec.decode(bytes.subarray(start));
+      // A copy: what it makes may keep a view, and these bytes may be those of a whole batch.
+      return codec.decode(new Uint8Array(bytes.subarray(start)));
     } catch {
       return undefined;
     }
