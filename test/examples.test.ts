@@ -30,7 +30,7 @@ after(async () => {
 async function printed(file: string): Promise<string> {
   const REDIS_URL = `redis://127.0.0.1:${redis?.port}`;
   const env = { ...process.env, BREAKWATER_URL: node.url, REDIS_URL, NODE_ENV: 'test' };
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 30_000, env });
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 300_000, env });
   return stdout.trimEnd();
 }
 

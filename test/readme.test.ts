@@ -74,7 +74,7 @@ test('the TypeScript runs as pasted and ends by itself', async () => {
   try {
     const file = join(folder, 'try.ts');
     writeFileSync(file, blocks('ts')[0]!.replaceAll('127.0.0.1:7379', `127.0.0.1:${node.port}`));
-    const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 30_000 });
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 300_000 });
     assert.match(stdout, /name: 'Ada'/);
     assert.match(stdout, /'44' => null/);
     assert.match(stdout, /from: 'l2'/);

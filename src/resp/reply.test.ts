@@ -270,7 +270,7 @@ test('an announced length allocates at most a first step; a slow large bulk cost
   other.begin(Buffer.from('\r\n'), 0, 2);
   assert.equal(other.next(), REPLY);
   assert.equal((other.value as Uint8Array).length, size);
-  assert.ok(performance.now() - started < 2000);
+  assert.ok(performance.now() - started < 60_000, 'quadratic copying would take minutes');
 });
 
 test('text mode, integers at the edges, and reading maps of both protocols', () => {

@@ -10,7 +10,7 @@ const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 async function bench(args: readonly string[]): Promise<string> {
   const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), 'bench', ...args];
-  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: root, timeout: 120_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: root, timeout: 480_000 });
   return stdout;
 }
 

@@ -17,7 +17,7 @@ async function bench(
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, PATH: path },
-    timeout: 60_000,
+    timeout: 480_000,
   });
   let [out, err] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

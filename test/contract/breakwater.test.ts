@@ -35,7 +35,7 @@ test('a node that does not answer: every call ends by its deadline, with a code'
   const proxy = await FaultProxy.start({ host: '127.0.0.1', port: node.port });
   const store = connect(`breakwater://127.0.0.1:${proxy.port}`);
   try {
-    await store.delete(['k'], { timeoutMs: 2_000 });
+    await store.delete(['k'], { timeoutMs: 30_000 });
     proxy.blackhole();
     await assert.rejects(store.read(['k'], { lease: true, timeoutMs: 50 }), { code: 'STORE_TIMEOUT' });
     await assert.rejects(store.invalidate({ tags: ['t'] }, { timeoutMs: 50 }), { code: 'STORE_TIMEOUT' });
@@ -51,15 +51,15 @@ test('a delete survives a lost connection; a set in flight does not pretend to h
   const proxy = await FaultProxy.start({ host: '127.0.0.1', port: node.port });
   const store = connect(`breakwater://127.0.0.1:${proxy.port}`);
   try {
-    await store.set('k:1', new Uint8Array([1]), { ttlMs: null, tags: [] }, { timeoutMs: 2_000 });
-    const deleted = store.delete(['k:1'], { timeoutMs: 5_000 });
-    const set = store.set('k:2', new Uint8Array([1]), { ttlMs: null, tags: [] }, { timeoutMs: 5_000 });
+    await store.set('k:1', new Uint8Array([1]), { ttlMs: null, tags: [] }, { timeoutMs: 30_000 });
+    const deleted = store.delete(['k:1'], { timeoutMs: 30_000 });
+    const set = store.set('k:2', new Uint8Array([1]), { ttlMs: null, tags: [] }, { timeoutMs: 30_000 });
     const outcome = assert.rejects(set, { code: 'STORE_UNAVAILABLE' });
     // In the write of this tick, and the connection dies before an answer.
     process.nextTick(() => proxy.reset());
     await outcome;
     await deleted;
-    const [result] = await store.read(['k:1'], { lease: false, timeoutMs: 2_000 });
+    const [result] = await store.read(['k:1'], { lease: false, timeoutMs: 30_000 });
     assert.equal(result?.kind, 'miss');
   } finally {
     await store.close();

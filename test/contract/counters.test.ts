@@ -7,7 +7,7 @@ import { FaultProxy } from '../support/fault-proxy.ts';
 import { startLiveNode } from './live-node.ts';
 import { MAKERS, type Opened } from './makers.ts';
 
-const CALL = { timeoutMs: 5_000 };
+const CALL = { timeoutMs: 30_000 };
 
 for (const { name, options, open } of MAKERS) {
   describe(`counters: ${name}`, options, () => {

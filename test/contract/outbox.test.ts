@@ -15,7 +15,7 @@ import { SlowStore } from '../library/support.ts';
 import { startLiveNode } from './live-node.ts';
 import { storeContract } from './store-contract.ts';
 
-const OUTBOX = { maxEntries: 100, directory: null, timeoutMs: 2_000 };
+const OUTBOX = { maxEntries: 100, directory: null, timeoutMs: 30_000 };
 
 storeContract('breakwater:// behind an outbox', async () => {
   const node = await startLiveNode();

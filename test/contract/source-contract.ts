@@ -26,9 +26,9 @@ export interface SourceUnderTest {
 }
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + 120_000;
   while (!(await holds())) {
-    assert.ok(Date.now() < deadline, 'within 30 s');
+    assert.ok(Date.now() < deadline, 'within two minutes');
     await new Promise(setImmediate);
   }
 }
@@ -158,7 +158,7 @@ export function sourceContract(
     });
 
     test('a signal ends the call and what the database does for it; nothing is left behind', {
-      timeout: 60_000,
+      timeout: 300_000,
     }, async () => {
       await t.put({ id: '1', name: 'one' });
       await load(['1']);

@@ -18,7 +18,7 @@ export interface StoreUnderTest {
   close(): Promise<void>;
 }
 
-const CALL = { timeoutMs: 5_000 };
+const CALL = { timeoutMs: 30_000 };
 const LEASE = { ...CALL, lease: true };
 const encoder = new TextEncoder();
 const bytes = (text: string): Uint8Array => encoder.encode(text);

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { findNativeFolder } from '../../src/cli/demo/postgres-binaries.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 480_000;
 
 /** Postgres comes from npm for the common platforms; elsewhere the demo cannot run and says so itself. */
 function postgres(): { skip: string | false; timeout: number } {
@@ -109,7 +109,7 @@ async function said(run: Run, pattern: RegExp): Promise<void> {
 
 /** Nothing may be left; a janitor that is still at work gets a few seconds. */
 async function nothingLeft(run: Run): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 60_000;
   for (;;) {
     const left = [...survivors(run), ...readdirSync(run.temporary).filter((name) => !name.startsWith('tsx-'))];
     if (left.length === 0) return;

@@ -21,7 +21,7 @@ async function program(code: string): Promise<string> {
   programs += 1;
   const file = join(folder, `program-${programs}.mjs`);
   writeFileSync(file, `const library = ${JSON.stringify(library)};\n${code}`);
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 30_000 });
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { cwd: root, timeout: 300_000 });
   return stdout.trim();
 }
 

@@ -16,8 +16,14 @@ after(async () => {
 });
 
 const opened: Breakwater[] = [];
+/** A read that a busy machine cuts off is a load without a lease: nothing here is about that, but for the node that falls silent. */
+const PATIENT = {
+  readTimeout: '30s',
+  writeTimeout: '30s',
+  defaults: { leaseWait: '30s', loadTimeout: '30s' },
+} as const;
 const open = (options: Omit<BreakwaterOptions, 'store'> = {}): Breakwater => {
-  const bw = createBreakwater({ store: node.url, ...options });
+  const bw = createBreakwater({ store: node.url, ...PATIENT, ...options });
   opened.push(bw);
   return bw;
 };
@@ -39,8 +45,7 @@ test('what one process loads another reads; a delete in one is a miss in the oth
 });
 
 test('20 libraries with 100 callers each on one cold key: one load', async () => {
-  // A read that a busy machine cut off would be a load without a lease.
-  const libraries = Array.from({ length: 20 }, () => open({ readTimeout: '5s' }));
+  const libraries = Array.from({ length: 20 }, () => open());
   const source = new Source();
   source.automatic = false;
   source.rows.set('hot', 1);
@@ -64,9 +69,8 @@ test('a loader that fails in one process does not keep the others waiting for it
   });
   const working = b.cache('fails', { load: async (ids) => ids.map((id) => id) });
   await assert.rejects(failing.get('1'), /no/);
-  const start = performance.now();
+  // The node's clock stands still: a lease that was not given back would never end.
   await waitUntil(async () => (await working.getDetailed('1')).from === 'l2');
-  assert.ok(performance.now() - start < 1_500, 'less than a lease');
 });
 
 test('tags and namespaces reach everything on the node; getMany is one round trip', async () => {
@@ -138,13 +142,13 @@ test('the node falls silent: gets fall through to the loader, invalidations are 
   await waitUntil(async () => {
     node.clock.advance(5_000); // leases whose answers were lost run out on the node's clock, which is ours
     return (await cache.getDetailed('1')).from === 'l2';
-  }, 10_000);
+  });
   await cache.delete('1');
 });
 
 test('an L1 in front of a node without its feed must say how stale it may be; with it, its own delete is seen at once', async () => {
   const bw = open();
-  const unfed = createBreakwater({ store: node.url, staleness: false });
+  const unfed = createBreakwater({ store: node.url, ...PATIENT, staleness: false });
   opened.push(unfed);
   const source = new Source();
   source.rows.set('1', 1);
@@ -157,7 +161,7 @@ test('an L1 in front of a node without its feed must say how stale it may be; wi
   assert.equal(cache.peek('1'), undefined);
 });
 
-async function waitUntil(isTrue: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+async function waitUntil(isTrue: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   const end = performance.now() + withinMs;
   while (!(await isTrue())) {
     assert.ok(performance.now() < end, `not within ${withinMs} ms: ${isTrue}`);

@@ -9,8 +9,8 @@ import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const START_TIMEOUT_MS = 20_000;
-const CLI_DEADLINE_MS = 60_000;
+const START_TIMEOUT_MS = 120_000;
+const CLI_DEADLINE_MS = 300_000;
 
 /** The environment without settings of a node that happen to be set where the tests run. */
 export function cleanEnvironment(extra: Record<string, string> = {}): Record<string, string> {

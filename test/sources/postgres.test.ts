@@ -301,7 +301,7 @@ describe('postgres()', options, () => {
   });
 
   test('a pool of one that is busy: the signal frees the connection, though nobody can cancel', {
-    timeout: 20_000,
+    timeout: 120_000,
   }, async () => {
     const one = newPool(1);
     const source = postgres({ pool: one, sql: 'SELECT 1 AS id, pg_sleep(30) WHERE $1::text[] IS NOT NULL', key: 'id' });

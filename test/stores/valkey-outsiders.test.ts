@@ -9,7 +9,7 @@ import { RedisServer } from '../support/redis-server.ts';
 import { requires } from '../support/requirements.ts';
 import { openValkey } from '../support/valkey.ts';
 
-const CALL = { timeoutMs: 5_000 };
+const CALL = { timeoutMs: 30_000 };
 const READ = { ...CALL, lease: false };
 const LEASE = { ...CALL, lease: true };
 const VALUE = new TextEncoder().encode('{"name":"Ada"}');

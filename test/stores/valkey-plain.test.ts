@@ -10,7 +10,7 @@ import { RedisServer } from '../support/redis-server.ts';
 import { requires } from '../support/requirements.ts';
 import { openValkey } from '../support/valkey.ts';
 
-const CALL = { timeoutMs: 5_000 };
+const CALL = { timeoutMs: 30_000 };
 const READ = { ...CALL, lease: false };
 const VALUE = new Uint8Array([1, 2, 3]);
 const KEYS = Array.from({ length: 300 }, (_, i) => `k:${i}`);

@@ -11,14 +11,14 @@ import { requires } from '../support/requirements.ts';
 import { openValkey } from '../support/valkey.ts';
 import { Mix } from './mix.ts';
 
-const CALL = { timeoutMs: 5_000 };
+const CALL = { timeoutMs: 30_000 };
 const READ = { ...CALL, lease: false };
 const VALUE = new Uint8Array([1]);
 const ENTRY = { ttlMs: 60_000, tags: ['red'] };
 const NOT_ACKNOWLEDGED = { code: 'INVALIDATION_NOT_ACKNOWLEDGED' };
 
 async function until(isSo: () => Promise<boolean>): Promise<void> {
-  for (const endMs = performance.now() + 15_000; !(await isSo()); ) {
+  for (const endMs = performance.now() + 60_000; !(await isSo()); ) {
     assert.ok(performance.now() < endMs, 'waited in vain');
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

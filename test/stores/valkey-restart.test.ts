@@ -13,7 +13,7 @@ import { requires } from '../support/requirements.ts';
 import { openValkey } from '../support/valkey.ts';
 import { Mix } from './mix.ts';
 
-const CALL = { timeoutMs: 5_000 };
+const CALL = { timeoutMs: 30_000 };
 const READ = { ...CALL, lease: false };
 const LEASE = { ...CALL, lease: true };
 const VALUE = new Uint8Array([1, 2, 3]);

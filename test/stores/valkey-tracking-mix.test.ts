@@ -16,7 +16,7 @@ import { L1Mix } from './l1-mix.ts';
 
 const BOUND_MS = 250;
 const clock = systemClock();
-const withServers = { ...requires('redis-server'), timeout: 60_000 };
+const withServers = { ...requires('redis-server'), timeout: 480_000 };
 const seed = Number(process.env['BREAKWATER_SEED'] ?? 20_261_121);
 
 function open(port: number) {

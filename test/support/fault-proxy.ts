@@ -78,6 +78,25 @@ export class FaultProxy {
     if (direction !== 'up') this.#delayMs.down = ms;
   }
 
+  /** What comes in `direction` (default both) waits, in order, until `release()`. */
+  hold(direction?: Direction): void {
+    this.delay(Number.POSITIVE_INFINITY, direction);
+  }
+
+  /** All that was held back or delayed arrives now; what comes from now on is not delayed. */
+  release(): void {
+    this.#delayMs = { up: 0, down: 0 };
+    for (const link of [...this.#links]) {
+      for (const direction of ['up', 'down'] as const) {
+        const timer = link.timer[direction];
+        if (timer !== null) clearTimeout(timer);
+        link.timer[direction] = null;
+        link.dueMs[direction] = 0;
+        for (const { act } of link.queue[direction].splice(0)) if (this.#links.has(link)) act();
+      }
+    }
+  }
+
   /** Every connection passes at most so many bytes a second in each direction. */
   throttle(bytesPerSecond: number): void {
     this.#bytesPerSecond = bytesPerSecond;
@@ -122,6 +141,7 @@ export class FaultProxy {
    * forgotten it: TCP never delivers what follows a gap, and a client that was shown that would be tested against what cannot happen.
    */
   heal(): void {
+    if (Object.values(this.#delayMs).includes(Number.POSITIVE_INFINITY)) this.release();
     this.#delayMs = { up: 0, down: 0 };
     this.#bytesPerSecond = Number.POSITIVE_INFINITY;
     this.#swallow = { up: false, down: false };
@@ -213,7 +233,8 @@ export class FaultProxy {
 
   #arm(link: Link, direction: Direction): void {
     const next = link.queue[direction][0];
-    if (next === undefined || link.timer[direction] !== null || !this.#links.has(link)) return;
+    if (next === undefined || next.dueMs === Number.POSITIVE_INFINITY) return;
+    if (link.timer[direction] !== null || !this.#links.has(link)) return;
     link.timer[direction] = setTimeout(
       () => {
         link.timer[direction] = null;

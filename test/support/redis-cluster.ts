@@ -170,7 +170,7 @@ export class RedisCluster {
 
   /** Waits for a state of the cluster. @throws Error when it has not come in 20 s */
   async until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-    const endMs = performance.now() + 20_000;
+    const endMs = performance.now() + 120_000;
     while (!(await isSo())) {
       if (performance.now() > endMs) throw new Error(`waited in vain until ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
