@@ -14,6 +14,11 @@ export interface LoadContext {
   readonly stale: ReadonlyMap<string, unknown>;
   /** Of the ids in `stale`, the {@link Validated.validator} that their value was loaded with, where there was one. */
   readonly validators?: ReadonlyMap<string, string>;
+  /**
+   * For how long `id` is known not to have been invalidated, in milliseconds: what is loaded must show all that was committed up to so long ago. 0 = all that was
+   * committed up to this call, which is what a loader of the primary does anyway; one that reads a replica must know that it has caught up so far. Absent = 0 for all.
+   */
+  readonly quietMs?: (id: string) => number;
 }
 
 /**

@@ -29,6 +29,7 @@ import { badResult, callLoader, type LoadAnswer, type Loaded, loadError, readAns
 import type { CacheObserver } from './observe/cache-observer.ts';
 import type { Settings } from './options.ts';
 import type { Outage } from './outage.ts';
+import { Quiet } from './quiet.ts';
 import type { Source } from './source.ts';
 import type { Cached, Loader } from './types.ts';
 import { hashTags, type Voids } from './voids.ts';
@@ -82,6 +83,7 @@ const LONGEST_RELOAD_PAUSE_MS = 2_000;
 
 const NO_TAGS: readonly string[] = Object.freeze([]);
 const NOTHING = new Map<string, never>();
+const NEVER_QUIET = (): number => 0;
 
 /** A call of the loader that has ended well. */
 interface Brought<V> extends LoadAnswer<V> {
@@ -105,6 +107,7 @@ export class Loads<K extends string, V> {
   readonly #ending = new AbortController();
   /** What is on its way to the store, that others wait for: fills, and leases given back. */
   readonly parting = new Set<Promise<unknown>>();
+  readonly #quiet: Quiet | null;
   #noReloadBeforeMs = 0;
   #order = 0;
   #closed = false;
@@ -116,6 +119,8 @@ export class Loads<K extends string, V> {
     again: (id: K, wishes: FlightWishes) => Seat<Cached<V>>,
   ) {
     this.#options = options;
+    const { store, voids, namespace, ports } = options;
+    this.#quiet = store.inProcess ? new Quiet(voids, namespace, ports.clock.now()) : null;
     this.#all = all;
     this.#again = again;
   }
@@ -260,12 +265,21 @@ export class Loads<K extends string, V> {
     const asked = this.next();
     for (const flight of flights) flight.asked = asked;
     const ids = flights.map((flight) => flight.id);
-    const { stale, validators } = staleOf(flights);
+    const context = { signal, ...staleOf(flights), quietMs: this.#quietMs(flights) };
     // Measured here, where the source is asked: waiting for a turn is not the source's doing, and XFetch must not react to it.
     const beganMs = ports.clock.now();
-    const result = await observer.timed(flights, () => callLoader(load, ids, { signal, stale, validators }));
+    const result = await observer.timed(flights, () => callLoader(load, ids, context));
     const loadMs = ports.clock.now() - beganMs;
     return { ...readAnswer(result, ids, name), loadMs };
+  }
+
+  /** Only a lease is judged by the store, and who wants what is true after his call is not told of before. */
+  #quietMs(flights: readonly Flight<K, Cached<V>>[]): (id: string) => number {
+    const quiet = this.#quiet;
+    if (quiet === null) return NEVER_QUIET;
+    const { name, ports } = this.#options;
+    const isPlain = flights.every(({ lease, wishes }) => lease !== null && !wishes.fresh && !wishes.afterCall);
+    return isPlain ? (id) => quiet.since(`${name}:${id}`, ports.clock.now()) : NEVER_QUIET;
   }
 
   #errorFor(error: unknown, flights: readonly Flight<K, Cached<V>>[]): unknown {

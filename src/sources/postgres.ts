@@ -22,6 +22,7 @@ import { type DataSource, invalidKey, type WritableSource } from './port.ts';
 import { Answers } from './postgres/answers.ts';
 import type { PostgresPool, Result } from './postgres/connection.ts';
 import { KEY_TYPES, type KeyType } from './postgres/key-type.ts';
+import { type PostgresReplicaOptions, type Read, type ReplicaStats, Replicas } from './postgres/replica.ts';
 import { rowsAsJson } from './postgres/rows.ts';
 import { Statement } from './postgres/statement.ts';
 import { DESCRIBE, quoted, type Statements, statementsFor } from './postgres/table.ts';
@@ -29,10 +30,13 @@ import { DESCRIBE, quoted, type Statements, statementsFor } from './postgres/tab
 export type { DataSource, Sink, SourceCall, WritableSource } from './port.ts';
 export type { PostgresClient, PostgresPool, PostgresQuery, PostgresResult } from './postgres/connection.ts';
 export type { KeyType } from './postgres/key-type.ts';
+export type { PostgresReplicaOptions, ReplicaStats } from './postgres/replica.ts';
 
 interface CommonOptions {
   /** A `Pool` of `pg` 8 (an optional peer). Its size bounds the connections; the guard of the cache bounds the calls. Give it a `connectionTimeoutMillis`. */
   readonly pool: PostgresPool;
+  /** Where loads read instead, as far as it has come; `pool` is the primary's then. Also `{ pools }` of several. */
+  readonly replica?: PostgresReplicaOptions;
   /** False: no prepared statements, for poolers that change the server connection between statements. Default true. */
   readonly prepare?: boolean;
 }
@@ -63,8 +67,8 @@ export interface PostgresSqlOptions<Row> extends CommonOptions {
   readonly keyType?: KeyType;
 }
 
-const TABLE_OPTIONS = ['pool', 'table', 'key', 'columns', 'version', 'prepare'] as const;
-const SQL_OPTIONS = ['pool', 'sql', 'key', 'keyType', 'prepare'] as const;
+const TABLE_OPTIONS = ['pool', 'replica', 'table', 'key', 'columns', 'version', 'prepare'] as const;
+const SQL_OPTIONS = ['pool', 'replica', 'sql', 'key', 'keyType', 'prepare'] as const;
 
 /**
  * A source of rows. Failures: `SOURCE_KEY_INVALID` and `SOURCE_ROW_DUPLICATE` (that id alone), `SOURCE_ROW_UNASKED`, `SOURCE_ROW_INVALID` (of the sink),
@@ -74,13 +78,13 @@ const SQL_OPTIONS = ['pool', 'sql', 'key', 'keyType', 'prepare'] as const;
  */
 export function postgres<Row extends object = Record<string, unknown>>(
   options: PostgresTableOptions<Row>,
-): WritableSource<Row>;
+): WritableSource<Row> & WithReplicas;
 export function postgres<Row extends object = Record<string, unknown>>(
   options: PostgresSqlOptions<Row>,
-): DataSource<Row>;
+): DataSource<Row> & WithReplicas;
 export function postgres<Row extends object>(
   options: PostgresTableOptions<Row> | PostgresSqlOptions<Row>,
-): DataSource<Row> | WritableSource<Row> {
+): (DataSource<Row> | WritableSource<Row>) & WithReplicas {
   checkNames(options, 'sql' in options ? SQL_OPTIONS : TABLE_OPTIONS, WHERE);
   const { pool, prepare = true } = options;
   if (typeof pool?.connect !== 'function') throw invalid(`pool of ${WHERE}`, 'a Pool of pg', pool);
@@ -90,7 +94,16 @@ export function postgres<Row extends object>(
 
 const WHERE = 'postgres()';
 
-function querySource<Row extends object>(options: PostgresSqlOptions<Row>, prepare: boolean): DataSource<Row> {
+/** What a source that may read replicas has besides. */
+export interface WithReplicas {
+  /** Who was asked how often; absent without `replica`. */
+  readonly replicas?: () => ReplicaStats;
+}
+
+function querySource<Row extends object>(
+  options: PostgresSqlOptions<Row>,
+  prepare: boolean,
+): DataSource<Row> & WithReplicas {
   const { pool, sql, keyType = 'text' } = options;
   const key = identifier(options.key, `key of ${WHERE}`);
   if (typeof sql !== 'string' || !sql.includes('$1')) throw invalid(`sql of ${WHERE}`, 'a query with $1', sql);
@@ -100,21 +113,32 @@ function querySource<Row extends object>(options: PostgresSqlOptions<Row>, prepa
   const database = new Statement(pool, prepare, `postgres ${show(sql)}`);
   // Around the query, so that the key comes as text whatever the driver makes of its type. The line break ends a comment.
   const text = `SELECT q.${quoted(key)}::text, q.* FROM (${sql}\n) AS q`;
+  const replicas = replicasOf(options, database, prepare);
+  const reader = replicas ?? new PrimaryReader(database);
+  const read: Read = (ids) => ({ text, values: [ids] });
   return {
     name: database.name,
-    load: async (ids, { signal }) => {
+    load: async (ids, { signal, quietMs }) => {
       const answers = new Answers<Row>(ids, keyType, database.name);
-      if (answers.asked.length > 0) answers.add(await database.read(text, [answers.asked], signal), 1);
+      if (answers.asked.length > 0) {
+        for (const result of await reader.load(answers.asked, quietMs ?? NEVER_QUIET, read, signal))
+          answers.add(result, 1);
+      }
       return answers.found;
     },
     // An empty array: planned and run, and no row read by an index.
     check: async ({ signal } = {}) => {
       await database.read(text, [[]], signal);
+      await replicas?.check(read, signal);
     },
+    ...(replicas === null ? {} : { replicas: () => replicas.stats() }),
   };
 }
 
-function tableSource<Row extends object>(options: PostgresTableOptions<Row>, prepare: boolean): WritableSource<Row> {
+function tableSource<Row extends object>(
+  options: PostgresTableOptions<Row>,
+  prepare: boolean,
+): WritableSource<Row> & WithReplicas {
   const { pool } = options;
   const parts = typeof options.table === 'string' ? [options.table] : options.table;
   if (!Array.isArray(parts) || parts.length < 1 || parts.length > 2) {
@@ -135,6 +159,9 @@ function tableSource<Row extends object>(options: PostgresTableOptions<Row>, pre
   const { name } = database;
   const declared = { table, key, columns, version };
 
+  const replicas = replicasOf(options, database, prepare);
+  const reader = replicas ?? new PrimaryReader(database);
+
   let known: Statements | null = null;
   /** Until it is known each call asks for itself: one that waited for another's question would fail with the other's signal. */
   const statements = async (signal?: AbortSignal): Promise<Statements> => {
@@ -147,21 +174,27 @@ function tableSource<Row extends object>(options: PostgresTableOptions<Row>, pre
 
   return {
     name,
-    load: async (ids, { signal, stale }) => {
+    load: async (ids, { signal, stale, quietMs }) => {
       const { keyType, load, revalidate } = await statements(signal);
       const answers = new Answers<Row>(ids, keyType, name);
-      const versions = revalidate === null ? [] : answers.asked.map((id) => versionIn(stale.get(id), version));
-      if (answers.asked.length === 0) return answers.found;
-      if (revalidate === null || versions.every((one) => one === null)) {
-        answers.add(await database.read(load, [answers.asked], signal), 1);
-      } else answers.add(await database.read(revalidate, [answers.asked, versions], signal), 2);
+      const { asked } = answers;
+      if (asked.length === 0) return answers.found;
+      const isKnown = revalidate !== null && asked.some((id) => versionIn(stale.get(id), version) !== null);
+      const read: Read = isKnown
+        ? (some) => ({ text: revalidate, values: [some, some.map((id) => versionIn(stale.get(id), version))] })
+        : (some) => ({ text: load, values: [some] });
+      for (const result of await reader.load(asked, quietMs ?? NEVER_QUIET, read, signal)) {
+        answers.add(result, isKnown ? 2 : 1);
+      }
       return answers.found;
     },
     check: async ({ signal } = {}) => {
       known = null;
       const { load } = await statements(signal);
       await database.read(load, [[]], signal);
+      await replicas?.check((ids) => ({ text: load, values: [ids] }), signal);
     },
+    ...(replicas === null ? {} : { replicas: () => replicas.stats() }),
     sink: {
       upsert: async (rows, { signal } = {}) => {
         const { keyType, upsert } = await statements(signal);
@@ -178,6 +211,26 @@ function tableSource<Row extends object>(options: PostgresTableOptions<Row>, pre
       },
     },
   };
+}
+
+const NEVER_QUIET = (): number => 0;
+
+/** Without replicas. */
+class PrimaryReader {
+  readonly #primary: Statement;
+
+  constructor(primary: Statement) {
+    this.#primary = primary;
+  }
+
+  async load(ids: readonly string[], _: unknown, read: Read, signal: AbortSignal | undefined): Promise<Result[]> {
+    const { text, values } = read(ids);
+    return [await this.#primary.read(text, values, signal)];
+  }
+}
+
+function replicasOf({ replica }: CommonOptions, primary: Statement, prepare: boolean): Replicas | null {
+  return replica === undefined ? null : new Replicas(primary, replica, prepare);
 }
 
 const NOTHING: Result = { rows: [], fields: [] };

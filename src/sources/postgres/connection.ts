@@ -1,5 +1,5 @@
 /**
- * One statement on one connection of the application's pool, with an end. `pg` itself has none: a query whose caller has gone keeps its
+ * Statements on one connection of the application's pool, with an end. `pg` itself has none: a query whose caller has gone keeps its
  * connection until the server answers, and a few of those empty the pool.
  *
  *     signal fires while we wait for a connection   reject at once; the connection is handed back when it comes
@@ -91,20 +91,51 @@ const used = new WeakSet<PostgresClient>();
 const CANCEL_GRACE_MS = 1_000;
 
 /**
+ * What `work` says, one statement after the other, on one connection.
  * @param signal undefined: no end but the server's own (`statement_timeout`)
- * @throws BreakwaterError `SOURCE_ABORTED`; {@link LostConnection} with what the driver threw as its cause; else what the driver threw
+ * @throws BreakwaterError `SOURCE_ABORTED`; {@link LostConnection} with what the driver threw as its cause; else what the driver or `work` threw
  */
-export async function runStatement(
+export async function runSeries<T>(
   pool: PostgresPool,
-  query: PostgresQuery,
+  work: (run: (query: PostgresQuery) => Promise<Result>) => Promise<T>,
   signal: AbortSignal | undefined,
   name: string,
-): Promise<Result> {
+): Promise<T> {
   const isIdleThere = (pool.idleCount ?? 0) > 0;
   const client = await connect(pool, signal, name);
   // A connection that is lost says so twice: to the statement, and as an event that would end the process if nobody listened.
   const ignore = (): void => {};
   client.on?.('error', ignore);
+  let isUseless = false;
+  const onUseless = (): void => {
+    isUseless = true;
+  };
+  try {
+    return await work((query) => runOn({ pool, client, name, isIdleThere, onUseless }, query, signal));
+  } finally {
+    // Closing makes the driver fail the statement, and emit more errors later: the listener stays.
+    if (!isUseless) client.off?.('error', ignore);
+    client.release(isUseless);
+  }
+}
+
+interface Place {
+  readonly pool: PostgresPool;
+  readonly client: PostgresClient;
+  readonly name: string;
+  /** The pool had idle connections, of which this may be one. */
+  readonly isIdleThere: boolean;
+  /** The connection must be closed. */
+  readonly onUseless: () => void;
+}
+
+async function runOn(
+  { pool, client, name, isIdleThere, onUseless }: Place,
+  query: PostgresQuery,
+  signal: AbortSignal | undefined,
+): Promise<Result> {
+  if (signal?.aborted) throw aborted(name, signal);
+  const ignore = (): void => {};
   const running = client.query({ ...query, rowMode: 'array' });
   let hasEnded = false;
   let cancelling: Promise<void> = Promise.resolve();
@@ -147,9 +178,8 @@ export async function runStatement(
   hasEnded = true;
   clearTimeout(timer);
   signal?.removeEventListener('abort', onAbort);
-  // Closing makes the driver fail the statement, and emit more errors later: the listener stays.
-  if (!wasCut && !isSpoilt) client.off?.('error', ignore);
-  client.release(wasCut || isSpoilt);
+  if (wasCut || isSpoilt) onUseless();
+  // What is cut off fails when its connection is closed, and `isOver` has seen to that failure.
   if (wasCut && signal !== undefined) throw aborted(name, signal);
   try {
     return (await running) as Result;

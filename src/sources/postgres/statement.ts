@@ -12,13 +12,22 @@
  */
 import { createHash } from 'node:crypto';
 import { BreakwaterError, messageOf } from '../../base/errors.ts';
-import { LostConnection, type PostgresPool, type Result, runStatement, sqlState } from './connection.ts';
+import {
+  LostConnection,
+  type PostgresPool,
+  type PostgresQuery,
+  type Result,
+  runSeries,
+  sqlState,
+} from './connection.ts';
 
 /** So many connections in a row and a read fails, whatever they were: larger than pools are, and an end. */
 const MOST_LOST = 100;
 const PLAN_OUTDATED = '0A000';
 /** SQLSTATE classes in which the server refused what it was told, and did nothing: data, constraints, syntax or rights, raised by a trigger. */
 const REFUSALS = ['22', '23', '42', '44', 'P0'];
+
+export type Run = (text: string, values: unknown[]) => Promise<Result>;
 
 export class Statement {
   readonly name: string;
@@ -37,11 +46,16 @@ export class Statement {
    * One that only reads.
    * @throws BreakwaterError `SOURCE_TABLE_UNKNOWN`, `SOURCE_COLUMN_UNKNOWN`, `SOURCE_REFUSED`, `SOURCE_FAILED`, `SOURCE_ABORTED`
    */
-  async read(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
+  read(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
+    return this.readSeries((run) => run(text, values), signal);
+  }
+
+  /** Several on one connection. `work` is called again where a statement would be sent again. @throws BreakwaterError as {@link read} */
+  async readSeries<T>(work: (run: Run) => Promise<T>, signal?: AbortSignal): Promise<T> {
     let newOnesLost = 0;
     for (let lost = 1; ; lost += 1) {
       try {
-        return await this.#runPlanned(text, values, signal);
+        return await this.#runPlanned(work, signal);
       } catch (error) {
         if (!(error instanceof LostConnection)) throw this.#worded(error);
         if (!error.wasUsed) newOnesLost += 1;
@@ -53,27 +67,29 @@ export class Statement {
   /** One that may change rows: never sent again once it may have run. @throws BreakwaterError as {@link read} */
   async write(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
     try {
-      return await this.#runPlanned(text, values, signal);
+      return await this.#runPlanned((run) => run(text, values), signal);
     } catch (error) {
       throw this.#worded(error);
     }
   }
 
   /** Under a name that the connections accept: a refused plan has done nothing. */
-  async #runPlanned(text: string, values: unknown[], signal: AbortSignal | undefined): Promise<Result> {
+  async #runPlanned<T>(work: (run: Run) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     const edition = this.#edition;
+    const { name } = this;
+    const once = (): Promise<T> =>
+      runSeries(this.#pool, (run) => work((text, values) => run(this.#query(text, values))), signal, name);
     try {
-      return await this.#runOnce(text, values, signal);
+      return await once();
     } catch (error) {
       if (!this.#prepare || sqlState(error) !== PLAN_OUTDATED) throw error;
       if (this.#edition === edition) this.#edition += 1;
     }
-    return await this.#runOnce(text, values, signal);
+    return await once();
   }
 
-  #runOnce(text: string, values: unknown[], signal: AbortSignal | undefined): Promise<Result> {
-    const query = { text, values, ...(this.#prepare ? { name: statementName(text, this.#edition) } : {}) };
-    return runStatement(this.#pool, query, signal, this.name);
+  #query(text: string, values: unknown[]): PostgresQuery {
+    return { text, values, ...(this.#prepare ? { name: statementName(text, this.#edition) } : {}) };
   }
 
   #worded(thrown: unknown): BreakwaterError {
