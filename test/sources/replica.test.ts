@@ -203,7 +203,8 @@ describe('postgres() with a replica', { ...requiresPostgres(), timeout: 120_000 
     });
     setTimeout(() => abort.abort(), 20);
     await loading;
-    assert.equal(behind.idleCount, behind.totalCount);
+    // One may still be asking the server to cancel.
+    while (behind.idleCount < behind.totalCount) await new Promise(setImmediate);
   });
 
   test('versions: an old row of a lagging replica is never "not modified"', async () => {
