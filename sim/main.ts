@@ -1,14 +1,16 @@
-/** `npm run sim`: which simulation, and the rest of the words are its own. */
+/** `npm run sim`: which simulation, and the rest of the words are its own. Without a word of which: the cluster. */
+import { CLUSTER_HELP, clusterCommand } from './cluster/command.ts';
 import { ablationCommand } from './library/ablation.ts';
 import { libraryCommand } from './library/command.ts';
 
-const HELP = `npm run sim -- --library [--seeds N] [--from S] [--processes N] [--trace S] ...   schedules of the library over a node
-npm run sim -- --ablation [name ...] [--seeds N] [--write FILE]                   the same with a rule taken out of src/, one at a time`;
+const HELP = `${CLUSTER_HELP}
+npm run sim -- --library [--seeds N] [--from S] [--processes N] [--trace S] ...   schedules of the library over a node
+npm run sim -- --ablation [name ...] [--seeds N] [--write FILE]                   the same with a rule taken out of src/, one at a time
+npm run sim -- --cluster-ablation [name ...] [--seeds N] [--write FILE]           the cluster with a rule taken out of src/cluster/`;
 
 const [which, ...rest] = process.argv.slice(2);
 if (which === '--library') process.exitCode = await libraryCommand(rest);
-else if (which === '--ablation') process.exitCode = await ablationCommand(rest);
-else {
-  console.log(HELP);
-  process.exitCode = which === undefined || which === '--help' ? 0 : 2;
-}
+else if (which === '--ablation') process.exitCode = await ablationCommand('library', rest);
+else if (which === '--cluster-ablation') process.exitCode = await ablationCommand('cluster', rest);
+else if (which === undefined || which === '--help') console.log(HELP);
+else process.exitCode = await clusterCommand(process.argv.slice(2));

@@ -10,7 +10,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { CLUSTER_MUTATIONS } from '../cluster/mutations.ts';
 import { MUTATIONS, type Mutation } from './mutations.ts';
+
+/** Which simulation, and so which table of rules. */
+export type Which = 'library' | 'cluster';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -53,11 +57,11 @@ export function plant(mutation: Mutation): { readonly folder: string; readonly e
 }
 
 /** Runs schedules on the copy until one fails, at most `seeds`. */
-export async function search(mutation: Mutation, seeds: number, from = 1): Promise<Found> {
+export async function search(mutation: Mutation, seeds: number, from = 1, which: Which = 'library'): Promise<Found> {
   const { folder, end } = plant(mutation);
   const startMs = performance.now();
   try {
-    const args = ['--import', 'tsx', 'sim/main.ts', '--library', '--json', '--processes', '1', '--twice', '0'];
+    const args = ['--import', 'tsx', 'sim/main.ts', `--${which}`, '--json', '--processes', '1', '--twice', '0'];
     const text = await output(folder, [...args, '--seeds', String(seeds), '--from', String(from)]);
     const outcome = JSON.parse(text) as {
       readonly seeds: number;
@@ -91,7 +95,7 @@ function output(cwd: string, args: readonly string[]): Promise<string> {
   });
 }
 
-export async function ablationCommand(args: string[]): Promise<number> {
+export async function ablationCommand(which: Which, args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -102,11 +106,12 @@ export async function ablationCommand(args: string[]): Promise<number> {
     },
   });
   const seeds = Number(values.seeds);
-  const chosen = MUTATIONS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  const table = which === 'library' ? MUTATIONS : CLUSTER_MUTATIONS;
+  const chosen = table.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
   const rows: string[] = [];
   let missed = 0;
   for (const mutation of chosen) {
-    const found = await search(mutation, seeds, Number(values.from));
+    const found = await search(mutation, seeds, Number(values.from), which);
     if (found.seed === null) missed += 1;
     const when = found.seed === null ? `**not in ${found.schedules}**` : String(found.schedules);
     const shown = (found.violation ?? '').replace(/\s+/g, ' ').replaceAll('|', '/').slice(0, 170);
@@ -114,12 +119,12 @@ export async function ablationCommand(args: string[]): Promise<number> {
     console.log(row);
     rows.push(row);
   }
-  const table = [
+  const text = [
     '| rule taken out of `src/` | the code then does | found by schedule number | how it shows |',
     '| --- | --- | --: | --- |',
     ...rows,
   ].join('\n');
-  if (values.write !== undefined) writeFileSync(values.write, `${table}\n`);
+  if (values.write !== undefined) writeFileSync(values.write, `${text}\n`);
   console.log(`${chosen.length - missed} of ${chosen.length} found`);
   return missed === 0 ? 0 : 1;
 }

@@ -15,7 +15,8 @@ export interface Mutation {
   readonly edits: readonly Edit[];
 }
 
-const one = (name: string, what: string, file: string, find: string, replace: string): Mutation => ({
+/** A rule that is one piece of source. */
+export const one = (name: string, what: string, file: string, find: string, replace: string): Mutation => ({
   name,
   what,
   edits: [{ file, find, replace }],

@@ -33,7 +33,7 @@ export class Machine {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   state: 'up' | 'paused' | 'dead' = 'up';
-  readonly #offsetMs: number;
+  #offsetMs: number;
   readonly #rate: number;
   #pausedSinceMs = 0;
   #pausedMs = 0;
@@ -76,6 +76,11 @@ export class Machine {
     this.state = 'up';
     for (const fire of this.#overdue.splice(0)) this.world.after(0, () => this.#late(fire));
     for (const handle of this.#arrived.splice(0)) this.world.after(0, () => this.deliver(handle));
+  }
+
+  /** Its clock is suddenly ahead, as after the sleep of a virtual machine. Timers that should have fired meanwhile fire when they were to. */
+  jump(aheadMs: number): void {
+    this.#offsetMs += Math.max(0, aheadMs);
   }
 
   kill(): void {

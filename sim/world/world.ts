@@ -96,6 +96,15 @@ export class World {
     }
   }
 
+  /** As {@link run}, for code that makes no promises: nothing is drained, and it may be called from anywhere. */
+  runPure(untilMs: number, isOver: () => boolean = never): void {
+    while (!isOver()) {
+      const event = this.#next(untilMs);
+      if (event === null) break;
+      event.run?.();
+    }
+  }
+
   /** As {@link run}, by the ordinary means of Node.js. */
   async runSlowly(untilMs: number, isOver: () => boolean = never): Promise<void> {
     await turn();

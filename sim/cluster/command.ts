@@ -1,0 +1,227 @@
+/**
+ * `npm run sim -- --seed S --nodes N --minutes M --faults ...`: the cluster, one schedule or thousands of them, and the trace of the first that fails.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { type BatchResult, type Failure, NOTHING, sum } from './batch.ts';
+import { describeFault, FAULT_KINDS, type FaultKind, type Plan, type PlanOptions, planOf } from './plan.ts';
+import { shrink } from './shrink.ts';
+import { type Report, Simulation } from './simulation.ts';
+
+export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M] [--faults a,b,...] [options]      the cluster
+
+  --seed S         one schedule: what it came to; with --trace, message by message
+  --seeds N        so many schedules (default 1000), from --from on
+  --from S         the first seed (default 1)
+  --nodes N        members (default 5); up to 4 of them have 3 voters, more have 5
+  --minutes M      of simulated time in which things break (default 0.5); 5 s more to come together
+  --faults ...     which, by commas (default: drawn from the seed), or none:
+                   ${FAULT_KINDS.join(', ')}
+  --every MS       between two faults, on average (default: drawn, 500 to 7000)
+  --ranges R       default: drawn, 2 to 8
+  --trace          with --seed: print everything that happens
+  --processes N    worker processes (default: one a core)
+  --twice K        one seed in K is run twice and must leave the same trace (default 50; 0 = none)
+  --no-shrink      show a failing seed as it is
+  --keep-going     run all seeds, also behind a failure
+  --json           print the outcome as one line of JSON
+`;
+
+const BATCH = 25;
+const PROGRESS_MS = 15_000;
+
+export async function clusterCommand(args: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      cluster: { type: 'boolean', default: false },
+      seed: { type: 'string' },
+      seeds: { type: 'string', default: '1000' },
+      from: { type: 'string', default: '1' },
+      nodes: { type: 'string', default: '5' },
+      minutes: { type: 'string', default: '0.5' },
+      faults: { type: 'string' },
+      every: { type: 'string' },
+      ranges: { type: 'string' },
+      trace: { type: 'boolean', default: false },
+      processes: { type: 'string', default: String(availableParallelism()) },
+      twice: { type: 'string', default: '50' },
+      'no-shrink': { type: 'boolean', default: false },
+      'keep-going': { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(CLUSTER_HELP);
+    return 0;
+  }
+  const plans: PlanOptions = {
+    members: whole('nodes', values.nodes, 1, 1000),
+    runMs: Math.round(60_000 * positive('minutes', values.minutes)),
+    ...(values.faults === undefined ? {} : { faults: faultsOf(values.faults) }),
+    ...(values.every === undefined ? {} : { everyMs: whole('every', values.every, 10) }),
+    ...(values.ranges === undefined ? {} : { ranges: whole('ranges', values.ranges, 1, 64) }),
+  };
+  if (values.seed !== undefined) {
+    const plan = planOf(whole('seed', values.seed, 0), plans);
+    const report = new Simulation(plan, values.trace).run();
+    if (values.trace) console.log(`${report.lines.join('\n')}\n`);
+    console.log(oneSummary(plan, report));
+    return report.violations.length === 0 ? 0 : 1;
+  }
+  const seeds = whole('seeds', values.seeds, 1);
+  const outcome = await runAll({
+    from: whole('from', values.from, 0),
+    seeds,
+    plans,
+    processes: Math.min(whole('processes', values.processes, 1), Math.ceil(seeds / BATCH)),
+    everyTwice: whole('twice', values.twice, 0),
+    keepGoing: values['keep-going'],
+    onProgress: values.json ? () => undefined : (text) => console.log(text),
+  });
+  if (values.json) {
+    console.log(JSON.stringify(outcome));
+    return outcome.failures.length === 0 ? 0 : 1;
+  }
+  console.log(summary(outcome));
+  const [first] = outcome.failures;
+  if (first === undefined) return 0;
+  console.log(`\nfailing seeds: ${outcome.failures.map(({ seed }) => seed).join(' ')}`);
+  console.log(`\nseed ${first.seed} fails:\n  ${first.violations.join('\n  ')}`);
+  let plan = planOf(first.seed, plans);
+  if (!values['no-shrink']) {
+    const small = shrink(plan);
+    console.log(`\nmade smaller: ${small.plan.faults.length} of ${plan.faults.length} faults, ${small.runs} runs`);
+    plan = small.plan;
+  }
+  const report = traced(plan);
+  console.log(`\n${report.lines.slice(-400).join('\n')}\n\n${report.violations.join('\n')}`);
+  console.log(`\nthe plan:\n${JSON.stringify(plan.setup)}\n${plan.faults.map(describeFault).join('\n')}`);
+  console.log(`\nagain: npm run sim -- --seed ${first.seed} --trace`);
+  return 1;
+}
+
+function traced(plan: Plan): Report {
+  return new Simulation(plan, true).run();
+}
+
+interface Work {
+  readonly from: number;
+  readonly seeds: number;
+  readonly plans: PlanOptions;
+  readonly processes: number;
+  readonly everyTwice: number;
+  readonly keepGoing: boolean;
+  readonly onProgress: (text: string) => void;
+}
+
+interface Outcome extends BatchResult {
+  readonly elapsedMs: number;
+  readonly processes: number;
+}
+
+async function runAll({ from, seeds, plans, processes, everyTwice, keepGoing, onProgress }: Work): Promise<Outcome> {
+  const startMs = performance.now();
+  let next = from;
+  let done = 0;
+  let counts = NOTHING;
+  let repeated = 0;
+  let isStopped = false;
+  const stop = (): void => {
+    isStopped = true;
+  };
+  process.once('SIGINT', stop).once('SIGTERM', stop);
+  const failures: Failure[] = [];
+  /** By the batch's first seed: the hash of all does not depend on who was faster. */
+  const hashes = new Map<number, number>();
+  let saidMs = startMs;
+  const one = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const child: ChildProcess = fork(fileURLToPath(new URL('./worker.ts', import.meta.url)), {
+        execArgv: [...process.execArgv, '--max-semi-space-size=32'],
+      });
+      const give = (): void => {
+        if (isStopped || next >= from + seeds) {
+          child.disconnect();
+          return;
+        }
+        const count = Math.min(BATCH, from + seeds - next);
+        child.send({ ...plans, from: next, seeds: count, everyTwice, stopAtFailure: !keepGoing });
+        next += count;
+      };
+      child.on('message', (result: BatchResult) => {
+        done += result.seeds;
+        repeated += result.repeated;
+        counts = sum(counts, result.counts);
+        hashes.set(result.from, result.hash);
+        failures.push(...result.failures);
+        if (failures.length > 0 && !keepGoing) isStopped = true;
+        const nowMs = performance.now();
+        if (nowMs - saidMs > PROGRESS_MS) {
+          saidMs = nowMs;
+          const rate = ((done * 1000) / (nowMs - startMs)).toFixed(0);
+          onProgress(`${done} of ${seeds}, ${rate} a second, ${failures.length} failed`);
+        }
+        give();
+      });
+      child.on('error', reject);
+      child.on('exit', (code) => {
+        if (code === 0) resolve();
+        else reject(new Error(`a worker ended with ${code}`));
+      });
+      give();
+    });
+  await Promise.all(Array.from({ length: processes }, one));
+  failures.sort((a, b) => a.seed - b.seed);
+  let hash = 0;
+  for (const [, value] of [...hashes].sort(([a], [b]) => a - b)) hash = (Math.imul(hash ^ value, 0x01000193) >>> 0) ^ 1;
+  const elapsedMs = Math.round(performance.now() - startMs);
+  return { from, seeds: done, hash: hash >>> 0, repeated, failures, counts, elapsedMs, processes };
+}
+
+function summary({ from, seeds, hash, repeated, failures, counts, elapsedMs, processes }: Outcome): string {
+  const n = (value: number): string => value.toLocaleString('en-US');
+  return [
+    `${n(seeds)} schedules (seeds ${from} to ${from + seeds - 1}) in ${(elapsedMs / 1000).toFixed(1)} s, ${((seeds * 1000) / elapsedMs).toFixed(1)} a second in ${processes} process(es): ${failures.length} failed`,
+    `${n(counts.reads)} reads: ${n(counts.hits)} hits checked (${n(counts.copyHits)} from copies, ${n(counts.gutterHits)} from a gutter), ${n(counts.misses)} misses, ${n(counts.unserved)} not served`,
+    `${n(counts.acknowledged)} invalidations acknowledged; ${n(counts.unacknowledged)} times one was not, and said so; ${n(counts.fills)} fills stored, ${n(counts.refusedFills)} refused`,
+    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included), ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
+    `${n(repeated)} seeds run twice with the same trace; hash ${hash.toString(16)}`,
+  ].join('\n');
+}
+
+function oneSummary(plan: Plan, { violations, hash, counts, longestChain }: Report): string {
+  return [
+    `seed ${plan.seed}: ${JSON.stringify(plan.setup)}`,
+    ...plan.faults.map(describeFault),
+    JSON.stringify(counts),
+    `longest chain of MOVED ${longestChain}; trace ${hash}; ${violations.length === 0 ? 'nothing wrong' : 'WRONG'}`,
+    ...violations,
+  ].join('\n');
+}
+
+function faultsOf(text: string): readonly FaultKind[] {
+  if (text === 'none') return [];
+  const kinds = text.split(',').map((kind) => kind.trim());
+  for (const kind of kinds) {
+    if (!(FAULT_KINDS as readonly string[]).includes(kind)) {
+      throw new Error(`--faults: there is no fault "${kind}"; there are ${FAULT_KINDS.join(', ')}, none`);
+    }
+  }
+  return kinds as FaultKind[];
+}
+
+function whole(name: string, text: string, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
+  throw new Error(`--${name} must be an integer from ${least}${most < 1e9 ? ` to ${most}` : ''}, received "${text}"`);
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value;
+  throw new Error(`--${name} must be a number above 0, received "${text}"`);
+}

@@ -1,0 +1,176 @@
+/**
+ * A schedule as data: how the cluster is set up, and what breaks when. What clients do follows from the same seed, but not from the faults: taking one out changes nothing else that was planned.
+ */
+import { SeededRandom } from '../../src/base/random.ts';
+
+export const FAULT_KINDS = [
+  'loss',
+  'duplication',
+  'spread',
+  'slow',
+  'one-way',
+  'isolate',
+  'halves',
+  'ring',
+  'pause',
+  'stall',
+  'crash',
+  'jump',
+  'leave',
+  'client-cut',
+] as const;
+
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+export interface Fault {
+  readonly atMs: number;
+  readonly kind: FaultKind;
+  /** Members by index; what they mean depends on the kind. */
+  readonly members: readonly number[];
+  readonly forMs: number;
+  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. */
+  readonly amount: number;
+}
+
+export interface Setup {
+  readonly members: number;
+  readonly voters: number;
+  readonly ranges: number;
+  readonly copies: number;
+  readonly clients: number;
+  readonly keysPerRange: number;
+  /** Milliseconds between two operations of a client. */
+  readonly paceMs: number;
+  /** By member: does it write its promises to a disk, and how long does a write take? -1: it has none. */
+  readonly diskMs: readonly number[];
+  readonly rates: readonly number[];
+  readonly loadMs: number;
+  readonly onMinority: 'miss' | 'gutter' | 'error';
+  readonly gutterMs: number;
+  readonly replaceMs: number;
+  readonly evictions: number;
+}
+
+export interface Plan {
+  readonly seed: number;
+  readonly setup: Setup;
+  readonly faults: readonly Fault[];
+  /** Of the safety phase. */
+  readonly runMs: number;
+}
+
+export interface PlanOptions {
+  readonly members?: number;
+  readonly runMs?: number;
+  readonly faults?: readonly FaultKind[];
+  /** Between two faults, on average. Default: drawn, 0.5 to 7 s. */
+  readonly everyMs?: number;
+  readonly ranges?: number;
+}
+
+/** Of forming, before anything breaks. */
+export const FORMING_MS = 3000;
+
+export function planOf(seed: number, options: PlanOptions = {}): Plan {
+  const random = new SeededRandom(seed ^ 0x51a7_11e5);
+  const int = (least: number, most: number): number => least + Math.floor(random.nextFloat() * (most - least + 1));
+  const one = <T>(all: readonly T[]): T => all[int(0, all.length - 1)]!;
+  const members = options.members ?? 5;
+  const voters = members <= 4 ? Math.min(members, 3) : 5;
+  const runMs = options.runMs ?? 30_000;
+  const disk = one(['all', 'none', 'some'] as const);
+  const setup: Setup = {
+    members,
+    voters,
+    ranges: options.ranges ?? one([2, 4, 8]),
+    copies: Math.min(members, one([1, 2, 2, 2, 3])),
+    clients: int(2, 4),
+    keysPerRange: int(1, 3),
+    paceMs: one([40, 60, 100]),
+    diskMs: Array.from({ length: members }, () => {
+      const has = disk === 'all' || (disk === 'some' && random.nextFloat() < 0.5);
+      return has ? one([0, 0, 2, 20]) : -1;
+    }),
+    rates: Array.from({ length: members }, () => 1 + (random.nextFloat() - 0.5) * 0.02),
+    loadMs: one([5, 40, 300]),
+    onMinority: one(['miss', 'miss', 'gutter', 'error'] as const),
+    gutterMs: 2000,
+    replaceMs: one([4000, 30_000]),
+    evictions: one([0, 0, 0.02, 0.2]),
+  };
+  const kinds = options.faults ?? themeOf(random);
+  const everyMs = options.everyMs ?? one([500, 1500, 3000, 7000]);
+  const faults: Fault[] = [];
+  if (kinds.length > 0) {
+    let atMs = FORMING_MS;
+    for (;;) {
+      atMs += Math.round(everyMs * (0.2 + 1.6 * random.nextFloat()));
+      if (atMs >= runMs) break;
+      faults.push(faultOf(one(kinds), atMs, members, random));
+    }
+  }
+  return { seed, setup, faults, runMs };
+}
+
+function themeOf(random: SeededRandom): readonly FaultKind[] {
+  const draw = random.nextFloat();
+  if (draw < 0.5) return FAULT_KINDS;
+  if (draw < 0.6) return ['isolate', 'one-way', 'halves', 'ring'];
+  if (draw < 0.7) return ['crash', 'pause', 'leave'];
+  if (draw < 0.8) return ['pause', 'stall', 'jump', 'slow'];
+  if (draw < 0.9) return ['loss', 'duplication', 'spread', 'crash'];
+  if (draw < 0.98) return ['isolate', 'crash', 'client-cut', 'spread'];
+  return [];
+}
+
+function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededRandom): Fault {
+  const between = (least: number, most: number): number => Math.round(least + random.nextFloat() * (most - least));
+  const order = Array.from({ length: members }, (_, index) => index);
+  for (let i = order.length - 1; i > 0; i -= 1) {
+    const j = Math.floor(random.nextFloat() * (i + 1));
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  const fault = (chosen: readonly number[], forMs: number, amount = 0): Fault => ({
+    atMs,
+    kind,
+    members: chosen,
+    forMs,
+    amount,
+  });
+  switch (kind) {
+    case 'loss':
+      return fault([], between(500, 8000), random.nextFloat() * 0.3);
+    case 'duplication':
+      return fault([], between(500, 8000), random.nextFloat() * 0.5);
+    case 'spread':
+      return fault([], between(500, 6000), between(5, 400));
+    case 'slow':
+      return fault(order.slice(0, 1), between(500, 6000), between(50, 700));
+    case 'one-way':
+      return fault(order.slice(0, 2), between(300, 8000));
+    case 'isolate':
+      return fault(order.slice(0, 1), between(300, 8000));
+    case 'halves':
+      return fault(order.slice(0, Math.max(1, Math.floor(members / 2))), between(300, 8000));
+    case 'ring':
+      return fault(order, between(1000, 8000));
+    case 'pause':
+      return fault(order.slice(0, 1), between(600, 7000));
+    case 'stall':
+      return fault(order.slice(0, 1), between(60, 900));
+    case 'crash':
+      return fault(order.slice(0, random.nextFloat() < 0.2 ? 2 : 1), between(50, 6000));
+    case 'jump':
+      return fault(order.slice(0, random.nextFloat() < 0.3 ? 3 : 1), 0, between(50, 5000));
+    case 'leave':
+      return fault(order.slice(0, 1), between(500, 4000));
+    case 'client-cut':
+      return fault(order.slice(0, between(1, Math.max(1, members - 1))), between(300, 6000));
+  }
+}
+
+export function describeFault({ atMs, kind, members, forMs, amount }: Fault): string {
+  const who = members.length > 0 ? ` of ${members.join(' ')}` : '';
+  const much = amount > 0 ? ` by ${amount.toFixed(2)}` : '';
+  return `${String(atMs).padStart(7)}  ${kind}${who}${much}${forMs > 0 ? ` for ${forMs} ms` : ''}`;
+}

@@ -1,0 +1,292 @@
+/**
+ * One schedule of the cluster from beginning to end: it forms, runs while things break (the safety phase: nothing wrong may ever be said), then everything is healed and it must come together
+ * (the liveness phase: 5 s).
+ */
+
+import { Datagrams } from '../world/datagrams.ts';
+import { World } from '../world/world.ts';
+import { Client } from './clients.ts';
+import { Judge } from './judge.ts';
+import { MemberHost, type Scene } from './member-host.ts';
+import type { FaultKind } from './plan.ts';
+import { describeFault, type Fault, type Plan } from './plan.ts';
+
+const CALM = { loss: 0, duplication: 0, leastMs: 0.1, mostMs: 2 };
+const SAMPLE_MS = 25;
+const CHECK_MS = 1000;
+/** After the heal. */
+export const HEALED_MS = 5000;
+const LAST_READS_MS = 1500;
+
+export interface Counts {
+  readonly reads: number;
+  readonly hits: number;
+  readonly copyHits: number;
+  readonly gutterHits: number;
+  readonly misses: number;
+  readonly unserved: number;
+  readonly acknowledged: number;
+  readonly unacknowledged: number;
+  readonly fills: number;
+  readonly refusedFills: number;
+  readonly reigns: number;
+  readonly takeovers: number;
+  readonly emptyReigns: number;
+  readonly faults: number;
+  readonly messages: number;
+  readonly events: number;
+  readonly virtualMs: number;
+}
+
+export interface Report {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  readonly hash: string;
+  readonly counts: Counts;
+  readonly longestChain: number;
+  readonly lines: readonly string[];
+}
+
+export class Simulation {
+  readonly plan: Plan;
+  readonly world: World;
+  readonly scene: Scene;
+  readonly judge: Judge;
+  readonly hosts: MemberHost[];
+  readonly clients: Client[];
+  #faults = 0;
+  #isHealed = false;
+
+  constructor(plan: Plan, isRecording = false) {
+    this.plan = plan;
+    this.world = new World(plan.seed, isRecording);
+    const { world } = this;
+    const { setup } = plan;
+    const datagrams = new Datagrams(world, { ...CALM });
+    this.hosts = Array.from({ length: setup.members }, (_, index) => new MemberHost(world, index, setup));
+    this.judge = new Judge(world, setup, this.hosts);
+    this.scene = { world, datagrams, setup, hosts: this.hosts, judge: this.judge };
+    for (const host of this.hosts) host.attach(this.scene);
+    const busy = new Set<number>();
+    this.clients = Array.from({ length: setup.clients }, (_, index) => new Client(this.scene, index, plan.seed, busy));
+  }
+
+  run(): Report {
+    const { world, plan } = this;
+    for (const host of this.hosts) world.after(world.between(0, 100), () => host.start());
+    for (const client of this.clients) client.start();
+    for (const fault of plan.faults) world.at(fault.atMs, () => this.#strike(fault));
+    const healMs = plan.runMs;
+    world.at(healMs, () => this.#heal());
+    this.#every(SAMPLE_MS, () => this.judge.sample());
+    this.#every(CHECK_MS, () => this.#check());
+    const untilMs = healMs + HEALED_MS;
+    world.runPure(untilMs, () => this.judge.violations.length > 0);
+    if (this.judge.violations.length === 0) this.#end(untilMs);
+    return this.#report();
+  }
+
+  #end(untilMs: number): void {
+    const { world, judge } = this;
+    for (const client of this.clients) {
+      client.isStopped = true;
+      for (const [key, sinceMs] of client.pending) {
+        if (world.nowMs - sinceMs > HEALED_MS - 500)
+          judge.violate(6, `${client.name}: k${key} is not acknowledged since ${sinceMs.toFixed(0)}`);
+      }
+    }
+    // Writes under way come to an end before memories are compared.
+    world.runPure(untilMs + 300);
+    judge.converged();
+    const keys = judge.committed.length;
+    for (const client of this.clients) {
+      for (let key = 0; key < keys; key += 1) client.readSurely(key, LAST_READS_MS);
+    }
+    world.runPure(untilMs + 300 + LAST_READS_MS + 100);
+  }
+
+  #every(everyMs: number, act: () => void): void {
+    this.world.after(everyMs, () => {
+      act();
+      this.#every(everyMs, act);
+    });
+  }
+
+  /** (8) Everything within its bounds. */
+  #check(): void {
+    for (const { core, name } of this.hosts) {
+      try {
+        core?.invariants();
+      } catch (error) {
+        this.judge.violate(8, `${name}: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  // -- faults
+
+  #strike(fault: Fault): void {
+    const { world } = this;
+    const { datagrams } = this.scene;
+    if (this.#isHealed) return;
+    this.#faults += 1;
+    world.trace.note(9, fault.members[0] ?? 0, fault.forMs);
+    world.trace.say(() => `---- ${describeFault(fault).trim()}`);
+    const { members, forMs, amount } = fault;
+    const hosts = members.map((index) => this.hosts[index]!).filter((host) => host !== undefined);
+    const later = (act: () => void): void => {
+      world.after(forMs, () => {
+        if (!this.#isHealed) act();
+      });
+    };
+    const cutAll = (ways: readonly (readonly [string, string])[]): void => {
+      for (const [from, to] of ways) datagrams.cut(from, to);
+      later(() => {
+        for (const [from, to] of ways) datagrams.heal(from, to);
+      });
+    };
+    const [host] = hosts;
+    switch (fault.kind satisfies FaultKind) {
+      case 'loss':
+        datagrams.weather.loss = amount;
+        later(() => {
+          datagrams.weather.loss = 0;
+        });
+        break;
+      case 'duplication':
+        datagrams.weather.duplication = amount;
+        later(() => {
+          datagrams.weather.duplication = 0;
+        });
+        break;
+      case 'spread':
+        datagrams.weather.mostMs = amount;
+        later(() => {
+          datagrams.weather.mostMs = CALM.mostMs;
+        });
+        break;
+      case 'slow':
+        datagrams.slow(host!.name, amount);
+        later(() => datagrams.slow(host!.name, 0));
+        break;
+      case 'one-way':
+        if (hosts.length > 1) cutAll([[hosts[0]!.name, hosts[1]!.name]]);
+        break;
+      case 'isolate':
+        cutAll(
+          this.#ways(
+            hosts,
+            this.hosts.filter((each) => each !== host),
+          ),
+        );
+        break;
+      case 'halves':
+        cutAll(
+          this.#ways(
+            hosts,
+            this.hosts.filter((each) => !hosts.includes(each)),
+          ),
+        );
+        break;
+      case 'ring':
+        // Everybody talks with its two neighbours alone.
+        cutAll(
+          hosts.flatMap((one, at) =>
+            hosts
+              .filter((_, other) => {
+                const apart = Math.abs(at - other);
+                return apart > 1 && apart < hosts.length - 1;
+              })
+              .map((other) => [one.name, other.name] as const),
+          ),
+        );
+        break;
+      case 'pause':
+      case 'stall': {
+        const { machine } = host!;
+        machine.pause();
+        later(() => machine.resume());
+        break;
+      }
+      case 'crash':
+        for (const each of hosts) {
+          if (!each.isUp || (each.forgets && !this.#mayForget())) continue;
+          world.trace.say(() => `${each.name} dies`);
+          each.crash();
+          later(() => {
+            if (!each.isUp) each.start();
+          });
+        }
+        break;
+      case 'jump':
+        for (const each of hosts) if (each.isUp) each.machine.jump(amount);
+        break;
+      case 'leave': {
+        const { core } = host!;
+        if (core === null) break;
+        core.isLeaving = true;
+        later(() => {
+          core.isLeaving = false;
+        });
+        break;
+      }
+      case 'client-cut':
+        cutAll(
+          this.clients
+            .slice(0, 1)
+            .flatMap((client) =>
+              hosts.flatMap((each) => [[client.name, each.name] as const, [each.name, client.name] as const]),
+            ),
+        );
+        break;
+    }
+  }
+
+  /** Of the voters without a disk fewer than a majority may be without memory at a time: else it is gone, and the cluster with it. */
+  #mayForget(): boolean {
+    const { voters } = this.plan.setup;
+    const without = this.hosts
+      .slice(0, voters)
+      .filter((host) => host.forgets && (host.core === null || host.core.voter?.phase === 'recovering')).length;
+    return without + 1 <= voters - (Math.floor(voters / 2) + 1);
+  }
+
+  #ways(some: readonly MemberHost[], others: readonly MemberHost[]): [string, string][] {
+    return some.flatMap((one) =>
+      others.flatMap((other): [string, string][] => [
+        [one.name, other.name],
+        [other.name, one.name],
+      ]),
+    );
+  }
+
+  #heal(): void {
+    this.#isHealed = true;
+    this.world.trace.say(() => '---- everything is healed');
+    this.scene.datagrams.healAll(CALM);
+    for (const host of this.hosts) {
+      if (!host.isUp) host.start();
+      else host.machine.resume();
+      if (host.core !== null) host.core.isLeaving = false;
+    }
+  }
+
+  #report(): Report {
+    const { world, judge, scene, plan } = this;
+    const { longestChain, ...counts } = judge.counts;
+    return {
+      seed: plan.seed,
+      violations: judge.violations,
+      hash: world.trace.hash,
+      counts: {
+        ...counts,
+        faults: this.#faults,
+        messages: scene.datagrams.sent,
+        events: world.events,
+        virtualMs: world.nowMs,
+      },
+      longestChain,
+      lines: world.trace.lines,
+    };
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The other side of `primary.ts`: the copies that a member holds of ranges that others own.
+ *
+ * A copy follows one reign at a time, the highest that told it to `begin`, and forgets the reign before in that moment: what its deposed owner still sends is answered
+ * with whom it follows now. Within a reign it applies effects in order and says how far it is; that number is a promise, because acknowledgements rest on it.
+ *
+ * Whether a copy may answer reads is the owner's to say: it asks each `heartbeatMs`, and a yes is good for `readLeaseMs` from the *asking*. The owner that wants to be rid
+ * of it stops saying yes and waits that long.
+ *
+ * A copy that was told nothing (after a start) says so to the owner that counts on it.
+ */
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
+import type { NodeId } from './member.ts';
+import type { Applied, Begin, Effects, Followed, Part, PartAck, Position } from './messages.ts';
+import type { RangeStore } from './range-store.ts';
+import { NO_BALLOT } from './record.ts';
+import type { Timing } from './timing.ts';
+
+interface Copy {
+  readonly range: number;
+  /** Whom it follows; null after a reign of our own, and at first. */
+  owner: NodeId | null;
+  reign: Ballot;
+  session: number;
+  applied: number;
+  isSyncing: boolean;
+  lastPart: number;
+  readUntilMs: number;
+}
+
+const NEVER = Number.NEGATIVE_INFINITY;
+
+export class Copies {
+  readonly #copies: Copy[];
+  readonly #store: RangeStore;
+  readonly #timing: Timing;
+
+  constructor(rangeCount: number, store: RangeStore, timing: Timing) {
+    this.#store = store;
+    this.#timing = timing;
+    this.#copies = Array.from({ length: rangeCount }, (_, range) => ({
+      range,
+      owner: null,
+      reign: NO_BALLOT,
+      session: 0,
+      applied: 0,
+      isSyncing: false,
+      lastPart: 0,
+      readUntilMs: NEVER,
+    }));
+  }
+
+  /** The reign that it follows, or followed last, or led itself. */
+  reignOf(range: number): Ballot {
+    return this.#copies[range]!.reign;
+  }
+
+  position(range: number): Position {
+    const { reign, session, applied, owner } = this.#copies[range]!;
+    return { range, reign: owner === null ? NO_BALLOT : reign, session, offset: applied };
+  }
+
+  /** We own it now, under this ballot: whoever was followed, and every read lease, is over. */
+  lead(range: number, reign: Ballot): void {
+    const copy = this.#copies[range]!;
+    copy.owner = null;
+    copy.reign = reign;
+    copy.session = 0;
+    copy.isSyncing = false;
+    copy.readUntilMs = NEVER;
+  }
+
+  mayServe(range: number, nowMs: number): boolean {
+    return nowMs < this.#copies[range]!.readUntilMs;
+  }
+
+  /** No more reads until the owner says so again. */
+  doubt(range: number): void {
+    this.#copies[range]!.readUntilMs = NEVER;
+  }
+
+  /** True if it begins to follow another reign or session; then the content went, unless the owner said that it stays. */
+  onBegin(from: NodeId, { range, reign, session, offset, keeps }: Begin): boolean {
+    const copy = this.#copies[range]!;
+    const order = compareBallots(reign, copy.reign);
+    if (order < 0 || (order === 0 && (copy.owner === null || session <= copy.session))) return false;
+    copy.owner = from;
+    copy.reign = reign;
+    copy.session = session;
+    copy.applied = offset;
+    copy.isSyncing = true;
+    copy.lastPart = 0;
+    copy.readUntilMs = NEVER;
+    if (!keeps) this.#store.clear(range);
+    this.#store.beginSync(range);
+    return true;
+  }
+
+  onEffects({ range, reign, session, from, bodies }: Effects): void {
+    const copy = this.#copies[range]!;
+    if (copy.owner === null || session !== copy.session || !sameBallot(reign, copy.reign)) return;
+    if (from > copy.applied + 1) return;
+    for (let index = copy.applied + 1 - from; index < bodies.length; index += 1) {
+      this.#store.apply(range, bodies[index]!);
+      copy.applied += 1;
+    }
+  }
+
+  /** Null: it is of another session and says nothing. */
+  onPart({ range, reign, session, number, at, entries, isLast }: Part): PartAck | null {
+    const copy = this.#copies[range]!;
+    if (copy.owner === null || session !== copy.session || !sameBallot(reign, copy.reign)) return null;
+    let isTaken = true;
+    if (copy.isSyncing && number > copy.lastPart) {
+      isTaken = at === copy.applied;
+      if (isTaken) {
+        copy.lastPart = number;
+        this.#store.put(range, entries);
+        if (isLast) {
+          copy.isSyncing = false;
+          this.#store.endSync(range);
+        }
+      }
+    }
+    return { kind: 'part-ack', range, reign, session, number, isTaken };
+  }
+
+  applied(range: number): Applied {
+    return { kind: 'applied', ...this.position(range) };
+  }
+
+  onFollowed(from: NodeId, { sentMs, leases }: Followed): void {
+    for (const { range, reign } of leases) {
+      const copy = this.#copies[range]!;
+      if (copy.owner !== from || !sameBallot(copy.reign, reign)) continue;
+      copy.readUntilMs = Math.max(copy.readUntilMs, sentMs + this.#timing.readLeaseMs);
+    }
+  }
+
+  /** Whom each range follows: what is asked of the owners each heartbeat. */
+  byOwner(): ReadonlyMap<NodeId, Position[]> {
+    const found = new Map<NodeId, Position[]>();
+    for (const { owner, range } of this.#copies) {
+      if (owner === null) continue;
+      const positions = found.get(owner);
+      if (positions === undefined) found.set(owner, [this.position(range)]);
+      else positions.push(this.position(range));
+    }
+    return found;
+  }
+}

@@ -1,0 +1,746 @@
+/**
+ * One member of the cluster as a deterministic machine: messages and time in, outputs out. It votes (if it is a voter), claims what is its to claim, owns, copies, and says at each
+ * operation whether this member may answer it. It has no socket and no clock; the node hands it messages of other members and the effects of commands, and the
+ * simulator does the same.
+ *
+ *   onMessage     another member said something
+ *   onTick        time passes: heartbeats, what was lost is sent again, claims, changes of the set of copies
+ *   route         may this member answer an operation on this range now? Asked at each operation, the only door to rule 1
+ *   write, note   an operation did something to a range that we own: copies are to do it too
+ *   take          what it wants done
+ *
+ * The rules that live here, and what they rest on:
+ *   rule 1  `route`: a reign, not frozen, and `Views.isLeased` at this very moment
+ *   rule 2  `#planClaims`: who claims what after how much silence, in the order of the record's set, without chance. Voters judge (`voter.ts`)
+ *   reign   begins when a record *of our own making in this life* is chosen, never by a record that somebody else made or that an earlier life made: so a reign's name is never used
+ *           twice, and tokens and offsets that carry it cannot mean two things. An owner that started anew yields to a member of its set, or begins again, empty
+ *   content is kept by a claimant that is in the set of the record it replaces, and was not its owner; all others begin empty
+ *
+ * `nowMs` and `patientMs`: see `timing.ts`.
+ */
+import { assert, unreachable } from '../base/assert.ts';
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
+import { Copies } from './copies.ts';
+import type { NodeId } from './member.ts';
+import type { Following, HeartbeatAck, Message, Position, VoterRow } from './messages.ts';
+import type { ClusterEvent, Output } from './outputs.ts';
+import { type Follower, Primary } from './primary.ts';
+import { type Proposal, type ProposalKind, Proposals, type Wish } from './proposals.ts';
+import type { RangeStore } from './range-store.ts';
+import { NO_BALLOT, type OwnershipRecord } from './record.ts';
+import { checkTiming, DRIFT, type Timing } from './timing.ts';
+import { Views } from './views.ts';
+import { Voter } from './voter.ts';
+
+export interface CoreOptions {
+  readonly self: NodeId;
+  /** Grows with each start. */
+  readonly incarnation: number;
+  readonly members: readonly NodeId[];
+  readonly voters: readonly NodeId[];
+  readonly rangeCount: number;
+  /** Members that are to hold a range, its owner included. */
+  readonly copies: number;
+  /** Who should hold a range, best first: placement. All members that may. */
+  readonly order: (range: number) => readonly NodeId[];
+  readonly timing: Timing;
+  readonly store: RangeStore;
+  /** This member proposes the first record of every range. One member, once in a cluster's life. */
+  readonly isFounder: boolean;
+  /** Promises and records are written (and `restored`) where there is a data directory. */
+  readonly isDurable: boolean;
+  readonly restored: readonly VoterRow[] | null;
+  /** This member has run before and remembers nothing. */
+  readonly hasForgotten: boolean;
+  readonly nowMs: number;
+}
+
+export type Route =
+  | { readonly kind: 'serve' }
+  /** A read, out of a copy. */
+  | { readonly kind: 'serve-copy' }
+  | { readonly kind: 'moved'; readonly to: NodeId }
+  /** Ownership is changing hands, or the owner has gone silent: ask again in a moment. */
+  | { readonly kind: 'try-again' }
+  /** Nobody owns it. */
+  | { readonly kind: 'down' }
+  /** We are without a majority of the voters: the namespace says what to do (rule 5). */
+  | { readonly kind: 'minority' };
+
+const SERVE: Route = { kind: 'serve' };
+const SERVE_COPY: Route = { kind: 'serve-copy' };
+const TRY_AGAIN: Route = { kind: 'try-again' };
+const DOWN: Route = { kind: 'down' };
+const MINORITY: Route = { kind: 'minority' };
+
+/** An objection to our record is answered with a higher one when it has stood this long: a claim that is under way may end by itself. */
+const CONTEST_MS = 250;
+/** An owner that started anew offers its ranges this long before it begins again itself. */
+const YIELD_MS = 700;
+const YIELD_AGAIN_MS = 150;
+/** Members outside of the set wait this much longer than those inside, if there are any. */
+const OUTSIDER_MS = 3000;
+const RETRY_MS = 100;
+
+/** Our last claim that keeps its content, and whom the copy followed at the time. */
+interface OwnClaim {
+  readonly ballot: Ballot;
+  readonly followed: Ballot;
+}
+
+interface Yielding {
+  readonly ballot: Ballot;
+  sinceMs: number;
+  sentMs: number;
+}
+
+export class ClusterCore {
+  readonly self: NodeId;
+  readonly views: Views;
+  readonly voter: Voter | null;
+  readonly copies: Copies;
+  readonly primaries: (Primary | null)[];
+  /** It is to leave: it gives its ranges away and claims none. */
+  isLeaving = false;
+  readonly #options: CoreOptions;
+  readonly #timing: Timing;
+  readonly #proposals: Proposals;
+  readonly #ownIndex: number;
+  readonly #retryAtMs: number[];
+  readonly #claims: (OwnClaim | null)[];
+  readonly #yielding: (Yielding | null)[];
+  /** By range: the ballot under which its owner told us to take over. */
+  readonly #yielded: (Ballot | null)[];
+  #out: Output[] = [];
+  #nowMs: number;
+  #patientMs = 0;
+  #lagMs = 0;
+  #heartbeatAtMs: number;
+  #recoverFromMs = -1;
+  #writes = 0;
+  #wakeMs = 0;
+
+  constructor(options: CoreOptions) {
+    const { self, voters, rangeCount, timing, store } = options;
+    checkTiming(timing);
+    this.#options = options;
+    this.#timing = timing;
+    this.self = self;
+    this.#nowMs = options.nowMs;
+    this.#heartbeatAtMs = options.nowMs;
+    this.views = new Views(voters, rangeCount, timing);
+    this.copies = new Copies(rangeCount, store, timing);
+    this.primaries = Array.from({ length: rangeCount }, () => null);
+    this.#retryAtMs = this.primaries.map(() => 0);
+    this.#claims = this.primaries.map(() => null);
+    this.#yielding = this.primaries.map(() => null);
+    this.#yielded = this.primaries.map(() => null);
+    this.#ownIndex = voters.indexOf(self);
+    this.voter =
+      this.#ownIndex < 0
+        ? null
+        : new Voter({
+            rangeCount,
+            timing,
+            members: options.members,
+            life: options.incarnation,
+            restored: options.restored,
+            hasForgotten: options.hasForgotten,
+            patientMs: 0,
+          });
+    this.#proposals = new Proposals(
+      self,
+      options.incarnation,
+      voters,
+      timing,
+      { chosen: (proposal) => this.#won(proposal), failed: (proposal, why) => this.#lost(proposal, why) },
+      (to, message) => this.#send(to, message),
+    );
+  }
+
+  /** Everything that it wants done since the last call, in this order. */
+  take(): readonly Output[] {
+    if (this.#out.length === 0) return NOTHING;
+    const out = this.#out;
+    this.#out = [];
+    return out;
+  }
+
+  // -- operations
+
+  /** May this member answer an operation on `range` now? `readsCopies`: the caller allows an answer out of a copy. */
+  route(range: number, readsCopies: boolean, nowMs: number): Route {
+    this.#advance(nowMs);
+    const primary = this.primaries[range]!;
+    if (primary !== null) {
+      if (primary.isFrozen) return TRY_AGAIN;
+      return this.views.isLeased(range, primary.record.ballot, this.#nowMs) ? SERVE : MINORITY;
+    }
+    if (readsCopies && this.copies.mayServe(range, this.#nowMs)) return SERVE_COPY;
+    if (!this.views.hasMajority(this.#nowMs)) return MINORITY;
+    const { owner } = this.views.chosen[range]!;
+    if (owner === null) return DOWN;
+    // Ours by a record, but we do not reign: nobody else may be sent back to us.
+    if (owner === this.self || this.views.silenceOf(owner, this.#nowMs) >= this.#timing.leaseMs) return TRY_AGAIN;
+    return { kind: 'moved', to: owner };
+  }
+
+  /** The reign that tokens of this range carry. @throws AssertionError if we do not own it */
+  reignOf(range: number): Ballot {
+    const primary = this.primaries[range]!;
+    assert(primary !== null, 'only an owner has a reign');
+    return primary.reign;
+  }
+
+  /**
+   * A caller's write, which `route` has just allowed, was done to our memory. Its fate comes as an output `settled` with this id.
+   * @param isFirst there was no value that it replaced or removed
+   */
+  write(range: number, id: number, effect: Uint8Array, isFirst: boolean, nowMs: number): void {
+    this.#advance(nowMs);
+    const primary = this.primaries[range]!;
+    assert(primary !== null, 'only an owner writes');
+    if (primary.hasRoom) primary.write(id, effect, isFirst, this.#nowMs, this.#patientMs);
+    else {
+      primary.append(effect, true, this.#nowMs);
+      this.#out.push({ kind: 'settled', id, isAcknowledged: false });
+    }
+  }
+
+  /** Something that nobody waits for was done to a range of ours: a fill, an eviction. */
+  note(range: number, effect: Uint8Array, removes: boolean, nowMs: number): void {
+    this.#advance(nowMs);
+    this.primaries[range]?.append(effect, removes, this.#nowMs);
+  }
+
+  // -- messages and time
+
+  onMessage(from: NodeId, message: Message, nowMs: number): void {
+    this.#advance(nowMs);
+    switch (message.kind) {
+      case 'heartbeat':
+        if (this.voter !== null) this.#answer(from, this.voter.onHeartbeat(from, message, this.#patientMs));
+        break;
+      case 'heartbeat-ack':
+        this.#onAck(from, message);
+        break;
+      case 'prepare':
+        if (this.voter !== null) this.#answer(from, this.voter.onPrepare(from, message, this.#patientMs));
+        break;
+      case 'promised': {
+        const index = this.views.indexOf(from);
+        if (index >= 0) this.#proposals.onPromised(index, message, this.#nowMs);
+        break;
+      }
+      case 'accept':
+        if (this.voter !== null) this.#answer(from, this.voter.onAccept(message));
+        break;
+      case 'accepted': {
+        const index = this.views.indexOf(from);
+        if (index >= 0) this.#proposals.onAccepted(index, message, this.#nowMs);
+        break;
+      }
+      case 'begin':
+        this.#deposeBelow(message.range, message.reign);
+        if (this.copies.onBegin(from, message)) {
+          this.#event({ kind: 'copy-began', range: message.range, reign: message.reign, keeps: message.keeps });
+        }
+        this.#send(from, this.copies.applied(message.range));
+        break;
+      case 'effects':
+        this.copies.onEffects(message);
+        this.#send(from, this.copies.applied(message.range));
+        break;
+      case 'part': {
+        const ack = this.copies.onPart(message);
+        this.#send(from, ack ?? this.copies.applied(message.range));
+        break;
+      }
+      case 'applied':
+        this.primaries[message.range]?.onApplied(from, message, this.#nowMs, this.#patientMs);
+        break;
+      case 'part-ack':
+        this.primaries[message.range]?.onPartAck(from, message, this.#nowMs);
+        break;
+      case 'following':
+        this.#onFollowing(from, message);
+        break;
+      case 'followed':
+        if (message.incarnation === this.#options.incarnation) this.copies.onFollowed(from, message);
+        break;
+      case 'yield':
+        for (const { range, basis } of message.items) {
+          if (sameBallot(basis, this.views.newest[range]!.ballot) && this.views.newest[range]!.owner === from) {
+            this.#yielded[range] = basis;
+            this.#retryAtMs[range] = 0;
+          }
+        }
+        this.#planClaims();
+        break;
+      default:
+        unreachable(message);
+    }
+  }
+
+  /** Returns the milliseconds until it wants to be called again, at most `tickMs`. */
+  onTick(nowMs: number): number {
+    this.#advance(nowMs);
+    const now = this.#nowMs;
+    this.#wakeMs = this.#timing.tickMs;
+    if (now >= this.#heartbeatAtMs) this.#beat();
+    this.#proposals.onTick(now);
+    this.#recover();
+    for (const primary of this.primaries) primary?.onTick(now, this.#patientMs);
+    if (this.views.hasMajority(now)) this.#planClaims();
+    this.#planOwned();
+    return Math.max(1, Math.min(this.#wakeMs, this.#heartbeatAtMs - now));
+  }
+
+  /** Throws unless everything within is whole. */
+  invariants(): void {
+    this.voter?.invariants(this.#patientMs);
+    this.primaries.forEach((primary, range) => {
+      if (primary === null) return;
+      primary.invariants();
+      assert(primary.range === range, 'core: a reign stands at its range');
+      assert(primary.record.owner === this.self, 'core: we reign over what we own');
+      assert(this.copies.position(range).reign === NO_BALLOT, 'core: an owner follows nobody');
+    });
+    assert(this.#proposals.size <= this.primaries.length, 'core: one proposal a range');
+  }
+
+  // -- heartbeats and records
+
+  #beat(): void {
+    const now = this.#nowMs;
+    const { heartbeatMs } = this.#timing;
+    this.#heartbeatAtMs = now + heartbeatMs;
+    const { incarnation } = this.#options;
+    this.views.voters.forEach((id, index) => {
+      const { life, counter } = this.views.knownOf(index);
+      this.#send(id, { kind: 'heartbeat', incarnation, sentMs: now, life, counter, lagMs: this.#lagMs });
+    });
+    this.#lagMs = 0;
+    const asked = new Map<NodeId, Position[]>(this.copies.byOwner());
+    for (const { range, owner, inSync } of this.views.chosen) {
+      if (owner === null || owner === this.self || this.primaries[range] !== null || !inSync.includes(this.self))
+        continue;
+      const position = this.copies.position(range);
+      if (!sameBallot(position.reign, NO_BALLOT)) continue;
+      // It counts on us, and nobody told us to follow since we started.
+      asked.set(owner, [...(asked.get(owner) ?? []), position]);
+    }
+    for (const [owner, positions] of asked) {
+      this.#send(owner, { kind: 'following', incarnation, sentMs: now, positions });
+    }
+  }
+
+  #onAck(from: NodeId, ack: HeartbeatAck): void {
+    const index = this.views.indexOf(from);
+    if (index < 0 || ack.incarnation !== this.#options.incarnation) return;
+    const changed = new Set<number>();
+    this.views.onAck(index, ack, this.#nowMs, changed);
+    for (const range of changed) this.#onChosen(range);
+  }
+
+  #onChosen(range: number): void {
+    const record = this.views.chosen[range]!;
+    this.voter?.learn(record);
+    const open = this.#proposals.of(range);
+    if (open !== null) {
+      if (sameBallot(open.record.ballot, record.ballot)) {
+        this.#proposals.withdraw(range);
+        this.#won(open);
+        return;
+      }
+      if (compareBallots(record.ballot, open.basis.ballot) > 0) this.#proposals.withdraw(range);
+    }
+    const primary = this.primaries[range]!;
+    if (primary !== null && compareBallots(record.ballot, primary.record.ballot) > 0) {
+      if (record.owner === this.self && record.ballot.node === this.self) {
+        primary.adopt(record);
+        this.#event({ kind: 'in-sync-changed', range, record });
+      } else this.#endReign(range, 'another record is chosen');
+    }
+    if (!record.inSync.includes(this.self)) this.copies.doubt(range);
+  }
+
+  #onFollowing(from: NodeId, { incarnation, sentMs, positions }: Following): void {
+    const leases = [];
+    for (const position of positions) {
+      const { range } = position;
+      const primary = this.primaries[range] ?? null;
+      if (primary === null) continue;
+      primary.onApplied(from, position, this.#nowMs, this.#patientMs);
+      if (!this.views.isLeased(range, primary.record.ballot, this.#nowMs)) continue;
+      if (primary.grantRead(from, position, this.#patientMs)) leases.push({ range, reign: primary.reign });
+    }
+    if (leases.length > 0) this.#send(from, { kind: 'followed', incarnation, sentMs, leases });
+  }
+
+  /** A voter that forgot: T has passed, then it reads what the others hold, then it votes. */
+  #recover(): void {
+    const { voter } = this;
+    if (voter === null || voter.phase !== 'recovering' || !voter.hasWaited(this.#patientMs)) return;
+    if (this.#recoverFromMs < 0) this.#recoverFromMs = this.#nowMs;
+    const tables = this.views.tablesSince(this.#ownIndex, this.#recoverFromMs);
+    // Every majority that it was part of has another member among so many.
+    if (tables.length < this.views.voters.length - this.views.majority + 1) return;
+    voter.recover(tables);
+    this.#write();
+    this.#event({ kind: 'voter-recovered', life: this.#options.incarnation });
+  }
+
+  // -- claims
+
+  #planClaims(): void {
+    const now = this.#nowMs;
+    if (!this.views.hasMajority(now)) return;
+    const { rangeCount } = this.#options;
+    const rounds = new Map<string, Wish[]>();
+    const silences = new Map<NodeId, number>();
+    for (let range = 0; range < rangeCount; range += 1) {
+      if (this.primaries[range] !== null || this.#proposals.of(range) !== null) continue;
+      if (now < this.#retryAtMs[range]!) continue;
+      // Who leaves gives away what is still its own, and takes nothing.
+      if (this.isLeaving && this.views.newest[range]!.owner !== this.self) continue;
+      const wish = this.#wishFor(range, silences);
+      if (wish === null || this.isLeaving) continue;
+      const name = `${wish.kind} ${wish.basis.owner}`;
+      const round = rounds.get(name);
+      if (round === undefined) rounds.set(name, [wish]);
+      else round.push(wish);
+    }
+    for (const wishes of rounds.values()) this.#propose(wishes);
+  }
+
+  #wishFor(range: number, silences: Map<NodeId, number>): Wish | null {
+    const basis = this.views.newest[range]!;
+    const { owner, inSync } = basis;
+    const { self } = this;
+    if (owner === null) {
+      if (!this.#options.isFounder) return null;
+      const first = this.#options.order(range)[0]!;
+      return { range, kind: 'first', basis, owner: first, inSync: [first] };
+    }
+    if (owner === self) return this.#wishForOwn(range, basis, silences);
+    this.#yielding[range] = null;
+    const isIn = inSync.includes(self);
+    const others = inSync.filter((id) => id !== self && id !== owner);
+    if (isIn && sameBallot(this.#yielded[range]!, basis.ballot)) {
+      return { range, kind: 'yielded', basis, owner: self, inSync: [self, ...others] };
+    }
+    const { takeoverMs, staggerMs } = this.#timing;
+    const silence = this.#silenceOf(owner, silences);
+    const alive = inSync.filter((id) => id !== owner && this.#silenceOf(id, silences) < takeoverMs);
+    let delayMs = 0;
+    if (isIn) delayMs = Math.max(0, alive.indexOf(self)) * staggerMs;
+    else {
+      const outsiders = this.#options
+        .order(range)
+        .filter((id) => id !== owner && !inSync.includes(id) && this.#silenceOf(id, silences) < takeoverMs);
+      if (!outsiders.includes(self)) return null;
+      delayMs = outsiders.indexOf(self) * staggerMs + (alive.length > 0 ? OUTSIDER_MS : 0);
+    }
+    const restMs = takeoverMs + delayMs - silence;
+    if (silence <= 0) return null;
+    if (restMs > 0) {
+      this.#wakeMs = Math.min(this.#wakeMs, restMs);
+      return null;
+    }
+    return {
+      range,
+      kind: 'takeover',
+      basis,
+      owner: self,
+      inSync: isIn ? [self, ...others.filter((id) => alive.includes(id))] : [self],
+    };
+  }
+
+  /** A record says that we own the range, and we do not reign: a claim of ours half succeeded, or we started anew. */
+  #wishForOwn(range: number, basis: OwnershipRecord, silences: Map<NodeId, number>): Wish | null {
+    const { self } = this;
+    const now = this.#nowMs;
+    const claim = this.#claims[range]!;
+    const isAlive = (id: NodeId): boolean => this.#silenceOf(id, silences) < this.#timing.takeoverMs;
+    if (
+      claim !== null &&
+      sameBallot(claim.ballot, basis.ballot) &&
+      sameBallot(claim.followed, this.copies.reignOf(range))
+    ) {
+      const inSync = basis.inSync.filter((id) => id === self || isAlive(id));
+      return { range, kind: 'again', basis, owner: self, inSync };
+    }
+    const heirs = basis.inSync.filter((id) => id !== self && isAlive(id));
+    let yielding = this.#yielding[range]!;
+    if (yielding === null || !sameBallot(yielding.ballot, basis.ballot)) {
+      yielding = { ballot: basis.ballot, sinceMs: now, sentMs: Number.NEGATIVE_INFINITY };
+      this.#yielding[range] = yielding;
+    }
+    if (heirs.length === 0 || now - yielding.sinceMs >= YIELD_MS) {
+      return { range, kind: 'again', basis, owner: self, inSync: [self] };
+    }
+    if (now - yielding.sentMs >= YIELD_AGAIN_MS) {
+      // The next one each time: the first may be unreachable for us.
+      const attempt = Math.floor((now - yielding.sinceMs) / YIELD_AGAIN_MS);
+      yielding.sentMs = now;
+      this.#send(heirs[attempt % heirs.length]!, { kind: 'yield', items: [{ range, basis: basis.ballot }] });
+    }
+    return null;
+  }
+
+  #propose(wishes: readonly Wish[]): void {
+    let epoch = 0;
+    for (const { range, basis } of wishes) {
+      epoch = Math.max(epoch, this.views.epochs[range]!, basis.ballot.epoch, this.copies.reignOf(range).epoch);
+    }
+    epoch += 1;
+    for (const { range, kind, basis } of wishes) {
+      this.views.note(null, range, epoch);
+      const ballot = { epoch, node: this.self };
+      const keeps =
+        kind === 'again'
+          ? this.#isOwnClaim(range, basis)
+          : basis.inSync.includes(this.self) && basis.owner !== this.self;
+      if (kind === 'takeover' || kind === 'yielded' || kind === 'again') {
+        this.#claims[range] = keeps ? { ballot, followed: this.copies.reignOf(range) } : null;
+      }
+    }
+    const [first] = wishes;
+    this.#event({ kind: 'claim', how: first!.kind, epoch, ranges: wishes.map(({ range }) => range) });
+    this.#proposals.start(wishes, epoch, this.#nowMs);
+  }
+
+  #isOwnClaim(range: number, basis: OwnershipRecord): boolean {
+    const claim = this.#claims[range]!;
+    return (
+      claim !== null && sameBallot(claim.ballot, basis.ballot) && sameBallot(claim.followed, this.copies.reignOf(range))
+    );
+  }
+
+  #won(proposal: Proposal): void {
+    const { range, record, kind } = proposal;
+    if (!this.views.learn(record) && !sameBallot(this.views.chosen[range]!.ballot, record.ballot)) return;
+    this.voter?.learn(record);
+    this.#write();
+    this.#retryAtMs[range] = 0;
+    const primary = this.primaries[range]!;
+    if (kind === 'first') return;
+    if (kind === 'repair' || kind === 'in-sync') {
+      if (primary === null) return;
+      primary.adopt(record);
+      if (kind === 'in-sync') this.#event({ kind: 'in-sync-changed', range, record });
+      primary.settle(this.#nowMs, this.#patientMs);
+      return;
+    }
+    assert(primary === null, 'a claim is made by a member that does not reign');
+    this.#beginReign(proposal);
+  }
+
+  #beginReign({ range, record, basis, kind }: Proposal): void {
+    const claim = this.#claims[range]!;
+    const isKept =
+      claim !== null &&
+      sameBallot(claim.ballot, record.ballot) &&
+      sameBallot(claim.followed, this.copies.reignOf(range));
+    // Its copy began to follow another reign while the claim was under way: the set of the record may name members with more than we have.
+    if (!isKept) this.#options.store.clear(range);
+    this.#claims[range] = null;
+    this.#yielding[range] = null;
+    this.#yielded[range] = null;
+    this.copies.lead(range, record.ballot);
+    this.primaries[range] = new Primary(
+      this.self,
+      record,
+      isKept ? record.inSync : [],
+      this.#patientMs + this.#graceMs(kind),
+      this.#timing,
+      {
+        store: this.#options.store,
+        send: (to, message) => this.#send(to, message),
+        settled: (id, isAcknowledged) => this.#out.push({ kind: 'settled', id, isAcknowledged }),
+      },
+    );
+    this.#event({ kind: 'reign-began', range, record, basis, isEmpty: !isKept, how: kind });
+    this.primaries[range]!.onTick(this.#nowMs, this.#patientMs);
+  }
+
+  /** How long read leases of the owner before may last still. One that was silent for T granted its last within F of what was heard last. */
+  #graceMs(kind: ProposalKind): number {
+    const { readLeaseMs, takeoverMs, leaseMs } = this.#timing;
+    if (kind !== 'takeover') return readLeaseMs * DRIFT;
+    return Math.max(0, readLeaseMs * DRIFT - (takeoverMs - leaseMs) * 0.98);
+  }
+
+  #lost(proposal: Proposal, why: string): void {
+    const { range, kind, newer, highestEpoch, waitMs } = proposal;
+    this.views.note(newer, range, highestEpoch);
+    const rank = this.#options.members.indexOf(this.self);
+    this.#retryAtMs[range] = this.#nowMs + Math.max(waitMs, RETRY_MS + 35 * rank);
+    this.#event({ kind: 'claim-failed', how: kind, range, why });
+  }
+
+  // -- what we own
+
+  #planOwned(): void {
+    const wishes: Wish[] = [];
+    const silences = new Map<NodeId, number>();
+    for (const primary of this.primaries) {
+      if (primary === null) continue;
+      const wish = this.#wishForReign(primary, silences);
+      if (wish !== null) wishes.push(wish);
+    }
+    if (wishes.length > 0) this.#propose(wishes);
+  }
+
+  #wishForReign(primary: Primary, silences: Map<NodeId, number>): Wish | null {
+    const now = this.#nowMs;
+    const { range, record } = primary;
+    const isContested = this.views.isContested(range, record.ballot);
+    if (!isContested) primary.contestedSinceMs = -1;
+    else if (primary.contestedSinceMs < 0) primary.contestedSinceMs = now;
+    if (!this.views.hasMajority(now)) return null;
+    if (this.isLeaving) this.#giveAway(primary, silences);
+    if (this.primaries[range] !== primary) return null;
+    this.#stage(primary, silences);
+    if (this.#proposals.of(range) !== null || now < this.#retryAtMs[range]!) return null;
+    const inSync = this.#wantedSet(primary, silences);
+    if (!sameSet(inSync, record.inSync)) {
+      for (const { id, isStaged } of primary.followers.values()) {
+        const follower = primary.followers.get(id)!;
+        if (!isStaged) follower.isLeaving = !inSync.includes(id);
+      }
+      primary.propose(inSync);
+      return { range, kind: 'in-sync', basis: record, owner: this.self, inSync };
+    }
+    for (const follower of primary.followers.values()) follower.isLeaving = false;
+    if (!isContested || now - primary.contestedSinceMs < CONTEST_MS) return null;
+    return { range, kind: 'repair', basis: record, owner: this.self, inSync: record.inSync };
+  }
+
+  /** The present set without those that do not answer, and with those that have caught up. */
+  #wantedSet(primary: Primary, silences: Map<NodeId, number>): readonly NodeId[] {
+    const { copies } = this.#options;
+    const { replaceMs } = this.#timing;
+    const kept = primary.record.inSync.filter((id) => {
+      const follower = primary.followers.get(id);
+      if (follower === undefined) return true;
+      return !primary.isLate(follower, this.#nowMs) && this.#silenceOf(id, silences) < replaceMs;
+    });
+    const room = copies - kept.length;
+    if (room <= 0) return kept;
+    const added = [...primary.followers.values()].filter((follower: Follower) => primary.isReady(follower));
+    return [...kept, ...added.slice(0, room).map(({ id }) => id)];
+  }
+
+  /** Chooses who is to become a copy while the set is too small. */
+  #stage(primary: Primary, silences: Map<NodeId, number>): void {
+    const { copies, order } = this.#options;
+    const { takeoverMs, replaceMs } = this.#timing;
+    const missing = copies - primary.record.inSync.length;
+    let staged = 0;
+    for (const { id, isStaged } of primary.followers.values()) {
+      if (!isStaged) continue;
+      if (missing <= 0 || this.#silenceOf(id, silences) >= takeoverMs) primary.unstage(id, this.#patientMs);
+      else staged += 1;
+    }
+    if (staged >= missing) return;
+    // The places of members that have been silent for less than `replaceMs` are kept for them.
+    let places = copies - 1;
+    for (const id of order(primary.range)) {
+      if (places <= 0 || staged >= missing) return;
+      if (id === this.self) continue;
+      const silence = this.#silenceOf(id, silences);
+      if (silence >= replaceMs) continue;
+      places -= 1;
+      if (primary.followers.has(id) || silence >= this.#timing.leaseMs) continue;
+      primary.stage(id);
+      staged += 1;
+    }
+  }
+
+  /** Freezes the range, waits until a copy has everything, and tells it to take over. */
+  #giveAway(primary: Primary, silences: Map<NodeId, number>): void {
+    const { range, record } = primary;
+    const heir = record.inSync.find((id) => {
+      const follower = primary.followers.get(id);
+      return (
+        follower?.isFollowing === true &&
+        follower.applied === primary.offset &&
+        this.#silenceOf(id, silences) < this.#timing.leaseMs
+      );
+    });
+    if (heir === undefined || this.#proposals.of(range) !== null) return;
+    primary.isFrozen = true;
+    if (primary.pendingCount > 0) return;
+    this.#endReign(range, 'given away');
+    this.#send(heir, { kind: 'yield', items: [{ range, basis: record.ballot }] });
+  }
+
+  /** Somebody follows us no more because it was told of a higher reign, or we were told so ourselves. */
+  #deposeBelow(range: number, reign: Ballot): void {
+    const primary = this.primaries[range]!;
+    if (primary !== null && compareBallots(reign, primary.record.ballot) > 0) this.#endReign(range, 'a higher reign');
+  }
+
+  #endReign(range: number, why: string): void {
+    const primary = this.primaries[range]!;
+    if (primary === null) return;
+    this.primaries[range] = null;
+    this.#proposals.withdraw(range);
+    this.#claims[range] = null;
+    primary.end();
+    this.#event({ kind: 'reign-ended', range, reign: primary.reign, why });
+  }
+
+  // -- within
+
+  #silenceOf(id: NodeId, silences: Map<NodeId, number>): number {
+    const known = silences.get(id);
+    if (known !== undefined) return known;
+    const silence = this.views.silenceOf(id, this.#nowMs);
+    silences.set(id, silence);
+    return silence;
+  }
+
+  /** Time goes on: ours as it is, the patient one without what was a stall. */
+  #advance(nowMs: number): void {
+    const gapMs = nowMs - this.#nowMs;
+    if (gapMs <= 0) return;
+    this.#nowMs = nowMs;
+    if (gapMs <= this.#timing.stallMs) {
+      this.#patientMs += gapMs;
+      return;
+    }
+    this.#patientMs += this.#timing.tickMs;
+    this.#lagMs = Math.max(this.#lagMs, gapMs - this.#timing.tickMs);
+    this.#event({ kind: 'stalled', lagMs: gapMs - this.#timing.tickMs });
+  }
+
+  #send(to: NodeId, message: Message): void {
+    this.#out.push({ kind: 'send', to, message, afterWrite: 0 });
+  }
+
+  /** What a voter says goes out when what it changed is written. */
+  #answer(to: NodeId, message: Message): void {
+    this.#write();
+    this.#out.push({ kind: 'send', to, message, afterWrite: this.#writes });
+  }
+
+  #write(): void {
+    const rows = this.voter?.takeChanged();
+    if (rows === undefined || rows.length === 0 || !this.#options.isDurable) return;
+    this.#writes += 1;
+    this.#out.push({ kind: 'write', number: this.#writes, rows });
+  }
+
+  #event(event: ClusterEvent): void {
+    this.#out.push({ kind: 'event', event });
+  }
+}
+
+const NOTHING: readonly Output[] = [];
+
+function sameSet(a: readonly NodeId[], b: readonly NodeId[]): boolean {
+  return a.length === b.length && a.every((id) => b.includes(id));
+}

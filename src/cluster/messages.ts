@@ -1,0 +1,225 @@
+/**
+ * What members say to each other, as plain values. `wire/` turns them to bytes and back; the simulator passes them as they are.
+ *
+ * No message is trusted to arrive, to arrive once, or to arrive in order: each carries what makes it harmless when it is late (a ballot, a reign and an
+ * offset, the claim it answers, the time at which the question was *sent*). Links over TCP do better than that, but a link that breaks and is made anew
+ * does not, and the proofs should not lean on it.
+ *
+ *   heartbeat  -> voter      "I live; this far I know your table."            heartbeat-ack  <-  "heard; here is what changed; these are silent"
+ *   prepare    -> voter      "may I replace these records?"                  promised       <-  yes, or no and why
+ *   accept     -> voter      "these are the records now"                     accepted       <-
+ *   begin      -> copy       "follow me from this offset"                    applied        <-  "I have applied everything up to"
+ *   effects    -> copy       what the owner did, numbered                    applied        <-
+ *   part       -> copy       a piece of the owner's content                  part-ack       <-
+ *   following  -> owner      "I copy these; may I serve reads?"              followed       <-  which, as of when you asked
+ *   yield      -> copy       "I serve this no more; take it"
+ *
+ * Times in a message are by the clock of the one who asked, and mean nothing to anybody else: they come back to him and say how old the answer is *at most*.
+ */
+import type { Ballot } from '../base/ballot.ts';
+import type { NodeId } from './member.ts';
+import type { OwnershipRecord } from './record.ts';
+
+/** One row of a voter's table: what it promised and what it accepted for a range. */
+export interface VoterRow {
+  readonly range: number;
+  /** It accepts nothing below this. `NO_BALLOT`: nothing was promised. */
+  readonly promised: Ballot;
+  /** `unowned` at first. */
+  readonly accepted: OwnershipRecord;
+}
+
+/** To every voter, each `heartbeatMs`. */
+export interface Heartbeat {
+  readonly kind: 'heartbeat';
+  readonly incarnation: number;
+  readonly sentMs: number;
+  /** Which life of the voter's table the sender knows, and up to which change. 0, 0: nothing. */
+  readonly life: number;
+  readonly counter: number;
+  /** How late the sender's timers ran last: others may want to know. */
+  readonly lagMs: number;
+}
+
+export interface HeartbeatAck {
+  readonly kind: 'heartbeat-ack';
+  /** Both as in the heartbeat. */
+  readonly incarnation: number;
+  readonly sentMs: number;
+  /** False while it recovers its table: then it counts for nothing. */
+  readonly isVoting: boolean;
+  readonly life: number;
+  /** `rows` are all that changed after the change `after`, up to `counter`. */
+  readonly after: number;
+  readonly counter: number;
+  readonly rows: readonly VoterRow[];
+  /** Members not heard for a while, and for how long. */
+  readonly silent: readonly Silence[];
+}
+
+export interface Silence {
+  readonly id: NodeId;
+  readonly ms: number;
+}
+
+export interface PrepareItem {
+  readonly range: number;
+  /** The record to be replaced, and its owner: this is whom the voter judges, whatever stands in its own table. */
+  readonly basis: Ballot;
+  readonly owner: NodeId | null;
+  /** That owner told the claimant that it serves no more under that ballot. */
+  readonly isYielded: boolean;
+}
+
+export interface Prepare {
+  readonly kind: 'prepare';
+  /** Never used twice by a member, in no life of it. */
+  readonly claim: number;
+  /** The ballot is (epoch, sender). */
+  readonly epoch: number;
+  readonly items: readonly PrepareItem[];
+}
+
+export type RefusalReason =
+  /** It promised a higher ballot. */
+  | 'promised'
+  /** It accepted a newer record than the one to be replaced. */
+  | 'newer'
+  /** It has heard the owner within T. */
+  | 'heard'
+  /** It recovers its table. */
+  | 'recovering';
+
+export interface Refusal {
+  readonly range: number;
+  readonly reason: RefusalReason;
+  /** The highest ballot that it promised: the next attempt must be above it. */
+  readonly promised: Ballot;
+  readonly accepted: OwnershipRecord;
+  /** For `heard`: how long it wants to wait still. */
+  readonly waitMs: number;
+}
+
+export interface Promised {
+  readonly kind: 'promised';
+  readonly claim: number;
+  readonly granted: readonly number[];
+  readonly refused: readonly Refusal[];
+}
+
+export interface Accept {
+  readonly kind: 'accept';
+  readonly claim: number;
+  readonly records: readonly OwnershipRecord[];
+}
+
+export interface Accepted {
+  readonly kind: 'accepted';
+  readonly claim: number;
+  readonly ranges: readonly number[];
+  readonly refused: readonly Refusal[];
+}
+
+/** A copy is to follow: from `offset` of this reign on, the content it has staying until the end of the synchronisation, or gone. */
+export interface Begin {
+  readonly kind: 'begin';
+  readonly range: number;
+  readonly reign: Ballot;
+  /** Counts the synchronisations of this copy in this reign: an older one is a late message. */
+  readonly session: number;
+  readonly offset: number;
+  readonly keeps: boolean;
+}
+
+export interface Effects {
+  readonly kind: 'effects';
+  readonly range: number;
+  readonly reign: Ballot;
+  readonly session: number;
+  /** Offset of the first of `bodies`. */
+  readonly from: number;
+  readonly bodies: readonly Uint8Array[];
+}
+
+export interface Applied {
+  readonly kind: 'applied';
+  readonly range: number;
+  /** Whom it follows: another reign than the owner's says that it needs a `begin`. `NO_BALLOT`: nobody. */
+  readonly reign: Ballot;
+  readonly session: number;
+  readonly offset: number;
+}
+
+export interface Part {
+  readonly kind: 'part';
+  readonly range: number;
+  readonly reign: Ballot;
+  readonly session: number;
+  readonly number: number;
+  /** What stood in the owner's memory behind this effect: a copy that is elsewhere in the stream may not use it. */
+  readonly at: number;
+  readonly entries: readonly Uint8Array[];
+  readonly isLast: boolean;
+}
+
+export interface PartAck {
+  readonly kind: 'part-ack';
+  readonly range: number;
+  readonly reign: Ballot;
+  readonly session: number;
+  readonly number: number;
+  /** False: it stood elsewhere in the stream; cut it anew. */
+  readonly isTaken: boolean;
+}
+
+export interface Position {
+  readonly range: number;
+  readonly reign: Ballot;
+  readonly session: number;
+  readonly offset: number;
+}
+
+/** To each owner that one copies from, every `heartbeatMs`. */
+export interface Following {
+  readonly kind: 'following';
+  readonly incarnation: number;
+  readonly sentMs: number;
+  readonly positions: readonly Position[];
+}
+
+export interface Lease {
+  readonly range: number;
+  readonly reign: Ballot;
+}
+
+export interface Followed {
+  readonly kind: 'followed';
+  readonly incarnation: number;
+  readonly sentMs: number;
+  /** What the copy may serve for `readLeaseMs` from `sentMs` on. */
+  readonly leases: readonly Lease[];
+}
+
+export interface Yield {
+  readonly kind: 'yield';
+  /** The sender serves none of these under these ballots any more, in no life of it. */
+  readonly items: readonly { readonly range: number; readonly basis: Ballot }[];
+}
+
+export type Message =
+  | Heartbeat
+  | HeartbeatAck
+  | Prepare
+  | Promised
+  | Accept
+  | Accepted
+  | Begin
+  | Effects
+  | Applied
+  | Part
+  | PartAck
+  | Following
+  | Followed
+  | Yield;
+
+export type MessageKind = Message['kind'];

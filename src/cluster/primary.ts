@@ -1,0 +1,467 @@
+/**
+ * One reign: the owner's side of a range, from the record that made it owner until another record ends it.
+ *
+ * Everything that the owner does to the range becomes an effect with an offset, and every copy applies the effects in that order. Two rules make an acknowledgement mean
+ * something (rule 3):
+ *
+ *   acknowledged   when every *holder* has applied it: the members of the in-sync set, of each set that was proposed and may have been accepted, and
+ *                  whoever may still serve reads under a lease that was granted to it
+ *   removed        a copy that does not answer for `ackMs` is taken out of the set by a record that a majority accepts; then its read lease is waited out; then
+ *                  what waited for it is acknowledged. Without a majority: not acknowledged, and the caller is told
+ *
+ * What need not wait: a fill (losing it costs a load), and the first SET of a key that no holder can have an older value of. "The owner does not have the key" is not
+ * enough for that: a copy may not have applied the removal yet, or may have kept, from the reign before, what this owner never had (`mayHoldMore`).
+ *
+ * A new reign takes over the copies of the set that it was claimed from, *with what they hold*: it is older than nothing that was acknowledged, since no acknowledgement was
+ * given without them. They are told to follow from offset 0 and keep what they have; the entries of the owner then go over in parts, and what the owner does not have goes
+ * at the end. A copy that was outside of the set, or missed an effect, begins empty instead: an empty copy is right at any offset.
+ *
+ *   begin(session, offset)     the copy follows from here
+ *   effects(from)              numbered; a gap is answered with the offset it has, and what is missing is sent again out of the backlog
+ *   part(number, at)           entries as they were behind effect `at`: a copy that stands elsewhere says so, and the part is cut anew
+ *
+ * Bounds: the backlog in effects (a copy that is further behind begins anew, empty), writes that wait, one part on the way a copy.
+ */
+import { assert } from '../base/assert.ts';
+import { type Ballot, sameBallot } from '../base/ballot.ts';
+import type { NodeId } from './member.ts';
+import type { Applied, Message, Part, PartAck, Position } from './messages.ts';
+import type { RangeStore } from './range-store.ts';
+import type { OwnershipRecord } from './record.ts';
+import { DRIFT, type Timing } from './timing.ts';
+
+/** Effects kept for copies that are behind. */
+export const MAX_BACKLOG = 512;
+/** Writes of one range that wait for their copies. */
+export const MAX_PENDING = 512;
+/** In one message. */
+const MAX_BATCH = 64;
+const RESEND_MS = 100;
+
+export interface Follower {
+  readonly id: NodeId;
+  session: number;
+  /** The offset that this session began behind. */
+  startOffset: number;
+  keeps: boolean;
+  /** `begin` was answered: it follows. */
+  isFollowing: boolean;
+  /** It has applied everything up to here; -1 before it follows. */
+  applied: number;
+  sentUpTo: number;
+  /** When something was last sent to it for the first or another time, or it last got on: the clock of sending again. New effects do not turn it back, or a busy range never would. */
+  movedMs: number;
+  partMs: number;
+  /** Entries are on their way to it. */
+  isSyncing: boolean;
+  /** It stood elsewhere in the stream when a part came: the next one is cut when it has caught up. */
+  isBehind: boolean;
+  /** On its way, and the cursor behind it. Every cut has a number of its own, so that an answer to an earlier one is known as such. */
+  part: Part | null;
+  nextCursor: number;
+  parts: number;
+  cursor: number;
+  /** It may have entries that the owner has not. */
+  mayHoldMore: boolean;
+  /** Patient time: it may serve reads until then. */
+  readUntilMs: number;
+  /** No more read leases: it is about to leave the set. */
+  isLeaving: boolean;
+  /** Outside of the set, on its way in. */
+  isStaged: boolean;
+}
+
+interface Pending {
+  readonly id: number;
+  readonly offset: number;
+  readonly sinceMs: number;
+}
+
+const NEVER = Number.NEGATIVE_INFINITY;
+
+export interface PrimaryPorts {
+  readonly store: RangeStore;
+  send(to: NodeId, message: Message): void;
+  settled(id: number, isAcknowledged: boolean): void;
+}
+
+export class Primary {
+  readonly range: number;
+  readonly reign: Ballot;
+  /** The newest record of ours that is chosen. */
+  record: OwnershipRecord;
+  /** Ownership is being given away: nothing is served. */
+  isFrozen = false;
+  /** Offset of the last effect. */
+  offset = 0;
+  /** Since when a voter has objected to our record; -1: none does. */
+  contestedSinceMs = -1;
+  readonly followers = new Map<NodeId, Follower>();
+  readonly #self: NodeId;
+  readonly #timing: Timing;
+  readonly #ports: PrimaryPorts;
+  /** Effects of offsets `#backlogFrom` to `offset`. */
+  #backlog: Uint8Array[] = [];
+  #backlogFrom = 1;
+  #pending: Pending[] = [];
+  /** Sets that were proposed since the record, and may have been accepted. */
+  #proposed: (readonly NodeId[])[] = [];
+  /** Never used twice in a reign, whichever copy comes and goes: a copy that left and was forgotten here may still be in its old session. */
+  #sessions = 0;
+  /** Patient time: read leases that earlier owners granted may last until then. */
+  readonly #graceUntilMs: number;
+  /** The last effect that removed something. */
+  #removalOffset = 0;
+  /** The last effect of which a caller was told that it holds. */
+  #acknowledged = 0;
+
+  constructor(
+    self: NodeId,
+    record: OwnershipRecord,
+    kept: readonly NodeId[],
+    graceUntilMs: number,
+    timing: Timing,
+    ports: PrimaryPorts,
+  ) {
+    this.#self = self;
+    this.range = record.range;
+    this.reign = record.ballot;
+    this.record = record;
+    this.#timing = timing;
+    this.#ports = ports;
+    this.#graceUntilMs = graceUntilMs;
+    for (const id of record.inSync) {
+      if (id !== self) this.#follow(id, kept.includes(id), false);
+    }
+  }
+
+  get pendingCount(): number {
+    return this.#pending.length;
+  }
+
+  get backlogCount(): number {
+    return this.#backlog.length;
+  }
+
+  /** May another write wait? */
+  get hasRoom(): boolean {
+    return this.#pending.length < MAX_PENDING;
+  }
+
+  /**
+   * Something was done to the range: every copy is to do it too. Returns the effect's offset.
+   * @param removes an older value may be gone now: an invalidation, an overwrite, an eviction
+   */
+  append(body: Uint8Array, removes: boolean, nowMs: number): number {
+    this.offset += 1;
+    if (removes) this.#removalOffset = this.offset;
+    this.#backlog.push(body);
+    if (this.#backlog.length > 2 * MAX_BACKLOG) {
+      this.#backlog = this.#backlog.slice(MAX_BACKLOG);
+      this.#backlogFrom += MAX_BACKLOG;
+    }
+    for (const follower of this.followers.values()) {
+      if (!follower.isFollowing || follower.sentUpTo !== this.offset - 1) continue;
+      follower.sentUpTo = this.offset;
+      if (follower.applied === this.offset - 1) follower.movedMs = nowMs;
+      this.#ports.send(follower.id, this.#effects(follower, this.offset, [body]));
+    }
+    return this.offset;
+  }
+
+  /**
+   * As `append`, of something that a caller waits for: `settled(id)` is called, now or later, exactly once.
+   * @param isFirst the owner had no value of the key: nobody needs to be waited for, unless a holder may have one
+   */
+  write(id: number, body: Uint8Array, isFirst: boolean, nowMs: number, patientMs: number): void {
+    const waits = !isFirst || this.#mayBeHeldElsewhere(patientMs);
+    const offset = this.append(body, !isFirst, nowMs);
+    if (waits) {
+      this.#pending.push({ id, offset, sinceMs: nowMs });
+      this.settle(nowMs, patientMs);
+      return;
+    }
+    this.#acknowledged = offset;
+    this.#ports.settled(id, true);
+  }
+
+  /** Acknowledges what every holder has applied, and gives up what waited too long. */
+  settle(nowMs: number, patientMs: number): void {
+    if (this.#pending.length === 0) return;
+    const committed = this.committed(patientMs);
+    let done = 0;
+    for (const { id, offset, sinceMs } of this.#pending) {
+      if (offset <= committed) {
+        if (offset > this.#acknowledged) this.#acknowledged = offset;
+        this.#ports.settled(id, true);
+      } else if (nowMs - sinceMs >= this.#timing.writeMs) this.#ports.settled(id, false);
+      else break;
+      done += 1;
+    }
+    if (done > 0) this.#pending = this.#pending.slice(done);
+  }
+
+  /** Every holder has applied everything up to here. */
+  committed(patientMs: number): number {
+    if (patientMs < this.#graceUntilMs) return -1;
+    let least = this.offset;
+    for (const follower of this.followers.values()) {
+      if (follower.applied < least && this.#isHolder(follower, patientMs)) least = follower.applied;
+    }
+    return least;
+  }
+
+  /** The reign is over, or nothing can be acknowledged any more: every caller that waits is told. */
+  end(): void {
+    const pending = this.#pending;
+    this.#pending = [];
+    for (const { id } of pending) this.#ports.settled(id, false);
+  }
+
+  // -- the set
+
+  /** A record of ours with this set is on its way: whoever is in it holds from now on. */
+  propose(inSync: readonly NodeId[]): void {
+    this.#proposed.push(inSync);
+  }
+
+  /** A record of ours is chosen: it is the set now, whatever was proposed before it. */
+  adopt(record: OwnershipRecord): void {
+    this.record = record;
+    this.#proposed = [];
+    for (const follower of this.followers.values()) {
+      const isIn = record.inSync.includes(follower.id);
+      if (isIn) {
+        follower.isStaged = false;
+        follower.isLeaving = false;
+      } else if (!follower.isStaged) {
+        // It begins anew, and empty, if it is wanted again. Its read lease goes on counting until then.
+        follower.isStaged = true;
+        follower.isLeaving = false;
+        this.#restart(follower, false);
+      }
+    }
+  }
+
+  /** A member outside of the set is to become a copy. */
+  stage(id: NodeId): void {
+    if (!this.followers.has(id)) this.#follow(id, false, true);
+  }
+
+  unstage(id: NodeId, patientMs: number): void {
+    const follower = this.followers.get(id);
+    if (follower?.isStaged && follower.readUntilMs <= patientMs && !this.#isProposed(id)) this.followers.delete(id);
+  }
+
+  /** Staged, and it has everything that was acknowledged. What is acknowledged from now on waits for it, if it is proposed now. */
+  isReady(follower: Follower): boolean {
+    return follower.isStaged && follower.isFollowing && !follower.isSyncing && follower.applied >= this.#acknowledged;
+  }
+
+  /** A copy of the set because of which a write has waited longer than `ackMs`. */
+  isLate(follower: Follower, nowMs: number): boolean {
+    if (follower.isStaged) return false;
+    const [first] = this.#pending;
+    return first !== undefined && follower.applied < first.offset && nowMs - first.sinceMs >= this.#timing.ackMs;
+  }
+
+  // -- what copies say
+
+  onApplied(from: NodeId, message: Omit<Applied, 'kind'>, nowMs: number, patientMs: number): void {
+    const follower = this.followers.get(from);
+    if (follower === undefined) return;
+    if (!sameBallot(message.reign, this.reign) || message.session !== follower.session) {
+      // It follows somebody else, or nobody (it started anew): what it was told of us is lost.
+      if (follower.isFollowing && !sameBallot(message.reign, this.reign)) this.#restart(follower, false);
+      return;
+    }
+    if (!follower.isFollowing) {
+      follower.isFollowing = true;
+      follower.sentUpTo = follower.startOffset;
+      follower.applied = follower.startOffset;
+      if (!follower.keeps) follower.mayHoldMore = false;
+    }
+    if (message.offset > follower.applied) {
+      follower.applied = Math.min(message.offset, this.offset);
+      follower.movedMs = nowMs;
+    }
+    this.#feed(follower, nowMs, false);
+    this.#feedPart(follower, nowMs);
+    this.settle(nowMs, patientMs);
+  }
+
+  onPartAck(from: NodeId, message: PartAck, nowMs: number): void {
+    const follower = this.followers.get(from);
+    if (follower === undefined || follower.part === null) return;
+    if (!sameBallot(message.reign, this.reign) || message.session !== follower.session) return;
+    if (message.number !== follower.part.number) return;
+    const { isLast } = follower.part;
+    follower.part = null;
+    follower.isBehind = !message.isTaken;
+    if (message.isTaken) {
+      follower.cursor = follower.nextCursor;
+      if (isLast) {
+        follower.isSyncing = false;
+        follower.mayHoldMore = false;
+        return;
+      }
+    }
+    this.#feedPart(follower, nowMs);
+  }
+
+  /** May this copy serve reads for a while? If so, that is noted. The caller has looked whether we are leased. */
+  grantRead(from: NodeId, { reign, session }: Position, patientMs: number): boolean {
+    const follower = this.followers.get(from);
+    if (follower === undefined || !sameBallot(reign, this.reign) || session !== follower.session) return false;
+    if (follower.isStaged || follower.isLeaving || !follower.isFollowing) return false;
+    if (this.isFrozen || !this.record.inSync.includes(from)) return false;
+    follower.readUntilMs = Math.max(follower.readUntilMs, patientMs + this.#timing.readLeaseMs * DRIFT);
+    return true;
+  }
+
+  onTick(nowMs: number, patientMs: number): void {
+    for (const follower of this.followers.values()) {
+      if (nowMs - follower.movedMs >= RESEND_MS) this.#feed(follower, nowMs, true);
+      if (follower.part === null) this.#feedPart(follower, nowMs);
+      else if (nowMs - follower.partMs >= RESEND_MS) {
+        follower.partMs = nowMs;
+        this.#ports.send(follower.id, follower.part);
+      }
+    }
+    this.settle(nowMs, patientMs);
+  }
+
+  /** Throws unless the structure is whole. O(followers + pending). */
+  invariants(): void {
+    assert(this.#backlogFrom + this.#backlog.length === this.offset + 1, 'primary: the backlog ends at the offset');
+    assert(this.#backlog.length <= 2 * MAX_BACKLOG, 'primary: the backlog is bounded');
+    assert(this.#pending.length <= MAX_PENDING, 'primary: the writes that wait are bounded');
+    let last = 0;
+    for (const { offset } of this.#pending) {
+      assert(offset >= last && offset <= this.offset, 'primary: writes wait in the order of their effects');
+      last = offset;
+    }
+    for (const id of this.record.inSync) {
+      assert(id === this.#self || this.followers.has(id), 'primary: every member of the set is fed');
+    }
+    for (const { applied, sentUpTo } of this.followers.values()) {
+      assert(applied <= this.offset && sentUpTo <= this.offset, 'primary: nobody is ahead of the owner');
+    }
+  }
+
+  // -- within
+
+  /** Can a holder have an older value of a key that the owner does not have? Then even a first SET waits. */
+  #mayBeHeldElsewhere(patientMs: number): boolean {
+    if (patientMs < this.#graceUntilMs) return true;
+    for (const follower of this.followers.values()) {
+      if (!this.#isHolder(follower, patientMs)) continue;
+      if (follower.mayHoldMore || follower.applied < this.#removalOffset) return true;
+    }
+    return false;
+  }
+
+  #isProposed(id: NodeId): boolean {
+    return this.#proposed.some((set) => set.includes(id));
+  }
+
+  #isHolder(follower: Follower, patientMs: number): boolean {
+    return !follower.isStaged || follower.readUntilMs > patientMs || this.#isProposed(follower.id);
+  }
+
+  #follow(id: NodeId, keeps: boolean, isStaged: boolean): void {
+    this.#sessions += 1;
+    this.followers.set(id, {
+      id,
+      session: this.#sessions,
+      startOffset: this.offset,
+      keeps,
+      isFollowing: false,
+      applied: -1,
+      sentUpTo: this.offset,
+      movedMs: NEVER,
+      partMs: NEVER,
+      isBehind: false,
+      isSyncing: true,
+      part: null,
+      nextCursor: 0,
+      parts: 0,
+      cursor: 0,
+      mayHoldMore: true,
+      readUntilMs: NEVER,
+      isLeaving: false,
+      isStaged,
+    });
+  }
+
+  #restart(follower: Follower, keeps: boolean): void {
+    this.#sessions += 1;
+    follower.session = this.#sessions;
+    follower.startOffset = this.offset;
+    follower.keeps = keeps;
+    follower.isFollowing = false;
+    follower.applied = -1;
+    follower.sentUpTo = this.offset;
+    follower.movedMs = NEVER;
+    follower.isBehind = false;
+    follower.isSyncing = true;
+    follower.part = null;
+    follower.nextCursor = 0;
+    follower.parts = 0;
+    follower.cursor = 0;
+    follower.mayHoldMore = true;
+  }
+
+  /** Sends what it lacks: `begin`, or the next effects. `again`: from what it has acknowledged. */
+  #feed(follower: Follower, nowMs: number, again: boolean): void {
+    if (!follower.isFollowing) {
+      if (!again) return;
+      if (follower.startOffset + 1 < this.#backlogFrom) this.#restart(follower, false);
+      follower.movedMs = nowMs;
+      const { session, startOffset, keeps } = follower;
+      const { range, reign } = this;
+      this.#ports.send(follower.id, { kind: 'begin', range, reign, session, offset: startOffset, keeps });
+      return;
+    }
+    if (again) follower.sentUpTo = follower.applied;
+    while (follower.sentUpTo < this.offset) {
+      const from = follower.sentUpTo + 1;
+      if (from < this.#backlogFrom) {
+        this.#restart(follower, false);
+        return;
+      }
+      const bodies = this.#backlog.slice(from - this.#backlogFrom, from - this.#backlogFrom + MAX_BATCH);
+      follower.sentUpTo = from + bodies.length - 1;
+      if (again) follower.movedMs = nowMs;
+      this.#ports.send(follower.id, this.#effects(follower, from, bodies));
+      if (again) return;
+    }
+  }
+
+  #effects(follower: Follower, from: number, bodies: readonly Uint8Array[]): Message {
+    const { range, reign } = this;
+    return { kind: 'effects', range, reign, session: follower.session, from, bodies };
+  }
+
+  #feedPart(follower: Follower, nowMs: number): void {
+    if (!follower.isSyncing || !follower.isFollowing || follower.part !== null) return;
+    if (follower.isBehind ? follower.applied < this.offset : follower.sentUpTo < this.offset) return;
+    const { entries, cursor } = this.#ports.store.cut(this.range, follower.cursor);
+    const { range, reign } = this;
+    const { session } = follower;
+    follower.parts += 1;
+    follower.part = {
+      kind: 'part',
+      range,
+      reign,
+      session,
+      number: follower.parts,
+      at: this.offset,
+      entries,
+      isLast: cursor === -1,
+    };
+    follower.nextCursor = cursor;
+    follower.partMs = nowMs;
+    this.#ports.send(follower.id, follower.part);
+  }
+}

@@ -1,0 +1,231 @@
+/**
+ * What a member knows of the voters' tables, and the three things that follow from it: which records hold, whether it may serve, and who has gone silent.
+ *
+ * Every acknowledgement of a heartbeat brings what changed in that voter's table since the last one, so a *view* is exactly the table as it was when the
+ * acknowledgement left. Then
+ *
+ *   a record is chosen      when a majority of views holds it, each no older than F. (Older ones prove nothing: a voter without a data directory may have forgotten
+ *                           meanwhile what its view still shows, and five such memories do not add up to one majority at one time.)
+ *   an owner is leased      while a majority of voters acknowledged a heartbeat *sent* within F and none of those had, at its acknowledgement, promised or accepted anything
+ *                           above the owner's record. Counted from the sending: the answer may have been under way for seconds, and its voter has begun to count T when it heard, not when we did.
+ *   a member is silent      when a majority of recent acknowledgements says so; the claimant then asks at the very moment T ends
+ *
+ * There is no gossip beside this: voters are few, everybody talks to all of them five times a second, and what nobody's majority holds is not worth spreading.
+ *
+ * Costs: an acknowledgement without news is O(voters); one with news O(news * voters). `isLeased` is one comparison unless a voter objects to that range.
+ */
+import { assert } from '../base/assert.ts';
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
+import type { NodeId } from './member.ts';
+import type { HeartbeatAck, VoterRow } from './messages.ts';
+import { type OwnershipRecord, unowned } from './record.ts';
+import type { Timing } from './timing.ts';
+
+interface ViewRow {
+  promised: Ballot;
+  accepted: OwnershipRecord;
+}
+
+interface View {
+  readonly id: NodeId;
+  life: number;
+  counter: number;
+  rows: ViewRow[];
+  /** When the newest acknowledged heartbeat was sent, of those that count. */
+  sentMs: number;
+  /** When its newest news of silence were asked for, and when they came: they are counted from their coming, so that nobody claims early in vain. */
+  silentSentMs: number;
+  silentAsOfMs: number;
+  silent: ReadonlyMap<NodeId, number>;
+}
+
+const NOBODY: ReadonlyMap<NodeId, number> = new Map();
+const NEVER = Number.NEGATIVE_INFINITY;
+
+export class Views {
+  /** By range: the newest record known to be a majority's. */
+  readonly chosen: OwnershipRecord[];
+  /** By range: the newest record that any voter has accepted. */
+  readonly newest: OwnershipRecord[];
+  /** By range: the highest epoch that any voter has promised or accepted. */
+  readonly epochs: number[];
+  readonly majority: number;
+  readonly #timing: Timing;
+  readonly #views: View[];
+  /** Ranges whose newest record is not known to be chosen. */
+  readonly #unsettled = new Set<number>();
+  readonly #rangeCount: number;
+  #leasedUntilMs = NEVER;
+
+  constructor(voters: readonly NodeId[], rangeCount: number, timing: Timing) {
+    assert(voters.length > 0, 'a cluster has voters');
+    this.majority = Math.floor(voters.length / 2) + 1;
+    this.#timing = timing;
+    this.#rangeCount = rangeCount;
+    this.chosen = Array.from({ length: rangeCount }, (_, range) => unowned(range));
+    this.newest = [...this.chosen];
+    this.epochs = this.chosen.map(() => 0);
+    this.#views = voters.map((id) => ({
+      id,
+      life: 0,
+      counter: 0,
+      rows: this.#blank(),
+      sentMs: NEVER,
+      silentSentMs: NEVER,
+      silentAsOfMs: NEVER,
+      silent: NOBODY,
+    }));
+  }
+
+  get voters(): readonly NodeId[] {
+    return this.#views.map(({ id }) => id);
+  }
+
+  /** The index of a voter, -1 if it is none. */
+  indexOf(id: NodeId): number {
+    return this.#views.findIndex((view) => view.id === id);
+  }
+
+  /** What a heartbeat to this voter says is known of its table. */
+  knownOf(index: number): { readonly life: number; readonly counter: number } {
+    return this.#views[index]!;
+  }
+
+  /** Takes an acknowledgement; adds the ranges to `changed` of which another record is chosen now. */
+  onAck(index: number, ack: HeartbeatAck, nowMs: number, changed: Set<number>): void {
+    const view = this.#views[index]!;
+    if (ack.life < view.life) return;
+    if (ack.life > view.life) {
+      view.life = ack.life;
+      view.counter = 0;
+      view.rows = this.#blank();
+      view.sentMs = NEVER;
+      view.silentSentMs = NEVER;
+      view.silent = NOBODY;
+      this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
+    }
+    if (ack.after > view.counter) return;
+    if (ack.counter > view.counter) {
+      view.counter = ack.counter;
+      for (const row of ack.rows) this.#takeRow(view, row);
+    }
+    if (ack.isVoting && ack.sentMs > view.sentMs) {
+      view.sentMs = ack.sentMs;
+      this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
+    }
+    if (ack.sentMs > view.silentSentMs) {
+      view.silentSentMs = ack.sentMs;
+      view.silentAsOfMs = nowMs;
+      view.silent = ack.silent.length === 0 ? NOBODY : new Map(ack.silent.map(({ id, ms }) => [id, ms]));
+    }
+    for (const range of this.#unsettled) this.#settle(range, nowMs, changed);
+  }
+
+  /** A record of our own making was accepted by a majority, in time. True if that is news. */
+  learn(record: OwnershipRecord): boolean {
+    const { range, ballot } = record;
+    if (compareBallots(ballot, this.newest[range]!.ballot) > 0) this.newest[range] = record;
+    if (compareBallots(ballot, this.chosen[range]!.ballot) <= 0) return false;
+    this.chosen[range] = record;
+    if (sameBallot(this.newest[range]!.ballot, ballot)) this.#unsettled.delete(range);
+    return true;
+  }
+
+  /** What a refusal told: a record that some voter has accepted, and an epoch that the next attempt must be above. */
+  note(record: OwnershipRecord | null, range: number, epoch: number): void {
+    if (epoch > this.epochs[range]!) this.epochs[range] = epoch;
+    if (record === null || compareBallots(record.ballot, this.newest[range]!.ballot) <= 0) return;
+    this.newest[range] = record;
+    this.#unsettled.add(range);
+  }
+
+  /** Is a majority of the voters in touch: did it acknowledge a heartbeat sent within F? */
+  hasMajority(nowMs: number): boolean {
+    return nowMs < this.#leasedUntilMs;
+  }
+
+  /** May the owner under `ballot` serve the range now? */
+  isLeased(range: number, ballot: Ballot, nowMs: number): boolean {
+    if (nowMs >= this.#leasedUntilMs) return false;
+    let count = 0;
+    for (const view of this.#views) {
+      if (nowMs - view.sentMs < this.#timing.leaseMs && !objects(view.rows[range]!, ballot)) count += 1;
+    }
+    return count >= this.majority;
+  }
+
+  /** Does any voter know of a promise or a record above `ballot`? */
+  isContested(range: number, ballot: Ballot): boolean {
+    return this.#views.some(({ rows }) => objects(rows[range]!, ballot));
+  }
+
+  /**
+   * For how long the member has been silent to a majority of voters, estimated for now; 0 when a majority does not say so.
+   * Only voters heard from within F count.
+   */
+  silenceOf(id: NodeId, nowMs: number): number {
+    const { leaseMs } = this.#timing;
+    const found: number[] = [];
+    for (const { sentMs, silentAsOfMs, silent } of this.#views) {
+      if (nowMs - sentMs >= leaseMs) continue;
+      const ms = silent.get(id);
+      if (ms !== undefined) found.push(ms + (nowMs - silentAsOfMs));
+    }
+    if (found.length < this.majority) return 0;
+    return found.sort((a, b) => b - a)[this.majority - 1]!;
+  }
+
+  /** The tables of voters other than `own` whose acknowledged heartbeat was sent at `sinceMs` or later. */
+  tablesSince(own: number, sinceMs: number): (readonly VoterRow[])[] {
+    return this.#views
+      .filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs)
+      .map(({ rows }) => rows.map(({ promised, accepted }, range) => ({ range, promised, accepted })));
+  }
+
+  // -- within
+
+  #blank(): ViewRow[] {
+    return Array.from({ length: this.#rangeCount }, (_, range) => {
+      const accepted = unowned(range);
+      return { promised: accepted.ballot, accepted };
+    });
+  }
+
+  #takeRow(view: View, { range, promised, accepted }: VoterRow): void {
+    const row = view.rows[range]!;
+    row.promised = promised;
+    row.accepted = accepted;
+    if (promised.epoch > this.epochs[range]!) this.epochs[range] = promised.epoch;
+    const newest = this.newest[range]!;
+    const order = compareBallots(accepted.ballot, newest.ballot);
+    if (order > 0) this.newest[range] = accepted;
+    if (compareBallots(accepted.ballot, this.chosen[range]!.ballot) > 0) this.#unsettled.add(range);
+  }
+
+  #settle(range: number, nowMs: number, changed: Set<number>): void {
+    const { leaseMs } = this.#timing;
+    const held = this.chosen[range]!;
+    for (const one of this.#views) {
+      const record = one.rows[range]!.accepted;
+      if (compareBallots(record.ballot, this.chosen[range]!.ballot) <= 0) continue;
+      let count = 0;
+      for (const { rows, sentMs } of this.#views) {
+        if (nowMs - sentMs < leaseMs && sameBallot(rows[range]!.accepted.ballot, record.ballot)) count += 1;
+      }
+      if (count >= this.majority) this.chosen[range] = record;
+    }
+    const chosen = this.chosen[range]!;
+    if (chosen !== held) changed.add(range);
+    if (sameBallot(chosen.ballot, this.newest[range]!.ballot)) this.#unsettled.delete(range);
+  }
+
+  /** The sending of the oldest heartbeat that makes a majority. */
+  #majorityHeardMs(): number {
+    const sent = this.#views.map(({ sentMs }) => sentMs).sort((a, b) => b - a);
+    return sent[this.majority - 1]!;
+  }
+}
+
+function objects(row: ViewRow, ballot: Ballot): boolean {
+  return compareBallots(row.promised, ballot) > 0 || compareBallots(row.accepted.ballot, ballot) > 0;
+}

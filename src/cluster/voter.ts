@@ -1,0 +1,275 @@
+/**
+ * A voter: one row a range, and the two questions of Paxos about each. Majorities of voters make records, and nothing else does.
+ *
+ *   prepare   "may I replace the record of ballot b under my ballot n?"   yes: nothing below n will be accepted here
+ *   accept    "this is the record of ballot n"                           yes, unless something above n was promised
+ *
+ * It is a register and no log: a record is small, replaced whole, and its history interests nobody (CASPaxos, Rystsov 2018). What is added to Paxos is a lease. An owner
+ * serves while a majority acknowledges its heartbeats, so a voter that has heard it within T refuses to promise its ranges to another (rule 2). Let m be the majority whose
+ * acknowledgements the owner counts, and g the majority that granted the claim; they share a voter, and there the acknowledged heartbeat was sent more than T before the
+ * promise, or the acknowledgement came after it and shows the promise: either way the owner does not serve.
+ *
+ * Four ways to get this wrong, each with a test of its own:
+ *   - judging the owner that stands in *this* voter's table. The table may have missed a record; then it judges a member that died long ago while the present owner
+ *     serves, and grants. The claimant names the record it replaces, and that record's owner is judged;
+ *   - refusing without saying what was promised: the claimant comes back under the same ballot for ever;
+ *   - comparing epochs: (7, a) and (7, b) are different ballots;
+ *   - forgetting. A voter with a data directory answers only when its row is written. One without starts in `recovering`: it waits T, *then* reads the tables of so many others that
+ *     every majority it may have been part of shows in them, then votes. T first, because a promise of its earlier life may still be used for that long (a proposer uses
+ *     answers within F of asking) together with promises that are given after a read that came too early.
+ *
+ * The rows have a counter of changes: a heartbeat says how far its sender knows this table and the acknowledgement brings the rest. So every member knows, as of each
+ * acknowledgement, exactly what this voter had promised: records spread by it, and an owner sees whether the acknowledgement counts for a range.
+ *
+ * Invariants: promised >= accepted.ballot in each row; promised never falls within a life; heard never lies ahead of the patient clock.
+ */
+import { assert } from '../base/assert.ts';
+import { type Ballot, compareBallots } from '../base/ballot.ts';
+import type { NodeId } from './member.ts';
+import type {
+  Accept,
+  Accepted,
+  Heartbeat,
+  HeartbeatAck,
+  Prepare,
+  PrepareItem,
+  Promised,
+  Refusal,
+  RefusalReason,
+  Silence,
+  VoterRow,
+} from './messages.ts';
+import { NO_BALLOT, type OwnershipRecord, unowned } from './record.ts';
+import type { Timing } from './timing.ts';
+
+export interface VoterOptions {
+  readonly rangeCount: number;
+  readonly timing: Timing;
+  /** Everybody of whom silence is reported. */
+  readonly members: readonly NodeId[];
+  /** Grows with each start of the member. */
+  readonly life: number;
+  /** What was written before; null where nothing is written, or nothing was. */
+  readonly restored: readonly VoterRow[] | null;
+  /** It may have voted in an earlier life, and has no memory of it. */
+  readonly hasForgotten: boolean;
+  readonly patientMs: number;
+}
+
+interface Row {
+  promised: Ballot;
+  /** The claim to which `promised` was given, so that a question that is asked again is answered again. 0: of an earlier life. */
+  claim: number;
+  accepted: OwnershipRecord;
+  /** The change that wrote this row last. */
+  changed: number;
+}
+
+interface Heard {
+  incarnation: number;
+  atMs: number;
+}
+
+/** Silence is reported from so many heartbeats on. */
+const SILENT_HEARTBEATS = 2.5;
+const NO_ROWS: readonly VoterRow[] = [];
+const NO_SILENCE: readonly Silence[] = [];
+
+export class Voter {
+  readonly life: number;
+  phase: 'recovering' | 'voting';
+  readonly #timing: Timing;
+  readonly #rows: Row[];
+  readonly #members: readonly NodeId[];
+  readonly #heard = new Map<NodeId, Heard>();
+  readonly #startedMs: number;
+  #counter = 1;
+  /** Ranges changed and not yet handed to `takeChanged`. */
+  readonly #unwritten = new Set<number>();
+
+  constructor(options: VoterOptions) {
+    this.life = options.life;
+    this.#timing = options.timing;
+    this.#members = options.members;
+    this.#startedMs = options.patientMs;
+    this.#rows = Array.from({ length: options.rangeCount }, (_, range) => ({
+      promised: NO_BALLOT,
+      claim: 0,
+      accepted: unowned(range),
+      changed: 0,
+    }));
+    for (const { range, promised, accepted } of options.restored ?? []) {
+      const row = this.#rows[range]!;
+      row.promised = promised;
+      row.accepted = accepted;
+      row.changed = 1;
+    }
+    this.phase = options.hasForgotten ? 'recovering' : 'voting';
+  }
+
+  row(range: number): VoterRow {
+    const { promised, accepted } = this.#rows[range]!;
+    return { range, promised, accepted };
+  }
+
+  /** The rows that changed since the last call, to be written before anything that was answered since is sent. */
+  takeChanged(): readonly VoterRow[] {
+    if (this.#unwritten.size === 0) return NO_ROWS;
+    const rows = [...this.#unwritten].map((range) => this.row(range));
+    this.#unwritten.clear();
+    return rows;
+  }
+
+  /** For how long the member was not heard, as far as this life knows: since its own start at most. */
+  silenceOf(id: NodeId, patientMs: number): number {
+    return patientMs - (this.#heard.get(id)?.atMs ?? this.#startedMs);
+  }
+
+  onHeartbeat(from: NodeId, message: Heartbeat, patientMs: number): HeartbeatAck {
+    const heard = this.#heard.get(from);
+    if (heard === undefined) this.#heard.set(from, { incarnation: message.incarnation, atMs: patientMs });
+    else if (message.incarnation >= heard.incarnation) {
+      heard.incarnation = message.incarnation;
+      heard.atMs = patientMs;
+    }
+    const after = message.life === this.life && message.counter <= this.#counter ? message.counter : 0;
+    return {
+      kind: 'heartbeat-ack',
+      incarnation: message.incarnation,
+      sentMs: message.sentMs,
+      isVoting: this.phase === 'voting',
+      life: this.life,
+      after,
+      counter: this.#counter,
+      rows: after === this.#counter ? NO_ROWS : this.#rowsAfter(after),
+      silent: this.#silent(patientMs),
+    };
+  }
+
+  onPrepare(from: NodeId, message: Prepare, patientMs: number): Promised {
+    const ballot: Ballot = { epoch: message.epoch, node: from };
+    const granted: number[] = [];
+    const refused: Refusal[] = [];
+    for (const item of message.items) {
+      const row = this.#rows[item.range]!;
+      const order = compareBallots(ballot, row.promised);
+      if (order === 0 && row.claim === message.claim) {
+        granted.push(item.range);
+        continue;
+      }
+      const waitMs = this.#waitFor(from, item, patientMs);
+      if (this.phase === 'recovering') refused.push(this.#refusal(item.range, 'recovering', 0));
+      else if (order <= 0) refused.push(this.#refusal(item.range, 'promised', 0));
+      else if (compareBallots(row.accepted.ballot, item.basis) > 0) refused.push(this.#refusal(item.range, 'newer', 0));
+      else if (waitMs > 0) refused.push(this.#refusal(item.range, 'heard', waitMs));
+      else {
+        row.promised = ballot;
+        row.claim = message.claim;
+        this.#touch(item.range, row);
+        granted.push(item.range);
+      }
+    }
+    return { kind: 'promised', claim: message.claim, granted, refused };
+  }
+
+  onAccept(message: Accept): Accepted {
+    const ranges: number[] = [];
+    const refused: Refusal[] = [];
+    for (const record of message.records) {
+      const row = this.#rows[record.range]!;
+      if (this.phase === 'recovering') refused.push(this.#refusal(record.range, 'recovering', 0));
+      else if (compareBallots(record.ballot, row.promised) < 0)
+        refused.push(this.#refusal(record.range, 'promised', 0));
+      else {
+        if (compareBallots(record.ballot, row.accepted.ballot) > 0) {
+          row.promised = record.ballot;
+          row.accepted = record;
+          this.#touch(record.range, row);
+        }
+        ranges.push(record.range);
+      }
+    }
+    return { kind: 'accepted', claim: message.claim, ranges, refused };
+  }
+
+  /** A majority is known to have accepted this record: what this voter missed. */
+  learn(record: OwnershipRecord): void {
+    const row = this.#rows[record.range]!;
+    if (this.phase === 'recovering' || compareBallots(record.ballot, row.accepted.ballot) <= 0) return;
+    row.accepted = record;
+    if (compareBallots(record.ballot, row.promised) > 0) {
+      row.promised = record.ballot;
+      row.claim = 0;
+    }
+    this.#touch(record.range, row);
+  }
+
+  /** Has T passed since it started? Only tables that were read later than that may be recovered from. */
+  hasWaited(patientMs: number): boolean {
+    return patientMs - this.#startedMs >= this.#timing.takeoverMs;
+  }
+
+  /** Takes the most of what `tables` hold; they are so many, and so recent, that nothing is missing (`core.ts` counts). Then it votes. */
+  recover(tables: readonly (readonly VoterRow[])[]): void {
+    assert(this.phase === 'recovering', 'only a voter that forgot recovers');
+    for (const table of tables) {
+      for (const { range, promised, accepted } of table) {
+        const row = this.#rows[range]!;
+        if (compareBallots(promised, row.promised) > 0) row.promised = promised;
+        if (compareBallots(accepted.ballot, row.accepted.ballot) > 0) row.accepted = accepted;
+      }
+    }
+    this.phase = 'voting';
+    this.#rows.forEach((row, range) => {
+      if (row.promised !== NO_BALLOT) this.#touch(range, row);
+    });
+  }
+
+  /** Throws unless the table is whole. O(ranges). */
+  invariants(patientMs: number): void {
+    for (const { promised, accepted, changed } of this.#rows) {
+      assert(compareBallots(promised, accepted.ballot) >= 0, 'voter: accepted above what was promised');
+      assert(changed <= this.#counter, 'voter: a change from the future');
+    }
+    for (const { atMs } of this.#heard.values()) assert(atMs <= patientMs, 'voter: heard in the future');
+    assert(this.#heard.size <= this.#members.length, 'voter: heard more than there are');
+  }
+
+  // -- within
+
+  /** How long to wait still before that record's owner may be superseded by `claimant`; 0: not at all. */
+  #waitFor(claimant: NodeId, { owner, isYielded }: PrepareItem, patientMs: number): number {
+    if (owner === null || owner === claimant || isYielded) return 0;
+    return Math.max(0, this.#timing.takeoverMs - this.silenceOf(owner, patientMs));
+  }
+
+  #refusal(range: number, reason: RefusalReason, waitMs: number): Refusal {
+    const { promised, accepted } = this.#rows[range]!;
+    return { range, reason, promised, accepted, waitMs };
+  }
+
+  #touch(range: number, row: Row): void {
+    this.#counter += 1;
+    row.changed = this.#counter;
+    this.#unwritten.add(range);
+  }
+
+  #rowsAfter(counter: number): VoterRow[] {
+    const rows: VoterRow[] = [];
+    this.#rows.forEach(({ promised, accepted, changed }, range) => {
+      if (changed > counter) rows.push({ range, promised, accepted });
+    });
+    return rows;
+  }
+
+  #silent(patientMs: number): readonly Silence[] {
+    let silent: Silence[] | null = null;
+    for (const id of this.#members) {
+      const ms = this.silenceOf(id, patientMs);
+      if (ms < SILENT_HEARTBEATS * this.#timing.heartbeatMs) continue;
+      silent ??= [];
+      silent.push({ id, ms });
+    }
+    return silent ?? NO_SILENCE;
+  }
+}
