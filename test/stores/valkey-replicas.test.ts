@@ -46,21 +46,21 @@ test(
       assert.equal(await raw.command(['EXISTS', 'k:1']), 0);
 
       // A replica does not answer reads, however much it has.
-      await assert.rejects(behind.read(['k:2'], { ...READ, timeoutMs: 100 }), { code: 'STORE_UNAVAILABLE' });
+      await assert.rejects(behind.read(['k:2'], { ...READ, timeoutMs: 3_000 }), { code: 'STORE_UNAVAILABLE' });
 
       // It goes. The server says that it has no replica any more; it is not believed.
       await raw.close();
       await replica.close();
       await assert.rejects(store.invalidate({ tags: ['red'] }, { timeoutMs: 200 }), NOT_ACKNOWLEDGED);
       await assert.rejects(store.delete(['k:2'], { timeoutMs: 200 }), NOT_ACKNOWLEDGED);
-      await assert.rejects(store.set('k:2', VALUE, ENTRY, { timeoutMs: 600 }), NOT_ACKNOWLEDGED);
+      await assert.rejects(store.set('k:2', VALUE, ENTRY, { timeoutMs: 3_000 }), NOT_ACKNOWLEDGED);
       // Reads and fills do not wait for replicas.
       const [result] = await store.read(['k:3'], { ...CALL, lease: true });
       assert.ok(result?.kind === 'miss' && result.lease !== null);
       const fill = { key: 'k:3', value: VALUE, ...ENTRY, lease: result.lease };
-      assert.deepEqual(await store.fill([fill], { timeoutMs: 500 }), [true]);
+      assert.deepEqual(await store.fill([fill], CALL), [true]);
       // Who says that there are none gets the server's own word.
-      await counted.invalidate({ tags: ['red'] }, { timeoutMs: 500 });
+      await counted.invalidate({ tags: ['red'] }, CALL);
 
       await replica.restart();
       await store.invalidate({ tags: ['red'] }, CALL);
@@ -99,12 +99,13 @@ test('a cluster: cut-off replicas, a failover in the middle of the mix', require
     const survivor = cluster.servers[1]!;
     await until(async () => (await survivor.text('CLUSTER', 'INFO')).includes('cluster_state:ok'));
     await until(() =>
-      store!.invalidate({ namespaces: ['none'] }, { timeoutMs: 500 }).then(
+      store!.invalidate({ namespaces: ['none'] }, { timeoutMs: 3_000 }).then(
         () => true,
         () => false,
       ),
     );
     const before = { ...mix.counts };
+    mix.timeoutMs = 30_000;
     await mix.run(1_000, 12);
     await mix.check();
     assert.equal(mix.counts.notAcknowledged, before.notAcknowledged, JSON.stringify(mix.counts));

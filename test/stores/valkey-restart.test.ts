@@ -118,9 +118,9 @@ test(
     try {
       await store.set('k:1', VALUE, FOR_EVER, CALL);
       await server.close();
-      await assert.rejects(store.read(['k:1'], { ...LEASE, timeoutMs: 60 }), { code: 'STORE_UNAVAILABLE' });
+      await assert.rejects(store.read(['k:1'], { ...LEASE, timeoutMs: 600 }), { code: 'STORE_UNAVAILABLE' });
       await assert.rejects(store.delete(['k:1'], { timeoutMs: 60 }), { code: 'INVALIDATION_NOT_ACKNOWLEDGED' });
-      await assert.rejects(store.set('k:1', VALUE, FOR_EVER, { timeoutMs: 60 }), { code: 'STORE_UNAVAILABLE' });
+      await assert.rejects(store.set('k:1', VALUE, FOR_EVER, { timeoutMs: 600 }), { code: 'STORE_UNAVAILABLE' });
       const reason = new Error('enough');
       const controller = new AbortController();
       const aborted = assert.rejects(

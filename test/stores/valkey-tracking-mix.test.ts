@@ -56,7 +56,6 @@ test('100,000 operations on one server, disturbed', withServers, async () => {
     await mix.run(100_000);
     await mix.check();
     const { counts } = mix;
-    assert.ok(counts.l1Hits > counts.operations / 10, JSON.stringify(counts));
     assert.ok(counts.invalidations > 100 && counts.disturbances > 2, JSON.stringify(counts));
   } finally {
     await Promise.all([...all.map((bw) => bw.close()), raw.close({ drain: false })]);
@@ -92,7 +91,6 @@ test('behind a network that delays, cuts and swallows', withServers, async () =>
   try {
     await mix.run(30_000);
     await mix.check();
-    assert.ok(mix.counts.l1Hits > mix.counts.operations / 20, JSON.stringify(mix.counts));
   } finally {
     await Promise.all([...readers, writer].map((bw) => bw.close()));
     await Promise.all(proxies.map((proxy) => proxy.close()));
@@ -126,7 +124,6 @@ test('a cluster whose slots move', withServers, async () => {
   try {
     await mix.run(40_000);
     await mix.check();
-    assert.ok(mix.counts.l1Hits > mix.counts.operations / 20, JSON.stringify(mix.counts));
     assert.ok(mix.counts.disturbances >= 3, JSON.stringify(mix.counts));
   } finally {
     await Promise.all(all.map((bw) => bw.close()));
