@@ -10,6 +10,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { register as registerBench } from './bench.ts';
 import { register as registerDel } from './del.ts';
 import { register as registerDemo } from './demo.ts';
+import { register as registerGateway } from './gateway.ts';
 import { register as registerGet } from './get.ts';
 import { register as registerInvalidate } from './invalidate.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
@@ -20,6 +21,7 @@ import { packageVersion } from './version.ts';
 
 const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerServe,
+  registerGateway,
   registerGet,
   registerSet,
   registerDel,
@@ -36,6 +38,7 @@ Examples:
   breakwater get user:42                             read it back
   breakwater invalidate --tag org:7                  everything tagged org:7 is gone, in O(1)
   breakwater stats                                   what the node is doing
+  breakwater gateway --config breakwater.yaml        an HTTP front for a database, for clients in any language
   breakwater demo                                    a real Postgres with and without the cache
   breakwater bench wire                              this node beside redis-server and memcached
 

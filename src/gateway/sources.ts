@@ -1,0 +1,178 @@
+/**
+ * The sources of a gateway, opened: pools of Postgres and JSON APIs, and what each namespace loads from them. `pg` is imported here and only when a source
+ * needs it, since it is an optional package.
+ */
+import { BreakwaterError, messageOf } from '../base/errors.ts';
+import { httpSource } from '../sources/http.ts';
+import type { DataSource, Sink, SourceCall } from '../sources/port.ts';
+import type { PostgresPool } from '../sources/postgres/connection.ts';
+import { Statement } from '../sources/postgres/statement.ts';
+import { postgres } from '../sources/postgres.ts';
+import type { HttpValues, NamespaceValues, PostgresValues, SourceValues } from './config/options.ts';
+import { present } from './config/read.ts';
+import { type ArrayParser, postgresTypes } from './postgres-types.ts';
+import type { Row } from './row.ts';
+import { sqlSink } from './sql-sink.ts';
+
+/** What a namespace loads from, and writes to if it may. */
+export interface Rows {
+  readonly source: DataSource<Row>;
+  readonly sink: Sink<Row> | null;
+  /** SQL of the operator's to be checked, by the option's name. */
+  readonly statements: ReadonlyMap<string, string>;
+}
+
+export interface OpenSource {
+  readonly name: string;
+  readonly kind: 'postgres' | 'http';
+  /** Null: no pool. */
+  pool(): { readonly total: number; readonly idle: number; readonly waiting: number } | null;
+  rowsOf(namespace: NamespaceValues): Rows;
+  /** Resolves when it answers. */
+  ping(call: SourceCall): Promise<void>;
+  /** Plans a statement without running it, for `--check`: it stays known to its connection. @throws BreakwaterError what the server says */
+  plan(sql: string, call: SourceCall): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A pool as `pg` makes it. */
+interface Pool extends PostgresPool {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  end(): Promise<void>;
+}
+
+type Pg = {
+  readonly Pool: new (options: object) => Pool;
+  readonly types: { readonly arrayParser: unknown };
+};
+
+const CONCURRENCY = 20;
+/** Connections beyond the guard's concurrency: requests to cancel, and writes. */
+const SPARE_CONNECTIONS = 2;
+
+/**
+ * Connects to nothing yet.
+ * @param importPg how `pg` is found; fails where it is not installed
+ * @throws BreakwaterError `GATEWAY_PG_MISSING`
+ */
+export async function openSources(
+  sources: ReadonlyMap<string, SourceValues>,
+  importPg: () => Promise<unknown> = () => import('pg'),
+): Promise<Map<string, OpenSource>> {
+  const opened = new Map<string, OpenSource>();
+  for (const [name, values] of sources) {
+    if (values.http !== undefined) opened.set(name, openHttp(name, values.http));
+    else if (values.postgres !== undefined) {
+      const pg = await pgOf(importPg, name);
+      opened.set(name, openPostgres(pg, name, values.postgres, values.guard?.concurrency ?? CONCURRENCY));
+    }
+  }
+  return opened;
+}
+
+async function pgOf(importPg: () => Promise<unknown>, name: string): Promise<Pg> {
+  try {
+    const module = (await importPg()) as Pg & { readonly default?: Pg };
+    return module.default ?? module;
+  } catch (cause) {
+    throw new BreakwaterError(
+      'GATEWAY_PG_MISSING',
+      `cannot open the source "${name}": it is Postgres, which needs the package pg, and that is not installed here: npm install pg (${messageOf(cause).split('\n')[0]})`,
+      { cause },
+    );
+  }
+}
+
+function openPostgres(pg: Pg, name: string, values: PostgresValues, concurrency: number): OpenSource {
+  const { url, pool: max = concurrency + SPARE_CONNECTIONS, prepare = true } = values;
+  const { connectTimeout = 2_000, statementTimeout = 10_000, idleTimeout = 30_000 } = values;
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    connectionTimeoutMillis: connectTimeout,
+    idleTimeoutMillis: idleTimeout,
+    ...(statementTimeout > 0 && { statement_timeout: statementTimeout }),
+    application_name: 'breakwater gateway',
+    types: postgresTypes(pg.types.arrayParser as ArrayParser),
+  });
+  // A connection lost while nobody uses it: the pool has dropped it already, and the next query opens another.
+  pool.on('error', () => {});
+  const probe = new Statement(pool, false, `the source "${name}"`);
+  const planner = new Statement(pool, true, `the source "${name}"`);
+  let plans = 0;
+  return {
+    name,
+    kind: 'postgres',
+    pool: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    rowsOf: (namespace) => postgresRows(pool, prepare, namespace),
+    ping: async ({ signal }) => {
+      await probe.read('SELECT 1', [], signal);
+    },
+    plan: async (sql, { signal }) => {
+      // PREPARE parses, and looks up every table, column and type; it runs nothing. Itself sent as a prepared statement, which is one statement only.
+      plans += 1;
+      await planner.write(`PREPARE breakwater_check_${plans} AS ${sql}\n`, [], signal);
+    },
+    close: () => pool.end(),
+  };
+}
+
+function postgresRows(pool: PostgresPool, prepare: boolean, namespace: NamespaceValues): Rows {
+  const { table, sql, key = '', keyType, columns = [], version, write = {}, policy = 'read' } = namespace;
+  const isWritten = policy !== 'read';
+  if (sql !== undefined) {
+    const source = postgres<Row>({ pool, sql, key, ...present({ keyType }), prepare });
+    const sink = isWritten ? sqlSink(pool, prepare, write, source.name) : null;
+    const statements = new Map(Object.entries(present(write)).map(([verb, text]) => [`write.${verb}`, text]));
+    return { source, sink, statements };
+  }
+  const source = postgres<Row>({ pool, table: tableOf(table), key, columns, ...present({ version }), prepare });
+  return { source, sink: isWritten ? source.sink : null, statements: new Map() };
+}
+
+/** `shop.product` is schema and table, as in SQL. */
+function tableOf(table: NamespaceValues['table'] = ''): string | readonly [string, string] {
+  const [first = '', second] = typeof table === 'string' ? table.split('.') : table;
+  return second === undefined ? first : [first, second];
+}
+
+function openHttp(name: string, values: HttpValues): OpenSource {
+  const { base, headers = new Map<string, string>(), check, concurrency, timeout, maxBytes } = values;
+  const root = base.replace(/\/+$/, '');
+  const common = {
+    headers: Object.fromEntries(headers),
+    ...present({ concurrency, timeout, maxBytes }),
+    ...(check !== undefined && { checkUrl: root + check }),
+  };
+  const probe = httpSource<Row>({ url: `${root}/{id}`, ...common });
+  return {
+    name,
+    kind: 'http',
+    pool: () => null,
+    rowsOf: ({ path = '', key, pick, absent }) => ({
+      source: httpSource<Row>({
+        url: root + path,
+        ...common,
+        ...present({ key, absent }),
+        ...(pick !== undefined && { pick: (json: unknown) => pickFrom(json, pick.split('.')) }),
+      }),
+      sink: null,
+      statements: new Map(),
+    }),
+    ping: (call) => probe.check(call),
+    plan: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+  };
+}
+
+function pickFrom(json: unknown, path: readonly string[]): Row | Row[] | null {
+  let value = json;
+  for (const name of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return null;
+    value = (value as Readonly<Record<string, unknown>>)[name];
+  }
+  return value as Row | Row[] | null;
+}
