@@ -4,11 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import type { Duration } from '../../src/base/units.ts';
 import { type Breakwater, createBreakwater } from '../../src/cache/index.ts';
 import type { StoreLocks } from '../../src/stores/locks.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { startLiveNode } from './live-node.ts';
-import { MAKERS, type Opened, sleep } from './makers.ts';
+import { inTime, MAKERS, type Opened, sleep } from './makers.ts';
 
 const CALL = { timeoutMs: 30_000 };
 
@@ -44,15 +45,23 @@ for (const { name, options, open } of MAKERS) {
     });
 
     test('it ends by itself, later when it was renewed, and the next token is larger', async () => {
-      const first = await mine!.acquire('ends', 'a', 400, CALL);
-      await t.advance(250);
-      assert.equal(await mine!.renew('ends', 'a', 400, CALL), true);
-      await t.advance(250);
-      assert.equal((await theirs!.acquire('ends', 'b', 400, CALL)).kind, 'held');
-      await t.advance(401);
-      assert.equal(await mine!.renew('ends', 'a', 400, CALL), false);
-      const next = await theirs!.acquire('ends', 'b', 400, CALL);
-      assert.ok(first.kind === 'granted' && next.kind === 'granted' && next.token > first.token);
+      await inTime(400, async (attempt, mark) => {
+        const name = `ends-${attempt}`;
+        mark();
+        const first = await mine!.acquire(name, 'a', 400, CALL);
+        await t.advance(250);
+        const isRenewed = await mine!.renew(name, 'a', 400, CALL);
+        mark();
+        await t.advance(250);
+        const meanwhile = await theirs!.acquire(name, 'b', 400, CALL);
+        mark();
+        assert.equal(isRenewed, true);
+        assert.equal(meanwhile.kind, 'held');
+        await t.advance(401);
+        assert.equal(await mine!.renew(name, 'a', 400, CALL), false);
+        const next = await theirs!.acquire(name, 'b', 400, CALL);
+        assert.ok(first.kind === 'granted' && next.kind === 'granted' && next.token > first.token);
+      });
     });
 
     test('a lock is no entry: invalidating everything does not take it; any name will do', async () => {
@@ -98,24 +107,24 @@ test('a holder that is cut off loses its lock by its own clock, before anybody e
   const node = await startLiveNode();
   const proxy = await FaultProxy.start({ host: '127.0.0.1', port: node.port });
   const opened: Breakwater[] = [];
-  const open = (port: number): Breakwater => {
-    const bw = createBreakwater({ store: `breakwater://127.0.0.1:${port}`, writeTimeout: '200ms' });
+  const open = (port: number, writeTimeout: Duration): Breakwater => {
+    const bw = createBreakwater({ store: `breakwater://127.0.0.1:${port}`, writeTimeout });
     opened.push(bw);
     return bw;
   };
   try {
-    const [cut, other] = [open(proxy.port), open(node.port)];
-    const lock = await cut.lock('job:1', { ttl: '600ms', renew: true });
+    const [cut, other] = [open(proxy.port, '1s'), open(node.port, '30s')];
+    const lock = await cut.lock('job:1', { ttl: '3s', renew: true });
     assert.equal(lock.isHeld, true);
-    await assert.rejects(other.lock('job:1', { ttl: '1s' }), { code: 'LOCK_HELD' });
+    await assert.rejects(other.lock('job:1', { ttl: '1m' }), { code: 'LOCK_HELD' });
     proxy.blackhole();
     await new Promise((resolve) => lock.signal.addEventListener('abort', resolve));
     assert.equal(lock.isHeld, false);
     assert.equal((lock.signal.reason as { code: string }).code, 'LOCK_LOST');
     // The node's clock stands: for it the lock still holds. Its own judged earlier, never later.
-    await assert.rejects(other.lock('job:1', { ttl: '1s' }), { code: 'LOCK_HELD' });
-    node.clock.advance(700);
-    await using next = await other.lock('job:1', { ttl: '1s' });
+    await assert.rejects(other.lock('job:1', { ttl: '1m' }), { code: 'LOCK_HELD' });
+    node.clock.advance(3_100);
+    await using next = await other.lock('job:1', { ttl: '1m' });
     assert.ok(next.token > lock.token);
     assert.equal(await lock.renew(), false);
     assert.equal(next.isHeld, true);

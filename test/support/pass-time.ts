@@ -18,5 +18,5 @@ until cursor == '0'
 
 /** On each of `servers`, which are primaries. */
 export async function passTime(servers: readonly RespClient[], ms: number): Promise<void> {
-  await Promise.all(servers.map((server) => server.command(['EVAL', SCRIPT, 0, ms], { timeoutMs: 5_000 })));
+  await Promise.all(servers.map((server) => server.command(['EVAL', SCRIPT, 0, ms], { timeoutMs: 60_000 })));
 }
