@@ -90,7 +90,7 @@ describe('commands and replies', () => {
     assert.deepEqual(await c.pipeline([]), []);
     assert.equal(await codeOf(c.command([])), 'CLIENT_COMMAND_INVALID');
     assert.equal(await codeOf(c.command(['PING'], { timeoutMs: -1 })), 'CLIENT_OPTION_INVALID');
-    assert.throws(() => new RespClient({ port: 0 }), coded('CLIENT_OPTION_INVALID'));
+    assert.throws(() => new RespClient({ port: 0, commandTimeoutMs: 60_000 }), coded('CLIENT_OPTION_INVALID'));
   });
 
   test('10,000 pipelined commands keep their order', async () => {

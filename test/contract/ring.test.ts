@@ -37,7 +37,7 @@ storeContract(
   async () => {
     const servers = await three(() => RedisServer.start());
     const face: RingFace = { ring: servers.map(({ port }) => `redis://127.0.0.1:${port}` as const) };
-    const raw = servers.map(({ port }) => new RespClient({ port }));
+    const raw = servers.map(({ port }) => new RespClient({ port, commandTimeoutMs: 60_000 }));
     const [store, other] = [ringOver(face), ringOver({ ring: face.ring.toReversed() })];
     return {
       store,

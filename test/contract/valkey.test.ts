@@ -16,7 +16,7 @@ for (const protocol of [3, 2]) {
       const url = `redis://127.0.0.1:${server.port}?protocol=${protocol}`;
       const store = openValkey(url);
       const other = openValkey(url);
-      const raw = new RespClient({ port: server.port });
+      const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
       return {
         store,
         other,

@@ -97,7 +97,7 @@ const isInTime = async (bw: Breakwater): Promise<boolean> => (await bw.stats()).
 
 test('what another process deletes, tags and clears leaves it', async () => {
   const [a, b] = [open(), open()];
-  const client = new RespClient({ port });
+  const client = new RespClient({ port, commandTimeoutMs: 60_000 });
   endings.push(() => client.close());
   const rows = new Map([['1', 1]]);
   const load = (ids: readonly string[]) => ids.map((id) => ({ n: rows.get(id) ?? 0 }));

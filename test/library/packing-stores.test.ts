@@ -122,7 +122,7 @@ for (const { name, options, start } of PLACES) {
         // A chunk that is lost makes the value a miss, which its load repairs.
         const [mine, theirs] = both('plain-2', {});
         await mine.set('big', large);
-        const raw = new RespClient({ port: place.port });
+        const raw = new RespClient({ port: place.port, commandTimeoutMs: 60_000 });
         const pattern = 'plain-2:{plain-2:big}#*/7';
         const [, found] = (await raw.command(['SCAN', '0', 'MATCH', pattern, 'COUNT', '100000'])) as [
           unknown,
@@ -255,7 +255,7 @@ test('the codec of the defaults is the caches’, unless they say another; its p
 
 /** Waits until a fill that nobody waits for has arrived. */
 async function untilStored(isThere: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i += 1) {
+  for (let i = 0; i < 6_000; i += 1) {
     if (await isThere()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

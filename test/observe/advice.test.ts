@@ -197,7 +197,12 @@ describe('createBreakwater', () => {
 
   test('a real server is asked after the first read', requires('redis-server'), async () => {
     const redis = await RedisServer.start(['--maxmemory', '50mb', '--maxmemory-policy', 'noeviction']);
-    const bw = createBreakwater({ store: `redis://127.0.0.1:${redis.port}`, advice: false });
+    const bw = createBreakwater({
+      store: `redis://127.0.0.1:${redis.port}`,
+      advice: false,
+      readTimeout: '30s',
+      writeTimeout: '30s',
+    });
     try {
       const told = new Promise((resolve) => bw.on('advice', ({ code }) => code.includes('REDIS') && resolve(code)));
       await bw.cache('row', { load }).get('1');

@@ -194,7 +194,7 @@ test(
   async () => {
     const primary = await RedisServer.start(['--repl-diskless-sync-delay', '0']);
     const replica = await RedisServer.start(['--replicaof', `127.0.0.1 ${primary.port}`]);
-    const raw = new RespClient({ port: primary.port });
+    const raw = new RespClient({ port: primary.port, commandTimeoutMs: 60_000 });
     const bw = open(`redis://127.0.0.1:${primary.port}`);
     try {
       const source = new Source();
@@ -266,7 +266,7 @@ test(
       for (const store of [`redis://127.0.0.1:${redis.port}`, node.url] as Url[]) {
         const directory = mkdtempSync(join(root, 'outbox-'));
         // Warm, and without an outbox on disk: what is in the store stays there.
-        const other = createBreakwater({ store });
+        const other = createBreakwater({ store, readTimeout: '30s', writeTimeout: '30s' });
         const elsewhere = other.cache<number>('row', { load });
         const before = current('1');
         await elsewhere.get('1');

@@ -215,7 +215,7 @@ describe('a ring under faults', { ...requires('redis-server'), concurrency: fals
         cutOff(client.links[0]!);
         await isDown(client, id);
       }
-      const raw = new RespClient({ port: fleet.servers[1]!.port });
+      const raw = new RespClient({ port: fleet.servers[1]!.port, commandTimeoutMs: 60_000 });
       await until(async () => (await a.rows.getDetailed(id)).from === 'l2', 'stored at the gutter');
       const left = Number(await raw.command(['PTTL', `row:${id}`]));
       assert.ok(left > 0 && left <= 300_000, `lives ${left} ms`);

@@ -19,12 +19,12 @@ test(
   async () => {
     const server = await RedisServer.start();
     const url = `redis://127.0.0.1:${server.port}` as const;
-    const raw = new RespClient({ port: server.port });
+    const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
     const names = new Map(Array.from({ length: 20 }, (_, i) => [String(i), 'first']));
     let loads = 0;
     let hold: Promise<void> | null = null;
     const open = () => {
-      const bw = createBreakwater({ store: url, readTimeout: '5s', writeTimeout: '5s' });
+      const bw = createBreakwater({ store: url, readTimeout: '30s', writeTimeout: '30s' });
       const users = bw.cache('user', {
         load: async (ids: readonly string[]) => {
           loads += ids.length;

@@ -32,7 +32,7 @@ async function assertPlain(store: ValkeyStore, { hits }: MixCounts): Promise<voi
 
 test('no wrong hit in a random mix on one server, disturbed', requires('redis-server'), async () => {
   const server = await RedisServer.start();
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   const stores: ValkeyStore[] = (['always', 'always', 'adaptive'] as const).map((plainReads) =>
     openValkey(`redis://127.0.0.1:${server.port}?remembered=16`, plainReads),
   );

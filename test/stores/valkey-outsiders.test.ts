@@ -20,7 +20,7 @@ async function withServer(
   flags: readonly string[] = [],
 ): Promise<void> {
   const server = await RedisServer.start(flags);
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   const store = openValkey(`valkey://127.0.0.1:${server.port}`);
   try {
     await work(store, raw, server);

@@ -28,7 +28,7 @@ async function scriptCalls(raw: RespClient): Promise<number> {
 
 test('one server: hits take no script, one or many; what is not one does', requires('redis-server'), async () => {
   const server = await RedisServer.start();
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   for (const protocol of [3, 2]) {
     const store = openValkey(`redis://127.0.0.1:${server.port}?protocol=${protocol}`);
     const other = openValkey(`redis://127.0.0.1:${server.port}`);
@@ -90,7 +90,7 @@ test('a cluster: the same, and keys whose table is with another server', require
 
 test('a new connection proves nothing until a script was answered on it', requires('redis-server'), async () => {
   const server = await RedisServer.start();
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   const store = openValkey(`redis://127.0.0.1:${server.port}`);
   try {
     await fillAll(store);
@@ -118,7 +118,7 @@ test(
   requires('redis-server'),
   async () => {
     const server = await RedisServer.start();
-    const raw = new RespClient({ port: server.port });
+    const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
     const store = openValkey(`redis://127.0.0.1:${server.port}`);
     try {
       await fillAll(store);
@@ -140,7 +140,7 @@ test(
 
 test('where the commands are forbidden the scripts answer', requires('redis-server'), async () => {
   const server = await RedisServer.start();
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   await raw.command(['ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '&*', '+@all', '-getex']);
   const store = openValkey(`redis://app:secret@127.0.0.1:${server.port}`);
   try {

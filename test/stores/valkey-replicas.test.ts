@@ -34,7 +34,7 @@ test(
     const store = openValkey(url);
     const counted = openValkey(`${url}?replicas=0`);
     const behind = openValkey(`redis://127.0.0.1:${replica.port}`);
-    const raw = new RespClient({ port: replica.port });
+    const raw = new RespClient({ port: replica.port, commandTimeoutMs: 60_000 });
     try {
       await until(async () =>
         String(await raw.command(['INFO', 'replication'], { text: true })).includes('link_status:up'),

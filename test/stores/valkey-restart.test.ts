@@ -21,7 +21,7 @@ const FOR_EVER = { ttlMs: null, tags: ['red'] };
 
 test('scripts flushed: the next call loads them again, nothing is lost', requires('redis-server'), async () => {
   const server = await RedisServer.start();
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   const store = openValkey(`redis://127.0.0.1:${server.port}`);
   try {
     await store.set('k:1', VALUE, FOR_EVER, CALL);

@@ -20,12 +20,12 @@ const withServers = { ...requires('redis-server'), timeout: 480_000 };
 const seed = Number(process.env['BREAKWATER_SEED'] ?? 20_261_121);
 
 function open(port: number) {
-  return createBreakwater({ store: `redis://127.0.0.1:${port}`, staleness: BOUND_MS });
+  return createBreakwater({ store: `redis://127.0.0.1:${port}`, staleness: BOUND_MS, writeTimeout: '20s' });
 }
 
 test('100,000 operations on one server, disturbed', withServers, async () => {
   const server = await RedisServer.start();
-  const raw = new RespClient({ port: server.port });
+  const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
   const random = new SeededRandom(seed);
   const all = [1, 2, 3, 4].map(() => open(server.port));
   const mix = new L1Mix({

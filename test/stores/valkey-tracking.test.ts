@@ -24,7 +24,7 @@ let raw: RespClient;
 describe('L1 over one server', requires('redis-server'), () => {
   before(async () => {
     server = await RedisServer.start();
-    raw = new RespClient({ port: server.port });
+    raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
     endings.push(
       () => server.close(),
       () => raw.close({ drain: false }),

@@ -266,7 +266,7 @@ describe('the source and the checker', () => {
 
 test('startTestNode: a real server on ports of its own', async () => {
   const node = await startTestNode();
-  const bw = createBreakwater({ store: node.url });
+  const bw = createBreakwater({ store: node.url, readTimeout: '30s', writeTimeout: '30s' });
   try {
     const source = rowsOf(1);
     const rows = bw.cache('row', { load: source.load });
