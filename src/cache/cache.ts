@@ -17,6 +17,7 @@ import { checkNames, duration, invalid } from './checks.ts';
 import { type ChunkReader, chunkTtlMs, Packing } from './codec/packing.ts';
 import { FREEZE_VALUES } from './codec.ts';
 import { type Counters, newCounters } from './counters.ts';
+import type { DataSource, IdQuery } from './data-source.ts';
 import { type Entry, keptMs, verdictOf } from './entry.ts';
 import { KnownKeys } from './filter/known-keys.ts';
 import { type FlightWishes, PLAIN, type Seat } from './flight.ts';
@@ -38,6 +39,8 @@ import { parseSourceVersion } from './source-version.ts';
 import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions, Written } from './types.ts';
 import { hashNamespace, hashTags, type Voids } from './voids.ts';
 import { waitAlone } from './waiting.ts';
+import { type WarmOptions, type WarmProgress, warm } from './warm.ts';
+import { idsToWarm, warmPartsOf } from './warm-parts.ts';
 import { declaredSource } from './write/declared.ts';
 
 /** What all caches of one Breakwater share. */
@@ -109,6 +112,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
   readonly #observer: CacheObserver;
   readonly #interest: Interest;
   readonly #writes = new Set<WriteUnderWay>();
+  readonly #dataSource: DataSource<V> | undefined;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -125,6 +129,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     this.#check = checkOf(options.schema, `cache "${name}"`);
     this.#known = known === undefined ? null : checkKnown(known, name, shared.store.inProcess);
     this.name = name;
+    this.#dataSource = options.source;
     this.#shared = shared;
     this.#clock = shared.ports.clock;
     this.#settings = settings;
@@ -400,6 +405,25 @@ export class Cache<K extends string, V, A = Cached<V>> {
       // 3. What was read from the store between 1 and 2 may be old: it is not kept, and nobody joins it.
       this.#forget(id);
     }
+  }
+
+  /**
+   * Loads and stores what of `ids` is not there or not fresh, behind the guard and after everybody who waits for a value (warm.ts). With `{ sql }`, or `{}` for all, the ids are
+   * those of the declared `source`. Resolves when the iterable has ended; what could not be loaded is counted, not thrown.
+   *
+   * Rejects with `CACHE_WARM_STALLED`, `CACHE_CLOSED`, `CACHE_OPTION_INVALID`, `CACHE_OPTION_UNKNOWN`, the signal's reason, or what the iterable or `onProgress` threw.
+   */
+  async warm(ids: Iterable<K> | AsyncIterable<K> | IdQuery, options: WarmOptions = {}): Promise<WarmProgress> {
+    if (this.#closed !== null) throw this.#closed;
+    const { store, outage, ports, readTimeoutMs } = this.#shared;
+    const { maxBatch, loadTimeoutMs } = this.#settings;
+    const parts = warmPartsOf<K>({
+      ...{ name: this.name, maxBatch, loadTimeoutMs, readTimeoutMs, store, outage, ports },
+      packing: this.#packing,
+      source: this.#source,
+      warm: (some, permit) => this.#flights.warm(some, permit),
+    });
+    return await warm(parts, idsToWarm<K>(ids, this.#dataSource, this.name, options.signal), options);
   }
 
   /** What this cache has counted since it was declared. */

@@ -74,6 +74,22 @@ export interface DataSource<V> {
    * @throws BreakwaterError what stands in the way, with a code
    */
   check(call?: SourceCall): Promise<void>;
+  /** The ids that it has, for `warm`: in pages, in an order that a later call can go on in. Absent: it cannot tell. */
+  ids?(query: IdQuery, call?: SourceCall): AsyncIterable<string>;
+}
+
+/** Which ids of a source, and in which order. */
+export interface IdQuery {
+  /**
+   * A query whose first column is the id. With `$1` and `$2` it is asked page by page, `$1` being the last id that it gave (at first null, or `after`) and `$2` the most
+   * rows: `SELECT id FROM product WHERE $1::bigint IS NULL OR id > $1::bigint ORDER BY id LIMIT $2`. Without parameters it is asked once, and must give no more than 1,000,000 rows. Default: all keys, in
+   * their order, page by page.
+   */
+  readonly sql?: string;
+  /** Go on behind this id. Only where it is asked page by page. */
+  readonly after?: string;
+  /** Most ids of one page. Default 1,000. */
+  readonly page?: number;
 }
 
 /** A source that can be written to. */

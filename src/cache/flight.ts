@@ -47,6 +47,15 @@ export interface Fallback<T> {
   readonly servable: boolean;
 }
 
+/** A slot of the guard that somebody else holds, for loads that nobody waits for. */
+export interface Permit {
+  readonly signal: AbortSignal;
+  /** Calls of the loader within it: the slot is held until they have settled. None rejects. */
+  readonly calls: Promise<unknown>[];
+  /** What the last of them that failed rejected with. */
+  error: unknown;
+}
+
 export class Flight<K extends string, T> implements Seat<T> {
   readonly id: K;
   readonly key: string;
@@ -80,6 +89,8 @@ export class Flight<K extends string, T> implements Seat<T> {
   /** While loading: what those who came late may have; null = they ask again. */
   verdict: Deferred<Got<T> | null> | null = null;
   late: Seat<T> | null = null;
+  /** It warms, in a slot of the guard that is held for it. */
+  permit: Permit | null = null;
   onFree: (() => void) | null = null;
 
   constructor(id: K, key: string, wishes: FlightWishes, priority: Priority) {

@@ -52,10 +52,11 @@ import { FREEZE_VALUES } from './codec.ts';
 import { noteUnreadable } from './counters.ts';
 import { Departures } from './departures.ts';
 import { type Entry, verdictOf } from './entry.ts';
-import { Flight, type FlightWishes, type Got, PLAIN, type Seat, type Sending } from './flight.ts';
+import { Flight, type FlightWishes, type Got, type Permit, PLAIN, type Seat, type Sending } from './flight.ts';
 import { fullKey } from './key.ts';
 import { type FlightsOptions, Loads } from './loads.ts';
 import type { Cached } from './types.ts';
+import type { Warmed } from './warm.ts';
 
 const FIRST_POLL_MS = 5;
 const LONGEST_POLL_MS = 50;
@@ -69,6 +70,9 @@ const LEASES_WAITED = 2;
 
 /** What a reload in the background ends with when it is not worth it. Nobody sees it. */
 const LEFT_TO_OTHERS = new BreakwaterError('CACHE_RELOAD_ELSEWHERE', 'another process reloads this key');
+
+/** What warming ends with where nothing can be stored at the moment. */
+const NOT_STORED = new BreakwaterError('STORE_UNAVAILABLE', 'the store does not answer, or waits for an invalidation');
 
 export class Flights<K extends string, V> {
   readonly #options: FlightsOptions<K, V>;
@@ -167,6 +171,26 @@ export class Flights<K extends string, V> {
     const flight = this.#newFlight(id, PLAIN, 'background');
     flight.reloadsAgeMs = ageMs;
     this.#departures.gather(flight);
+  }
+
+  /**
+   * Loads and fills what is not there or not fresh, in a slot of the guard that the caller holds. Settles when the store has judged all fills; never rejects for
+   * what became of an id.
+   */
+  async warm(ids: readonly K[], permit: Permit): Promise<Warmed[]> {
+    if (this.#closed !== null) throw this.#closed;
+    const flights = ids.map((id) => {
+      if (this.#reloading.has(id) || this.#loads.joinable(id, PLAIN) !== null) return null;
+      const flight = this.#newFlight(id, PLAIN, 'background');
+      flight.permit = permit;
+      // Anything that is fresh is young enough.
+      flight.reloadsAgeMs = Number.POSITIVE_INFINITY;
+      this.#departures.gather(flight);
+      return flight;
+    });
+    const warmed = await Promise.all(flights.map((flight) => (flight === null ? 'elsewhere' : warmedBy(flight))));
+    await Promise.all(permit.calls);
+    return warmed;
   }
 
   /** This process wrote or deleted `id`: nobody joins what is being loaded for it any more. */
@@ -700,9 +724,12 @@ export class Flights<K extends string, V> {
 
   /** L2 could not be asked, or has no lease for us. At most one such load of a key is under way. */
   #loadWithoutLease(flights: readonly Flight<K, Cached<V>>[]): void {
+    const asked = flights.filter((flight) => flight.permit === null);
+    // What cannot be stored is loaded for somebody, and for nobody not.
+    if (asked.length < flights.length) this.#leaveCold(flights.filter((flight) => flight.permit !== null));
     const toLoad = new Map<K, Flight<K, Cached<V>>>();
     const behind: Flight<K, Cached<V>>[] = [];
-    for (const flight of flights) {
+    for (const flight of asked) {
       if (toLoad.has(flight.id) || !this.#mustLoad(flight)) behind.push(flight);
       else toLoad.set(flight.id, flight);
     }
@@ -711,6 +738,13 @@ export class Flights<K extends string, V> {
       const loading = this.#followable(flight);
       if (loading !== null) this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
       else this.#flyAfter(flight);
+    }
+  }
+
+  #leaveCold(flights: readonly Flight<K, Cached<V>>[]): void {
+    for (const flight of flights) {
+      this.#all.delete(flight);
+      flight.fail(NOT_STORED);
     }
   }
 
@@ -746,6 +780,19 @@ export class Flights<K extends string, V> {
 /** Not one with a stale value in the hand, which was read before those came who would join now. */
 function isJoinable(flight: { readonly fallback: { readonly servable: boolean } | null }): boolean {
   return flight.fallback?.servable !== true;
+}
+
+/** What became of a flight of {@link Flights.warm}. */
+async function warmedBy<K extends string, T>(flight: Flight<K, T>): Promise<Warmed> {
+  try {
+    const got = await flight.got;
+    if (got.from !== 'loader') return 'present';
+    const judged = await flight.verdict?.promise;
+    if (got.value === null) return 'absent';
+    return judged === null || judged === undefined ? 'refused' : 'loaded';
+  } catch (error) {
+    return error === LEFT_TO_OTHERS ? 'elsewhere' : { error };
+  }
 }
 
 function wishKey(id: string, { fresh, afterCall, maxStaleMs }: FlightWishes): string {

@@ -12,7 +12,7 @@ export type { CompressionOptions, PackingOptions } from './codec/options.ts';
 export type { Codec } from './codec/value-codec.ts';
 export type { Counter, CounterOptions, CounterStats } from './counter.ts';
 export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';
-export type { DataSource, Sink, SourceCall, WritableSource } from './data-source.ts';
+export type { DataSource, IdQuery, Sink, SourceCall, WritableSource } from './data-source.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError, SourceBusyError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
@@ -61,3 +61,4 @@ export type {
   Written,
 } from './types.ts';
 export { NOT_MODIFIED, Validated } from './types.ts';
+export type { WarmOptions, WarmProgress } from './warm.ts';

@@ -18,11 +18,12 @@ import type { Scheduler } from '../base/scheduler.ts';
 import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { isServableOnError } from '../freshness/judge.ts';
 import type { CacheStore, FillEntry, HeldLease, ReadHit } from '../stores/store.ts';
+import { listen } from './abort.ts';
 import { chunkTtlMs, type Packing, type Parcel } from './codec/packing.ts';
 import { FREEZE_VALUES } from './codec.ts';
 import type { Counters } from './counters.ts';
 import { type Entry, keptMs, verdictOf } from './entry.ts';
-import { type Flight, type FlightWishes, type Got, justValue, PLAIN, type Seat } from './flight.ts';
+import { type Flight, type FlightWishes, type Got, justValue, type Permit, PLAIN, type Seat } from './flight.ts';
 import type { GuardRequest } from './guard/call.ts';
 import { GuardShedError } from './guard/errors.ts';
 import { badResult, callLoader, type LoadAnswer, type Loaded, loadError, readAnswer } from './load.ts';
@@ -208,11 +209,14 @@ export class Loads<K extends string, V> {
     if (foreground.length === flights.length) this.#begin(foreground);
     else {
       if (foreground.length > 0) this.#begin(foreground);
-      this.#begin(flights.filter(({ priority }) => priority === 'background'));
+      const background = flights.filter(({ priority }) => priority === 'background');
+      for (const permit of new Set(background.map((flight) => flight.permit))) {
+        this.#begin(background.filter((flight) => flight.permit === permit));
+      }
     }
   }
 
-  /** All of one priority. */
+  /** All of one priority and one permit. */
   #begin(all: readonly Flight<K, Cached<V>>[]): void {
     const { settings, source, voids, counters, observer } = this.#options;
     const isBackground = all[0]!.priority === 'background';
@@ -245,8 +249,13 @@ export class Loads<K extends string, V> {
       deadlineMs: loadTimeoutMs + source.queueTimeoutMs,
       signal: this.#ending.signal,
     };
+    const { permit } = flights[0]!;
     observer
-      .load(flights, (within) => source.guard.run(({ signal }) => within(() => this.#call(flights, signal)), request))
+      .load(flights, (within) =>
+        permit === null
+          ? source.guard.run(({ signal }) => within(() => this.#call(flights, signal)), request)
+          : this.#callWithin(permit, () => within(() => this.#call(flights, permit.signal))),
+      )
       .then(
         (brought) => {
           if (!this.#closed) this.#onLoaded(flights, brought);
@@ -255,6 +264,19 @@ export class Loads<K extends string, V> {
           if (!this.#closed) this.#onFailed(flights, error);
         },
       );
+  }
+
+  /** Whoever holds the slot holds it until the loader has settled; those who joined are told when the time is up. */
+  #callWithin<T>(permit: Permit, call: () => Promise<T>): Promise<T> {
+    const { signal } = permit;
+    return new Promise((resolve, reject) => {
+      const unlisten = listen(signal, () => reject(signal.reason));
+      const over = call().then(resolve, (error: unknown) => {
+        permit.error = error;
+        reject(error);
+      });
+      permit.calls.push(over.finally(unlisten));
+    });
   }
 
   /** The guard's turn: calls the loader, and settles when the loader does. */

@@ -21,6 +21,7 @@ import type { SourceVersion } from '../cache/source-version.ts';
 import { type DataSource, invalidKey, type WritableSource } from './port.ts';
 import { Answers } from './postgres/answers.ts';
 import type { PostgresPool, Result } from './postgres/connection.ts';
+import { idsOf } from './postgres/ids.ts';
 import { KEY_TYPES, type KeyType } from './postgres/key-type.ts';
 import { type PostgresReplicaOptions, type Read, type ReplicaStats, Replicas } from './postgres/replica.ts';
 import { rowsAsJson } from './postgres/rows.ts';
@@ -131,6 +132,7 @@ function querySource<Row extends object>(
       await database.read(text, [[]], signal);
       await replicas?.check(read, signal);
     },
+    ids: (query, call = {}) => idsOf(database, async () => null, query, call),
     ...(replicas === null ? {} : { replicas: () => replicas.stats() }),
   };
 }
@@ -194,6 +196,7 @@ function tableSource<Row extends object>(
       await database.read(load, [[]], signal);
       await replicas?.check((ids) => ({ text: load, values: [ids] }), signal);
     },
+    ids: (query, call = {}) => idsOf(database, async (signal) => (await statements(signal)).ids, query, call),
     ...(replicas === null ? {} : { replicas: () => replicas.stats() }),
     sink: {
       upsert: async (rows, { signal } = {}) => {

@@ -111,6 +111,15 @@ export class Packing {
     return this.#wrap(key, header, plain, small);
   }
 
+  /** Whether what L2 had is fresh, by its header: nothing is decoded, and what cannot be read is not. */
+  isFresh(hit: ReadHit): boolean {
+    const decoded = decodeEnvelope(hit.value, crc32);
+    if (decoded.kind === 'unreadable') return false;
+    if (decoded.kind === 'foreign') return this.#keyring === null && this.codec.kind === 'json';
+    const { keptMs: kept, freshMs } = decoded;
+    return kept === null || hit.ttlMs === null || freshMs === null || kept - hit.ttlMs < freshMs;
+  }
+
   /**
    * Reads what L2 had. Bytes without an envelope (HTTP PUT, redis-cli) are read as JSON text by caches of that codec; they have no grace. The type is
    * the declaration's word: whoever writes other things under the cache's keys is checked by `schema`, not here.

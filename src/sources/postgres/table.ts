@@ -6,6 +6,7 @@
  */
 import { BreakwaterError } from '../../base/errors.ts';
 import { show } from '../../cache/key.ts';
+import type { KeyPages } from './ids.ts';
 import { KEY_TYPE_OF, KEY_TYPES, type KeyType } from './key-type.ts';
 
 export interface Declared {
@@ -21,6 +22,7 @@ export interface Statements {
   readonly keyType: KeyType;
   /** Columns: the key as text, then the declared ones. */
   readonly load: string;
+  readonly ids: KeyPages;
   /**
    * As `load` for ids with the versions that the cache has, `$2`. Columns: the key as text, whether the version is still that, and the declared ones,
    * null where it is. Null: versions of this table may repeat (see {@link statementsFor}).
@@ -115,6 +117,10 @@ export function statementsFor(declared: Declared, rows: readonly (readonly unkno
   if (changes.length === 0) changes.push(`${quoted(key)} = EXCLUDED.${quoted(key)}`);
   return {
     keyType,
+    ids: {
+      first: `SELECT ${k}::text FROM ${from} t ORDER BY ${k} LIMIT $1`,
+      next: `SELECT ${k}::text FROM ${from} t WHERE ${k} > $1::${cast.slice(0, -2)} ORDER BY ${k} LIMIT $2`,
+    },
     load: `SELECT ${k}::text, ${listed} FROM ${from} t WHERE ${k} = ANY($1::${cast})`,
     revalidate: isDrawn
       ? `SELECT ${k}::text, r."breakwater changed" IS NULL, ${columns.map((one) => `r.${quoted(one)}`).join(', ')}
