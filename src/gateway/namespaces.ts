@@ -121,7 +121,8 @@ function worded<T>(config: GatewayConfig, path: string, open: () => T): T {
   } catch (error) {
     if (!(error instanceof BreakwaterError)) throw error;
     const option = /^cannot (?:use|read) (?:option )?"?([A-Za-z0-9]+)/.exec(error.message)?.[1] ?? '';
-    const at = config.positionOf(path === '' ? option : `${path}.${option}`);
+    const near = path !== '' ? `${path}.${option}` : /ring/i.test(error.message) ? 'store.ring' : option;
+    const at = config.positionOf(near);
     throw new GatewayConfigError(config.file, [{ ...at, message: `${error.message} [${error.code}]` }]);
   }
 }

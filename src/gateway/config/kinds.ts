@@ -48,7 +48,7 @@ export function optional<T>(kind: Kind<T>, byDefault: string, summary: string): 
 type Scalar = string | number | boolean;
 
 /** A kind of single values: `parse` gives the value, or null for "not one of mine". */
-function scalar<T>(says: string, parse: (value: Scalar) => T | null, isSecret = false): Kind<T> {
+export function scalar<T>(says: string, parse: (value: Scalar) => T | null, isSecret = false): Kind<T> {
   return {
     says,
     read: (reader, place) => {
@@ -156,11 +156,24 @@ export function duration(minMs = 1, maxMs = 365 * 86_400_000): Kind<number> {
         return undefined;
       }
       if (ms >= minMs && ms <= maxMs) return ms;
-      const bound = ms < minMs ? `at least ${minMs} ms` : `at most ${maxMs} ms`;
+      const bound = ms < minMs ? `at least ${inWords(minMs)}` : `at most ${inWords(maxMs)}`;
       reader.problem(place, `expected ${bound}, received ${shown}`);
       return undefined;
     },
   };
+}
+
+/** As people write it: `365d`. */
+function inWords(ms: number): string {
+  const [unit, length] = (
+    [
+      ['d', 86_400_000],
+      ['h', 3_600_000],
+      ['m', 60_000],
+      ['s', 1000],
+    ] as const
+  ).find(([, each]) => ms > 0 && ms % each === 0) ?? ['ms', 1];
+  return `${ms / length}${unit}`;
 }
 
 /** Bytes. */
@@ -185,7 +198,8 @@ export function list<T>(kind: Kind<T>, says: string, least = 1): Kind<readonly T
       const items = reader.items(place, says);
       if (items === null) return undefined;
       if (items.length < least) {
-        reader.problem(place, `expected ${says}, received an empty list`);
+        const wanted = least > 1 ? `${says} of at least ${least}` : says;
+        reader.problem(place, `expected ${wanted}, received ${items.length === 0 ? 'an empty list' : items.length}`);
         return undefined;
       }
       const read = items.map((item) => kind.read(reader, item));

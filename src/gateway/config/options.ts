@@ -14,6 +14,7 @@ import {
   offOr,
   optional,
   required,
+  scalar,
   secret,
   section,
   singleOr,
@@ -212,10 +213,11 @@ const FRESHNESS = {
   ),
   early: optional(
     offOr(
-      singleOr(
-        choice('xfetch'),
-        fraction('an eagerness above 0 up to 100', (value) => value > 0 && value <= 100),
-      ),
+      scalar('"xfetch" or an eagerness above 0 up to 100', (value) => {
+        if (value === 'xfetch') return 'xfetch';
+        const eagerness = typeof value === 'number' ? value : Number.NaN;
+        return eagerness > 0 && eagerness <= 100 ? eagerness : null;
+      }),
     ),
     'false',
     '`xfetch`: rows in demand are reloaded a little before their ttl ends, so that nobody meets the end of it. A number is the eagerness, 1 = xfetch.',
@@ -466,7 +468,10 @@ const RING = {
 export const OPTIONS = {
   listen: optional(section(LISTEN), 'http://127.0.0.1:8380', 'Where clients connect.'),
   access: optional(
-    singleOr(choice('open'), section(ACCESS, 'anonymous and tokens')),
+    singleOr(
+      scalar('"open", or anonymous and tokens', (value) => (value === 'open' ? 'open' : null)),
+      section(ACCESS, 'anonymous and tokens'),
+    ),
     'open on loopback, else required',
     'Who may do what. `open`: everyone who reaches it may do everything.',
   ),

@@ -92,16 +92,17 @@ export function readConfig(
   checkStore(values, reader);
   checkAccess(values, reader);
   checkShared(values.defaults ?? {}, 'defaults', reader);
-  for (const [name, namespace] of values.namespaces) checkNamespace(name, namespace, values, reader);
   for (const [name, { postgres, http }] of values.sources ?? []) {
     if ((postgres === undefined) === (http === undefined)) {
       reader.problem(`sources.${name}`, 'needs either postgres or http, and not both');
+      reader.markBroken(`sources.${name}`);
     }
     if (name === NO_SOURCE) reader.problem(`sources.${name}`, `a source cannot be called "${NO_SOURCE}"`);
     if (![...values.namespaces.values()].some(({ source }) => source === name)) {
       warnings.push(`no namespace loads from the source "${name}"`);
     }
   }
+  for (const [name, namespace] of values.namespaces) checkNamespace(name, namespace, values, reader);
   if (values.namespaces.size === 0 && !reader.hasProblems)
     reader.problem('namespaces', 'expected at least one namespace');
   const listen = listenConfig(values, reader);
@@ -151,11 +152,15 @@ function listenConfig(values: GatewayValues, reader: ConfigReader): ListenConfig
     );
   }
   const read = (name: 'cert' | 'key'): string => {
-    const path = resolve(dirname(reader.file), listen.tls?.[name] ?? '');
+    const path = listen.tls?.[name] ?? '';
     try {
-      return readFileSync(path, 'utf8');
+      return readFileSync(resolve(dirname(reader.file), path), 'utf8');
     } catch (error) {
-      reader.problem(`listen.tls.${name}`, `cannot read the file: ${messageOf(error)}`);
+      const { code } = error as NodeJS.ErrnoException;
+      reader.problem(
+        `listen.tls.${name}`,
+        `cannot read the file ${path}: ${code === 'ENOENT' ? 'there is none' : code}`,
+      );
       return '';
     }
   };
