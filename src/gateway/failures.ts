@@ -23,6 +23,7 @@ export const CODES = {
   TOKEN_INVALID: 401,
   RIGHT_MISSING: 403,
   NUMBER_INEXACT: 422,
+  VALUE_TOO_DEEP: 422,
 } as const;
 
 export function failure(

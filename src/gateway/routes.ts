@@ -10,6 +10,7 @@ import type { OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Breakwater, Invalidation } from '../cache/breakwater.ts';
 import type { Detailed, GetOptions, Written } from '../cache/types.ts';
 import { HttpFailure } from '../http/errors.ts';
+import { memberText } from '../http/json-member.ts';
 import {
   answer,
   BODY_EXTRA_BYTES,
@@ -26,7 +27,7 @@ import {
 import { BatchGetBody } from '../http/shapes.ts';
 import type { Access, Caller } from './access.ts';
 import type { Right } from './config/options.ts';
-import { findInexactNumber } from './exact-numbers.ts';
+import { findLossIn } from './exact-json.ts';
 import { type Answered, answered, failure } from './failures.ts';
 import type { GatewayMetrics } from './metrics.ts';
 import type { Namespace } from './namespaces.ts';
@@ -74,20 +75,7 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     if (namespace.source !== null && !canWrite(namespace, 'upsert')) throw readOnly(namespace, 'PUT');
     const { text, parsed } = await readJson(c, options, options.maxValueBytes + BODY_EXTRA_BYTES, PutBody);
     if (parsed.value === undefined) throw new HttpFailure('BODY_INVALID', 'cannot write: the body has no "value"');
-    const inexact = findInexactNumber(text);
-    if (inexact !== null) {
-      throw failure(
-        'NUMBER_INEXACT',
-        `cannot write ${quote(key)}: ${quote(inexact)} would be rounded; send it as text`,
-      );
-    }
-    const bytes = Buffer.byteLength(JSON.stringify(parsed.value));
-    if (bytes > options.maxValueBytes) {
-      throw new HttpFailure(
-        'VALUE_TOO_LARGE',
-        `cannot write ${quote(key)}: the value has ${bytes} bytes, at most ${options.maxValueBytes} are allowed`,
-      );
-    }
+    checkText(text, key, options.maxValueBytes);
     if (namespace.source === null) return await store(c, options, namespace, id, parsed);
     for (const name of ['ttlSeconds', 'version'] as const) {
       if (parsed[name] === undefined) continue;
@@ -272,6 +260,24 @@ function readOnly(namespace: Namespace, method: string): HttpFailure {
   return failure('NAMESPACE_READ_ONLY', `${method} is not offered in "${namespace.name}"${hint}`, {
     allow: allow.join(', '),
   });
+}
+
+/** @throws HttpFailure `VALUE_TOO_LARGE`, `NUMBER_INEXACT`, `VALUE_TOO_DEEP` */
+function checkText(body: string, key: string, maxValueBytes: number): void {
+  const bytes = Buffer.byteLength(memberText(body, 'value') ?? '');
+  if (bytes > maxValueBytes) {
+    const bound = `the value has ${bytes} bytes, at most ${maxValueBytes} are allowed`;
+    throw new HttpFailure('VALUE_TOO_LARGE', `cannot write ${quote(key)}: ${bound}`);
+  }
+  const loss = findLossIn(body);
+  if (loss === null) return;
+  if ('number' in loss) {
+    throw failure(
+      'NUMBER_INEXACT',
+      `cannot write ${quote(key)}: ${quote(loss.number)} would be rounded; send it as text`,
+    );
+  }
+  throw failure('VALUE_TOO_DEEP', `cannot write ${quote(key)}: the value is nested ${loss.depth} levels deep or more`);
 }
 
 /** The row to be written: with its key, which may be left out since the path has it. */

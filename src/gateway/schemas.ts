@@ -96,7 +96,9 @@ export const ROUTES = [
       409: failure('SOURCE_REFUSED: a constraint of the database. VERSION_OLDER'),
       413: failure('BODY_TOO_LARGE, VALUE_TOO_LARGE'),
       415: failure('CONTENT_TYPE_UNSUPPORTED'),
-      422: failure('SOURCE_ROW_INVALID, SOURCE_REFUSED: not a row of this table. NUMBER_INEXACT: send it as text.'),
+      422: failure(
+        'SOURCE_ROW_INVALID, SOURCE_REFUSED: not a row of this table. NUMBER_INEXACT: send it as text. VALUE_TOO_DEEP',
+      ),
       ...unauthorised,
       ...sourceFailures,
     },

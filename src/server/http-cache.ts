@@ -4,6 +4,7 @@
  */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { HttpFailure } from '../http/errors.ts';
+import { memberText } from '../http/json-member.ts';
 import {
   answer,
   BODY_EXTRA_BYTES,
@@ -19,7 +20,7 @@ import {
 } from '../http/request.ts';
 import { BatchGetBody, InvalidateBody } from '../http/shapes.ts';
 import { PutBody } from './http-schemas.ts';
-import { memberText, type ShownValue, showValue } from './json-value.ts';
+import { type ShownValue, showValue } from './json-value.ts';
 import { failureOf, type LocalSession } from './local-session.ts';
 
 export interface CacheRoutesOptions extends Budgets {

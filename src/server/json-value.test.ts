@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { crc32, deflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
 import { type EnvelopeHeader, encodeEnvelope as encodeWith } from '../base/envelope.ts';
-import { memberText, showValue } from './json-value.ts';
+import { memberText } from '../http/json-member.ts';
+import { showValue } from './json-value.ts';
 
 const encodeEnvelope = (of: EnvelopeHeader, payload: string): Uint8Array => encodeWith(of, payload, crc32);
 
