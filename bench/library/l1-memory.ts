@@ -113,7 +113,7 @@ export function measure(mix: string, budget: number, frozen: boolean): MemoryRow
     `${budget}`,
   ];
   const env = { ...process.env, NODE_ENV: frozen ? 'development' : 'production' };
-  const { stdout, stderr, status } = spawnSync(process.execPath, args, { env, encoding: 'utf8', timeout: 60_000 });
+  const { stdout, stderr, status } = spawnSync(process.execPath, args, { env, encoding: 'utf8', timeout: 300_000 });
   if (status !== 0) throw new Error(`the process of "${mix}" failed: ${stderr}`);
   return JSON.parse(stdout) as MemoryRow;
 }

@@ -15,7 +15,7 @@ let resp: RespClient;
 
 before(async () => {
   node = await serveNode();
-  resp = new RespClient({ port: node.port, commandTimeoutMs: 10_000 });
+  resp = new RespClient({ port: node.port, commandTimeoutMs: 60_000 });
 });
 after(async () => {
   await resp?.close();

@@ -154,7 +154,7 @@ export class RawClient {
   }
 
   /** Waits for `condition`, checked whenever something arrives. */
-  async until(condition: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
+  async until(condition: () => boolean, what: string, timeoutMs = 120_000): Promise<void> {
     await eventually(condition, () => `${what}; received ${JSON.stringify(this.received.slice(0, 300))}`, timeoutMs);
   }
 
@@ -176,7 +176,7 @@ export class RawClient {
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   what: () => string,
-  timeoutMs = 10_000,
+  timeoutMs = 120_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {

@@ -78,6 +78,45 @@ for (const afterRestart of ['miss', 'trust'] as const) {
   });
 }
 
+test('a connection that came back by itself leads to another life of the server: what was proven of the old one is not asked there', {
+  ...requires('redis-server'),
+}, async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'breakwater-aof-'));
+  const server = await RedisServer.start(['--dir', folder, '--appendonly', 'yes', '--appendfsync', 'always']);
+  const store = openValkey(`redis://127.0.0.1:${server.port}`);
+  const data = join(folder, 'appendonlydir');
+  const kind = async (): Promise<string> => (await store.read(['k:1'], READ))[0]!.kind;
+  const plainHits = async (): Promise<number> => (await store.stats(CALL))['plainHits']!;
+  const connected = async (): Promise<number> => {
+    const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
+    const list = String(await raw.command(['CLIENT', 'LIST'], { text: true }));
+    await raw.close();
+    return list.trim().split('\n').length - 1;
+  };
+  try {
+    await store.set('k:1', VALUE, { ttlMs: null, tags: [] }, CALL);
+    while ((await plainHits()) < 2) assert.equal(await kind(), 'hit');
+    const before = await connected();
+    await cp(data, `${data}-copy`, { recursive: true });
+    await store.delete(['k:1'], CALL);
+    assert.equal(await kind(), 'miss');
+    await server.close();
+    await rm(data, { recursive: true });
+    await cp(`${data}-copy`, data, { recursive: true });
+    await server.restart();
+    // All connections are back, and nothing has been asked over them: no script that would have told of the new life.
+    const endMs = performance.now() + 60_000;
+    while ((await connected()) < before) assert.ok(performance.now() < endMs, 'waited in vain');
+    const hits = await plainHits();
+    assert.equal(await kind(), 'miss');
+    assert.equal(await plainHits(), hits);
+  } finally {
+    await store.close();
+    await server.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 test(
   'no wrong hit when the server is killed in the middle of the mix, again and again',
   requires('redis-server'),
