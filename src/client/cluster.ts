@@ -109,9 +109,9 @@ export class ClusterClient {
     this.#wantRefresh();
   }
 
-  /** Nodes that serve slots. Empty before the first request. */
+  /** Nodes that serve slots, each once (one may own several shards with different copies). Empty before the first request. */
   primaries(): ClusterNode[] {
-    return (this.#topology?.shards ?? []).map(({ primary }) => this.#nodeAt(primary));
+    return [...new Set((this.#topology?.shards ?? []).map(({ primary }) => this.#nodeAt(primary)))];
   }
 
   /**

@@ -46,6 +46,7 @@ export function reset(_context: Context, session: Session, _args: Args, out: Rep
   session.name = '';
   session.noEvict = false;
   session.noTouch = false;
+  session.readsCopies = false;
   out.simple('RESET');
 }
 
@@ -74,7 +75,7 @@ export function auth(_context: Context, _session: Session, args: Args, out: Repl
 }
 
 /** HELLO [2 | 3 [AUTH username password] [SETNAME name]] */
-export function hello(_context: Context, session: Session, args: Args, out: ReplyWriter): void {
+export function hello(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   let protocol = 0;
   if (args.count >= 2) {
     const version = integerAt(args.bytes, args.start[1]!, args.length[1]!);
@@ -123,7 +124,7 @@ export function hello(_context: Context, session: Session, args: Args, out: Repl
   out.bulkText('id');
   out.integer(session.id);
   out.bulkText('mode');
-  out.bulkText('standalone');
+  out.bulkText(context.cluster === null ? 'standalone' : 'cluster');
   out.bulkText('role');
   out.bulkText('master');
   out.bulkText('modules');

@@ -12,6 +12,7 @@ import { type PlainSet, PlainSets } from '../freshness/plain-set.ts';
 import { TallyTable } from '../freshness/tally-table.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import type { ClusterFace } from './cluster-face.ts';
 import { Pushes } from './pushes.ts';
 import type { Session } from './session.ts';
 
@@ -87,6 +88,8 @@ export class Context {
   readonly settings: Settings;
   readonly host: HostFacts;
   readonly startedMs: number;
+  /** null: a single node. */
+  cluster: ClusterFace | null = null;
   /** The moment of the current request, whole milliseconds. */
   nowMs: number;
   /** Open sessions by id. */

@@ -7,6 +7,7 @@ import { errorShowing } from './echo.ts';
 import { wrongArity } from './errors.ts';
 import { FRESHNESS_ARGUMENTS } from './freshness-arguments.ts';
 import { globMatches } from './glob.ts';
+import { nextKeyOf } from './key-positions.ts';
 import type { ArgumentSpec, CommandRow } from './row.ts';
 import { argIs, latinOf, word } from './words.ts';
 
@@ -158,8 +159,8 @@ export function commandGetkeys(rowOf: RowOf, args: Args, out: ReplyWriter): void
     out.error('ERR Invalid command specified');
     return;
   }
-  const [first, last, step] = row.keys;
-  if (first === 0) {
+  const next = nextKeyOf(row);
+  if (next === null) {
     out.error('ERR The command has no key arguments');
     return;
   }
@@ -168,9 +169,16 @@ export function commandGetkeys(rowOf: RowOf, args: Args, out: ReplyWriter): void
     out.error('ERR Invalid number of arguments specified for command');
     return;
   }
-  const end = last < 0 ? given + last : last;
-  out.array(Math.floor((end - first) / step) + 1);
-  for (let i = first; i <= end; i += step) out.bulk(args.bytes, args.start[i + 2]!, args.length[i + 2]!);
+  // The command as if it had been sent by itself.
+  const sent = { bytes: args.bytes, count: given, start: args.start.subarray(2), length: args.length.subarray(2) };
+  const found: number[] = [];
+  for (let at = next(sent, 0); at !== 0; at = next(sent, at)) found.push(at);
+  if (found.length === 0) {
+    out.error('ERR Invalid arguments specified for command');
+    return;
+  }
+  out.array(found.length);
+  for (const at of found) out.bulk(sent.bytes, sent.start[at]!, sent.length[at]!);
 }
 
 /** `NAME HELP` for a command with subcommands. */

@@ -8,6 +8,7 @@ import type { CommandFunction, Context } from './context.ts';
 import { beginError, endError, putText, SHOWN_BYTES, show } from './echo.ts';
 import { wrongArity } from './errors.ts';
 import { NameIndex } from './name-index.ts';
+import { type Redirect, redirectOf } from './redirect.ts';
 import type { Session } from './session.ts';
 import { COMMANDS } from './table.ts';
 
@@ -15,6 +16,8 @@ const INDEX = new NameIndex(COMMANDS.map((row) => row.name));
 /** A web page can make a browser post to this port, and the lines of the body would be commands: as in Redis, HTTP ends the connection. */
 const HTTP_INDEX = new NameIndex(['post', 'host:']);
 const RUN: readonly CommandFunction[] = COMMANDS.map((row) => row.run);
+/** In a cluster: is another member the one to execute it? */
+const REDIRECT: readonly Redirect[] = COMMANDS.map(redirectOf);
 /** Fewest and most arguments, the name included. */
 const FEWEST = Int32Array.from(COMMANDS, (row) => Math.abs(row.arity));
 const MOST = Int32Array.from(COMMANDS, (row) => (row.arity > 0 ? row.arity : 0x7fff_ffff));
@@ -24,7 +27,7 @@ const MINUS = 45;
 /** Rows of the table, for the counters in `Context`. */
 export const COMMAND_COUNT = COMMANDS.length;
 
-/** Executes the request in `args` at `nowMs` (whole milliseconds) and appends exactly one reply to `out`. */
+/** Executes the request in `args`, or says which member to ask instead, at `nowMs` (whole milliseconds) and appends exactly one reply to `out`. */
 export function execute(context: Context, session: Session, args: Args, out: ReplyWriter, nowMs: number): void {
   context.nowMs = nowMs;
   context.commandsProcessed += 1;
@@ -44,6 +47,11 @@ export function execute(context: Context, session: Session, args: Args, out: Rep
     context.rejections[row] = context.rejections[row]! + 1;
     context.errorReplies += 1;
     out.error(wrongArity(COMMANDS[row]!.name));
+    return;
+  }
+  if (context.cluster !== null && REDIRECT[row]!(context.cluster, session, args, out)) {
+    context.rejections[row] = context.rejections[row]! + 1;
+    context.errorReplies += 1;
     return;
   }
   context.calls[row] = context.calls[row]! + 1;

@@ -29,7 +29,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
     return [
       ['redis_version', REDIS_VERSION],
       ['breakwater_version', context.settings.version],
-      ['redis_mode', 'standalone'],
+      ['redis_mode', context.cluster === null ? 'standalone' : 'cluster'],
       ['os', context.host.os],
       ['arch_bits', 64],
       ['runtime', context.host.runtime],
@@ -122,7 +122,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
     }
     return rows;
   },
-  Cluster: () => [['cluster_enabled', 0]],
+  Cluster: (context) => [['cluster_enabled', context.cluster === null ? 0 : 1]],
   Keyspace: (context) => (context.store.size === 0 ? [] : [['db0', `keys=${context.store.size},expires=0,avg_ttl=0`]]),
 };
 

@@ -4,7 +4,7 @@
 import type { CommandFunction } from './context.ts';
 
 /** COMMAND INFO's groups, as in Redis; `freshness` is ours. */
-export type CommandGroup = 'connection' | 'string' | 'generic' | 'server' | 'freshness';
+export type CommandGroup = 'connection' | 'string' | 'generic' | 'server' | 'cluster' | 'freshness';
 
 /** One argument, for COMMAND DOCS: redis-cli shows it as a hint. */
 export interface ArgumentSpec {

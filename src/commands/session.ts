@@ -45,6 +45,8 @@ export class Session {
   closing = false;
   /** The node stops executing for it while more reply bytes than this wait. */
   outputLimitBytes = DEFAULT_OUTPUT_LIMIT_BYTES;
+  /** It said READONLY: it takes answers from in-sync copies. */
+  readsCopies = false;
   /** Row of the last command in the command table; -1 = none yet. */
   lastCommand = -1;
   /** Bytes of requests not executed yet; kept up to date by the node. */

@@ -3,6 +3,7 @@
  * the counters of INFO. To add a command: write its function in the file of its group, add its row here, add its cases to
  * test/conformance.
  */
+import * as cluster from './cluster-commands.ts';
 import * as config from './config.ts';
 import * as connection from './connection.ts';
 import type { CommandFunction, Context } from './context.ts';
@@ -43,7 +44,7 @@ const rowOf = (name: string): CommandRow | undefined => {
 function container(
   name: string,
   flags: string,
-  group: 'connection' | 'server' | 'freshness',
+  group: 'connection' | 'server' | 'freshness' | 'cluster',
   since: string,
   summary: string,
   subcommands: readonly CommandRow[],
@@ -126,6 +127,18 @@ const configuration = container('config', '', 'server', '2.0.0', 'A container fo
 ]);
 
 // biome-ignore format: one row a line
+const clustering = container('cluster', '', 'cluster', '3.0.0', 'A container for cluster commands.', [
+  row('cluster|slots', 2, 'loading stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of ranges', 'Return which members own and copy which slots.', cluster.clusterSlots),
+  row('cluster|shards', 2, 'loading stale', NONE, 'cluster', '7.0.0', 'O(N) in the number of ranges', 'Return owners with the same copies and their slots.', cluster.clusterShards),
+  row('cluster|nodes', 2, 'loading stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of members', 'Return every member with the slots it owns.', cluster.clusterNodes),
+  row('cluster|info', 2, 'loading stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of ranges', 'Return the state of the cluster as this member sees it.', cluster.clusterInfo),
+  row('cluster|myid', 2, 'loading stale', NONE, 'cluster', '3.0.0', 'O(1)', 'Return the id of this member.', cluster.clusterMyid),
+  row('cluster|keyslot', 3, 'loading stale', NONE, 'cluster', '3.0.0', 'O(N) in the length of the key', 'Return the slot of a key.', cluster.clusterKeyslot),
+  row('cluster|countkeysinslot', 3, 'stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of keys of this member', 'Return how many keys of a slot this member holds.', cluster.clusterCountKeysInSlot),
+  row('cluster|getkeysinslot', 4, 'stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of keys of this member', 'Return keys of a slot that this member holds.', cluster.clusterGetKeysInSlot),
+]);
+
+// biome-ignore format: one row a line
 const feeding = container('bw.feed', '', 'freshness', '0.1.0', 'The invalidation feed, for those who keep entries of their own.', [
   row('bw.feed|subscribe', -5, META, NONE, 'freshness', '0.1.0', 'O(N) in the records held', 'Follow the feed from the positions given', feed.feedSubscribe),
   row('bw.feed|ping', 4, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Heartbeat and acknowledgement of a follower', feed.feedPing),
@@ -191,6 +204,11 @@ export const COMMANDS: readonly CommandRow[] = [
   row('reset', 1, ANY_TIME, NONE, 'connection', '6.2.0', 'O(1)', 'Reset the connection', connection.reset),
   client,
 
+  // -- cluster
+  clustering,
+  row('readonly', 1, 'loading stale fast', NONE, 'connection', '3.0.0', 'O(1)', 'Let this connection read in-sync copies', cluster.readonly),
+  row('readwrite', 1, 'loading stale fast', NONE, 'connection', '3.0.0', 'O(1)', 'Let this connection read owners only', cluster.readwrite),
+
   // -- server
   command,
   configuration,
@@ -205,10 +223,10 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.invalidate', -3, 'write movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of names', 'Invalidate keys, tags and namespaces', freshness.bwInvalidate),
   row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', reads.bwLease),
   row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
-  row('bw.lock', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
-  row('bw.renew', 4, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),
-  row('bw.unlock', 3, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', locks.bwUnlock),
-  row('bw.count', -2, 'fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', bwCount),
+  row('bw.lock', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
+  row('bw.renew', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),
+  row('bw.unlock', 3, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', locks.bwUnlock),
+  row('bw.count', -2, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', bwCount),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
   feeding,
 ];

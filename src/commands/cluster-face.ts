@@ -1,0 +1,65 @@
+/**
+ * The cluster as commands see it: what CLUSTER tells clients, and what this member may do with a slot. A port: the node implements it over the
+ * slot map and its lease; a single node has none, and every CLUSTER command says so.
+ */
+
+/** `failed`: not heard for so long that others take over; `suspected`: on the way there. */
+export type MemberHealth = 'online' | 'suspected' | 'failed';
+
+export interface MemberView {
+  readonly id: string;
+  readonly host: string;
+  readonly port: number;
+  /** The port of the link between members, shown where Redis shows its bus port. */
+  readonly linkPort: number;
+  readonly health: MemberHealth;
+  /** The highest epoch under which it owns a range; 0 = none. */
+  readonly epoch: number;
+  /** When the last heartbeat to it was sent that is not answered yet (0 = none) and the last answer came; milliseconds since the epoch. */
+  readonly pingSentMs: number;
+  readonly pongReceivedMs: number;
+}
+
+/** Contiguous slots with the same owner and copies. */
+export interface SlotRunView {
+  readonly first: number;
+  /** Inclusive. */
+  readonly last: number;
+  readonly owner: MemberView;
+  readonly copies: readonly MemberView[];
+}
+
+export interface ClusterView {
+  readonly self: MemberView;
+  /** This member is heard by a majority of the voters. */
+  readonly isOk: boolean;
+  readonly epoch: number;
+  /** All, this one included, in the order of their ids. */
+  readonly members: readonly MemberView[];
+  /** Those that somebody owns, ascending. */
+  readonly runs: readonly SlotRunView[];
+  readonly framesSent: number;
+  readonly framesReceived: number;
+}
+
+/** It owns the slot and holds its lease: everything is executed here. */
+export const OWNED = 0;
+/** It has an in-sync copy and may answer reads of sessions that said READONLY. */
+export const COPIED = 1;
+/** Somebody else owns it. */
+export const ELSEWHERE = 2;
+/** It owns the slot and is handing it over: a few milliseconds from now somebody else does. */
+export const FROZEN = 3;
+/** It may own the slot, or somebody else may: it has no lease. */
+export const UNSURE = 4;
+/** Nobody owns it. */
+export const UNOWNED = 5;
+
+export interface ClusterFace {
+  /** Swapped whole when anything changes. */
+  readonly view: ClusterView;
+  /** {@link OWNED} ... {@link UNOWNED}. Asked for every command with a key: O(1), allocates nothing. */
+  stateOf(slot: number): number;
+  /** Where MOVED points to; null: nobody. */
+  ownerOf(slot: number): MemberView | null;
+}
