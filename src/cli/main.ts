@@ -18,6 +18,7 @@ import { register as registerServe } from './serve.ts';
 import { register as registerSet } from './set.ts';
 import { register as registerStats } from './stats.ts';
 import { packageVersion } from './version.ts';
+import { register as registerWarm } from './warm.ts';
 
 const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerServe,
@@ -27,6 +28,7 @@ const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerDel,
   registerInvalidate,
   registerStats,
+  registerWarm,
   registerDemo,
   registerBench,
 ];
@@ -39,6 +41,7 @@ Examples:
   breakwater invalidate --tag org:7                  everything tagged org:7 is gone, in O(1)
   breakwater stats                                   what the node is doing
   breakwater gateway --config breakwater.yaml        an HTTP front for a database, for clients in any language
+  breakwater warm --config breakwater.yaml product   fill its store before it is asked
   breakwater demo                                    a real Postgres with and without the cache
   breakwater bench wire                              this node beside redis-server and memcached
 
