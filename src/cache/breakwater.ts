@@ -365,7 +365,8 @@ export class Breakwater<D extends CodecChoice = 'json'> {
    * Ends it: gets under way reject with `CACHE_CLOSED`, loaders' signals are aborted, what waits in the outbox is tried once more for at most a second, and
    * connections are closed. Later calls reject with `CACHE_CLOSED`. Closing twice is once.
    *
-   * Waits for each `write` that is under way, at most a second: what it changed at the source is still to be invalidated.
+   * Waits for each `write` that is under way, at most a second: what it changed at the source is still to be invalidated. Then for fills on their way to the
+   * store, at most 250 ms: whoever else wants those keys need not wait for leases that nobody holds any more.
    *
    * Resolves to what was not acknowledged to the end.
    */

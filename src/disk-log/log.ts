@@ -21,8 +21,8 @@
  * After an fdatasync that failed nobody knows what is on disk, and asking again may answer well without having written (Rebello et al., "Can Applications Recover
  * from fsync Failures?", ATC '20). So then the log is over: it rejects everything, and is to be opened anew, which reads what there is.
  */
-import { mkdirSync } from 'node:fs';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
+import { makeDirectory } from './directory.ts';
 import { closeFile, openFile, readInto, removeFile, segmentPath, syncDirectory, truncateFile } from './files.ts';
 import {
   MAX_RECORD_BYTES,
@@ -109,7 +109,7 @@ export class DiskLog {
    */
   static async open(directory: string, options: DiskLogOptions = {}): Promise<DiskLog> {
     const settings = logSettings(options);
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     const lock = DirectoryLock.take(directory);
     try {
       const log = new DiskLog(directory, settings, lock, await recover(directory, settings));
