@@ -58,7 +58,7 @@ test('integers: kept when they are written again as they were sent', () => {
 });
 
 test('levels: 500, in whatever mixture', () => {
-  const nested = (levels: number): string => '[{"a":'.repeat(levels / 2) + '1' + '}]'.repeat(levels / 2);
+  const nested = (levels: number): string => `${'[{"a":'.repeat(levels / 2)}1${'}]'.repeat(levels / 2)}`;
   assert.equal(findLossIn(nested(500)), null);
   assert.deepEqual(findLossIn(nested(502)), { depth: 501 });
   assert.equal(findLossIn(`[${'[],'.repeat(5000)}1]`), null);

@@ -86,6 +86,13 @@ export function answered(error: unknown, what: string, namespace: string, isWrit
       code === 'CACHE_WRITE_UNACKNOWLEDGED'
         ? 'the value may or may not be stored'
         : 'copies of the old value may be left';
+    if (code === 'CACHE_NOT_EVERYWHERE') {
+      return hidden(
+        code,
+        503,
+        `it is in force in the store, but some process may still have old copies in its L1; ${after}`,
+      );
+    }
     return hidden(code, 503, `cannot ${what}: the store did not acknowledge it, so ${doubt}; ${after}`);
   }
   const refused = code === 'SOURCE_REFUSED' && isWrite ? ROW_CLASSES[sqlClass(error.cause)] : undefined;

@@ -40,7 +40,7 @@ export const GATEWAY_METRICS = [
     name: 'breakwater_gateway_source_up',
     type: 'gauge',
     labels: ['source'],
-    help: 'Whether the source answered when it was last asked (every 5 s): 1 or 0.',
+    help: 'Whether the source answered when it was last asked (every 2 s): 1 or 0.',
   },
   { name: 'breakwater_gateway_writes_in_flight', type: 'gauge', labels: ['source'], help: 'Writes under way.' },
 ] as const;

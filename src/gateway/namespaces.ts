@@ -121,8 +121,9 @@ function worded<T>(config: GatewayConfig, path: string, open: () => T): T {
   } catch (error) {
     if (!(error instanceof BreakwaterError)) throw error;
     const option = /^cannot (?:use|read) (?:option )?"?([A-Za-z0-9]+)/.exec(error.message)?.[1] ?? '';
-    const near = path !== '' ? `${path}.${option}` : /ring/i.test(error.message) ? 'store.ring' : option;
-    const at = config.positionOf(near);
+    // Of what `createBreakwater` is given, the store has the most that can be wrong.
+    const atTop = /ring/i.test(error.message) ? 'store.ring' : option === 'the' ? 'store' : option;
+    const at = config.positionOf(path === '' ? atTop : `${path}.${option}`);
     throw new GatewayConfigError(config.file, [{ ...at, message: `${error.message} [${error.code}]` }]);
   }
 }

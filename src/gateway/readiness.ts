@@ -21,7 +21,7 @@ export interface Reach {
   readonly lastError: string | null;
 }
 
-const EVERY_MS = 5_000;
+const EVERY_MS = 2_000;
 /** Until everything was reached once. */
 const FIRST_EVERY_MS = 500;
 const TIMEOUT_MS = 2_000;

@@ -1,6 +1,6 @@
 /** Gateways in this process on ports of their own, an API for them to load from that does as it is told, and plain HTTP calls. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import { after } from 'node:test';
 import { readConfig } from '../../src/gateway/config/read.ts';
 import type { Log } from '../../src/gateway/failure-log.ts';
@@ -133,5 +133,62 @@ export async function until(isSo: () => boolean | Promise<boolean>, what: string
     await new Promise((resolve) => {
       setTimeout(resolve, 20);
     });
+  }
+}
+
+/** What stands between a gateway and its database, and can be cut. On a port of its own; `target` is a socket's path or a port. */
+export class Gate {
+  readonly #server: net.Server;
+  readonly #links = new Set<net.Socket>();
+  #isCut = false;
+
+  private constructor(target: net.NetConnectOpts) {
+    this.#server = net.createServer((socket) => {
+      if (this.#isCut) {
+        socket.destroy();
+        return;
+      }
+      const far = net.connect(target);
+      for (const [one, other] of [
+        [socket, far],
+        [far, socket],
+      ] as const) {
+        this.#links.add(one);
+        one.on('error', () => {});
+        one.on('close', () => {
+          this.#links.delete(one);
+          other.destroy();
+        });
+        one.pipe(other);
+      }
+    });
+  }
+
+  static async start(target: net.NetConnectOpts): Promise<Gate> {
+    const gate = new Gate(target);
+    await new Promise<void>((resolve) => {
+      gate.#server.listen(0, '127.0.0.1', resolve);
+    });
+    opened.push(async () => {
+      gate.cut();
+      await new Promise((resolve) => {
+        gate.#server.close(resolve);
+      });
+    });
+    return gate;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Every connection ends, and new ones end at once. */
+  cut(): void {
+    this.#isCut = true;
+    for (const link of this.#links) link.destroy();
+  }
+
+  heal(): void {
+    this.#isCut = false;
   }
 }

@@ -1,0 +1,164 @@
+/** `breakwater gateway` as people run it: the example as it is shipped, and `--check`, against a real Postgres. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Client } from 'pg';
+import { runCli, startCli } from '../server/support.ts';
+import { type PostgresServer, requiresPostgres, startPostgres } from '../support/postgres-server.ts';
+import { until } from './support.ts';
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const EXAMPLE = join(root, 'examples/gateway/breakwater.yaml');
+const needs = requiresPostgres();
+const run = promisify(execFile);
+
+let server: PostgresServer;
+let sql: Client;
+let url: string;
+const folder = mkdtempSync(join(tmpdir(), 'bw-gateway-'));
+
+before(async () => {
+  if (needs.skip !== false) return;
+  server = await startPostgres();
+  const { host, port, user, database } = server.connection;
+  sql = new server.pg.Client(server.connection);
+  await sql.connect();
+  await sql.query(readFileSync(join(root, 'examples/gateway/schema.sql'), 'utf8'));
+  url = `postgres://${user}@${encodeURIComponent(host)}:${port}/${database}`;
+});
+after(async () => {
+  rmSync(folder, { recursive: true });
+  await sql?.end();
+  await server?.close();
+});
+
+describe('the example', needs, () => {
+  const env = (): Record<string, string> => ({ DATABASE_URL: url, SHOP_TOKEN: 'shop-token-0123456789', PORT: '0' });
+
+  test('--check finds all of it', async () => {
+    const { code, stdout, stderr } = await runCli(['gateway', '--config', EXAMPLE, '--check'], env());
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /ok +source shop +postgres\n/);
+    assert.match(stdout, /ok +namespace product +postgres "product", policy aside\n/);
+    assert.match(stdout, /3 namespaces, 1 source: all is well/);
+  });
+
+  test('runs as it is, answers curl, and stops cleanly', async () => {
+    const child = startCli(['gateway', '--config', EXAMPLE], env());
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk: Buffer) => {
+        output += String(chunk);
+      });
+    }
+    try {
+      await until(() => /^ready$/m.test(output), 'the gateway to start');
+      const at = /HTTP +(http:\S+)\//.exec(output)?.[1] ?? '';
+      const curl = async (...args: string[]): Promise<string> => (await run('curl', ['-sS', ...args])).stdout;
+      const header = ['-H', 'authorization: Bearer shop-token-0123456789'];
+      const row = { id: '42', name: 'product 42', price: '42.99', org: '2', version: '42' };
+      assert.deepEqual(JSON.parse(await curl(...header, `${at}/cache/product:42`)).value, row);
+      const put = [
+        '-X',
+        'PUT',
+        '-H',
+        'content-type: application/json',
+        '-d',
+        '{"value":{"name":"Tea","price":"4.20","org":7}}',
+      ];
+      assert.equal(JSON.parse(await curl(...header, ...put, `${at}/cache/product:42`)).result, 'written');
+      const { name, price } = JSON.parse(await curl(...header, `${at}/cache/product:42`)).value;
+      assert.deepEqual([name, price], ['Tea', '4.20']);
+      const summary = { product: '3', purchases: 1, quantity: 1 };
+      const reports = ['-H', 'authorization: Bearer reports-token-of-the-example'];
+      assert.deepEqual(JSON.parse(await curl(...reports, `${at}/cache/purchase-summary:3`)).value, summary);
+      assert.equal(JSON.parse(await curl(...reports, `${at}/cache/product:42`)).error.code, 'RIGHT_MISSING');
+      assert.equal(JSON.parse(await curl(`${at}/cache/product:42`)).error.code, 'TOKEN_MISSING');
+      assert.match(await curl(...reports, `${at}/metrics`), /breakwater_gateway_requests_total/);
+      await until(async () => (await curl(`${at}/readyz`)).includes('"ready"'), 'it to be ready');
+      child.kill('SIGTERM');
+      const [code] = await once(child, 'exit');
+      assert.equal(code, 0, output);
+      assert.doesNotMatch(output, /shop-token|reports-token/);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+});
+
+const SOURCE = `
+sources:
+  shop:
+    postgres: { url: "\${DATABASE_URL}", connectTimeout: 30s }
+`;
+
+describe('--check', needs, () => {
+  const check = async (namespaces: string, database = url, flags: string[] = []) => {
+    const file = join(folder, 'check.yaml');
+    writeFileSync(file, `${SOURCE}namespaces:\n${namespaces}`);
+    const { code, stdout, stderr } = await runCli(['gateway', '--config', file, '--check', ...flags], {
+      DATABASE_URL: database,
+    });
+    return { code, text: `${stdout}${stderr}`.replaceAll(file, 'check.yaml') };
+  };
+
+  test('tables, columns, keys, versions and SQL that do not fit, each with its line', async () => {
+    const { code, text } = await check(`  fine: { source: shop, table: product, key: id, columns: [id] }
+  a: { source: shop, table: prodct, key: id, columns: [id] }
+  b: { source: shop, table: product, key: id, columns: [id, nam, prize] }
+  c: { source: shop, table: product, key: price, columns: [id, price] }
+  d: { source: shop, table: product, key: id, columns: [id, name], version: name }
+  e: { source: shop, sql: "SELEC id FROM product WHERE id = ANY($1::bigint[])", key: id }
+  f:
+    source: shop
+    sql: "SELECT id FROM product WHERE id = ANY($1::bigint[])"
+    key: id
+    policy: aside
+    write:
+      upsert: "INSERT INTO product SELECT * FROM json_populate_recordset(NULL::product, $1::json); DROP TABLE product"
+      delete: "DELETE FROM produkt WHERE id = ANY($1::bigint[])"
+`);
+    assert.equal(code, 1);
+    const lines = text.split('\n').filter((line) => line.includes('WRONG'));
+    const found = lines.map((line) =>
+      /namespace (\w).*check\.yaml:(\d+):\d+: .*\[(\w+)\]/.exec(line)?.slice(1).join(' '),
+    );
+    assert.deepEqual(found, [
+      'a 7 SOURCE_TABLE_UNKNOWN',
+      'b 8 SOURCE_COLUMN_UNKNOWN',
+      'c 9 SOURCE_KEY_TYPE',
+      'd 10 SOURCE_VERSION_TYPE',
+      'e 11 SOURCE_REFUSED',
+      'f 18 SOURCE_REFUSED',
+      'f 19 SOURCE_TABLE_UNKNOWN',
+    ]);
+    assert.match(text, /nam.*prize/);
+    assert.match(text, /ok +namespace fine/);
+    const { rows } = await sql.query('SELECT count(*)::integer AS n FROM product');
+    assert.ok(rows[0].n > 900, 'nothing was run');
+  });
+
+  test('a database that is not there: 1, and with --offline 0', async () => {
+    const row = '  p: { source: shop, table: product, key: id, columns: [id] }\n';
+    const away = 'postgres://somebody:hush@127.0.0.1:1/x';
+    const { code, text } = await check(row, away);
+    assert.equal(code, 1);
+    assert.match(text, /WRONG +source shop +check\.yaml:4:22: .*ECONNREFUSED.*\[SOURCE_FAILED\]/);
+    assert.match(text, /skipped +namespace p +its source "shop" is away/);
+    assert.doesNotMatch(text, /hush/);
+    assert.equal((await check(row, away, ['--offline'])).code, 0);
+  });
+
+  test('a file that is wrong: 2, each problem on a line of its own', async () => {
+    const { code, text } = await check('  p: { source: shop, tabel: product }\n');
+    assert.equal(code, 2);
+    assert.match(text, /^check\.yaml:6:22: namespaces\.p: there is no option "tabel": did you mean "table"\?$/m);
+    assert.match(text, /1 problem \[CONFIG_INVALID\]/);
+  });
+});
