@@ -1,0 +1,291 @@
+/**
+ * Every frame, as a table: its number, its body, who sends it to whom and why. The compiler checks that each message has its row and each
+ * field its place; `wire.test.ts` checks that the text below is this table. Numbers are never used again for another kind.
+ *
+ * | number | frame | from | to | why | body |
+ * | ---: | --- | --- | --- | --- | --- |
+ * | 0 | `hello` | anyone | anyone | who speaks, of which cluster, and which frames it reads; the first on each link | cluster: text <= 64, version: count <= 255, member: {id: id, host: text <= 253, port: count <= 65535, httpPort: count <= 65535, linkPort: count <= 65535, zone: text <= 64, machine: text <= 64, weight: time, incarnation: count} |
+ * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time |
+ * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], silent: [silence] |
+ * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}] |
+ * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal] |
+ * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record] |
+ * | 6 | `accepted` | voter | claimant | written down, or not and why | claim: count, ranges: [range], refused: [refusal] |
+ * | 7 | `begin` | owner | copy | follow me from this offset on | range: range, reign: ballot, session: count, offset: count, keeps: yes/no |
+ * | 8 | `effects` | owner | copy | what was done, numbered | range: range, reign: ballot, session: count, from: count, bodies: [bytes] |
+ * | 9 | `applied` | copy | owner | everything up to this offset is applied | range: range, reign: ballot, session: count, offset: count |
+ * | 10 | `part` | owner | copy | a piece of the content | range: range, reign: ballot, session: count, number: count, at: count, entries: [bytes], isLast: yes/no |
+ * | 11 | `part-ack` | copy | owner | taken, or cut it anew | range: range, reign: ballot, session: count, number: count, isTaken: yes/no |
+ * | 12 | `following` | copy | owner | this far I follow you; may I serve reads? | incarnation: count, sentMs: time, positions: [position] |
+ * | 13 | `followed` | owner | copy | these you may serve, counted from when you asked | incarnation: count, sentMs: time, leases: [lease] |
+ * | 14 | `yield` | owner | copy | I serve these no more, in no life of mine; take them | items: [{range: range, basis: ballot}] |
+ *
+ * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
+ * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; [x] = count, then so many.
+ */
+import { BreakwaterError } from '../base/errors.ts';
+import type { Member } from '../cluster/member.ts';
+import type { Lease, Message, Position, PrepareItem, Refusal, Silence, VoterRow, Yield } from '../cluster/messages.ts';
+import { checkRecord, MAX_COPIES, type OwnershipRecord } from '../cluster/record.ts';
+import { BodyReader, type BodyWriter, invalid } from './body.ts';
+import {
+  ballot,
+  boolean,
+  count,
+  countUpTo,
+  data,
+  type Field,
+  id,
+  list,
+  oneOf,
+  optionalId,
+  record,
+  text,
+  time,
+} from './fields.ts';
+import { MAX_BODY_BYTES, WIRE_VERSION } from './frame.ts';
+import type { FrameParser } from './frame-parser.ts';
+import type { FrameWriter } from './frame-writer.ts';
+import type { Hello } from './hello.ts';
+
+export type WireMessage = Message | Hello;
+export type WireKind = WireMessage['kind'];
+type MessageOf<K extends WireKind> = Extract<WireMessage, { readonly kind: K }>;
+
+/** As many ranges as there can be. */
+const RANGES = 16_384;
+const MAX_MEMBERS = 16_384;
+/** Bodies of effects in one frame: the rest goes into the next. */
+const MAX_EFFECTS = 65_536;
+
+function named<T>(field: Field<T>, shape: string): Field<T> {
+  return { ...field, shape };
+}
+
+const range = named(countUpTo(RANGES - 1), 'range');
+const bytes = data(MAX_BODY_BYTES);
+
+const ownership: Field<OwnershipRecord> = named(
+  checked(record<OwnershipRecord>({ range, ballot, owner: optionalId, inSync: list(id, MAX_COPIES) }), (value) =>
+    checkRecord(value, RANGES),
+  ),
+  'record',
+);
+const row: Field<VoterRow> = named(record<VoterRow>({ range, promised: ballot, accepted: ownership }), 'row');
+const refusal = named(
+  record<Refusal>({
+    range,
+    reason: oneOf('promised', 'newer', 'heard', 'recovering'),
+    promised: ballot,
+    accepted: ownership,
+    waitMs: time,
+  }),
+  'refusal',
+);
+const port = countUpTo(65_535);
+const member: Field<Member> = record<Member>({
+  id,
+  host: text(253),
+  port,
+  httpPort: port,
+  linkPort: port,
+  zone: text(64),
+  machine: text(64),
+  weight: time,
+  incarnation: count,
+});
+
+/** What is well-formed and yet makes no sense is refused here, before any state machine sees it. */
+function checked<T>(field: Field<T>, check: (value: T) => void): Field<T> {
+  return {
+    ...field,
+    read: (from) => {
+      const value = field.read(from);
+      try {
+        check(value);
+      } catch (error) {
+        if (error instanceof BreakwaterError) invalid(error.message);
+        throw error;
+      }
+      return value;
+    },
+  };
+}
+
+export interface FrameRow<K extends WireKind> {
+  readonly number: number;
+  readonly body: Field<Omit<MessageOf<K>, 'kind'>>;
+  readonly from: string;
+  readonly to: string;
+  readonly why: string;
+}
+
+const frame = <K extends WireKind>(
+  number: number,
+  from: string,
+  to: string,
+  why: string,
+  fields: { readonly [F in keyof Omit<MessageOf<K>, 'kind'>]-?: Field<Omit<MessageOf<K>, 'kind'>[F]> },
+): FrameRow<K> => ({ number, from, to, why, body: record(fields) });
+
+const claim = count;
+const following = { range, reign: ballot, session: count };
+
+export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
+  hello: frame<'hello'>(
+    0,
+    'anyone',
+    'anyone',
+    'who speaks, of which cluster, and which frames it reads; the first on each link',
+    {
+      cluster: text(64),
+      version: countUpTo(255),
+      member,
+    },
+  ),
+  heartbeat: frame<'heartbeat'>(1, 'member', 'voter', 'I live; this far I know your table', {
+    incarnation: count,
+    sentMs: time,
+    life: count,
+    counter: count,
+    lagMs: time,
+  }),
+  'heartbeat-ack': frame<'heartbeat-ack'>(
+    2,
+    'voter',
+    'member',
+    'heard; what changed in my table since; who is silent',
+    {
+      incarnation: count,
+      sentMs: time,
+      isVoting: boolean,
+      life: count,
+      after: count,
+      counter: count,
+      rows: list(row, RANGES),
+      silent: list(named(record<Silence>({ id, ms: time }), 'silence'), MAX_MEMBERS),
+    },
+  ),
+  prepare: frame<'prepare'>(3, 'claimant', 'voter', 'may I replace these records?', {
+    claim,
+    epoch: count,
+    items: list(record<PrepareItem>({ range, basis: ballot, owner: optionalId, isYielded: boolean }), RANGES),
+  }),
+  promised: frame<'promised'>(4, 'voter', 'claimant', 'yes, or no and why', {
+    claim,
+    granted: list(range, RANGES),
+    refused: list(refusal, RANGES),
+  }),
+  accept: frame<'accept'>(5, 'claimant', 'voter', 'these are the records now', {
+    claim,
+    records: list(ownership, RANGES),
+  }),
+  accepted: frame<'accepted'>(6, 'voter', 'claimant', 'written down, or not and why', {
+    claim,
+    ranges: list(range, RANGES),
+    refused: list(refusal, RANGES),
+  }),
+  begin: frame<'begin'>(7, 'owner', 'copy', 'follow me from this offset on', {
+    ...following,
+    offset: count,
+    keeps: boolean,
+  }),
+  effects: frame<'effects'>(8, 'owner', 'copy', 'what was done, numbered', {
+    ...following,
+    from: count,
+    bodies: list(bytes, MAX_EFFECTS),
+  }),
+  applied: frame<'applied'>(9, 'copy', 'owner', 'everything up to this offset is applied', {
+    ...following,
+    offset: count,
+  }),
+  part: frame<'part'>(10, 'owner', 'copy', 'a piece of the content', {
+    ...following,
+    number: count,
+    at: count,
+    entries: list(bytes, MAX_EFFECTS),
+    isLast: boolean,
+  }),
+  'part-ack': frame<'part-ack'>(11, 'copy', 'owner', 'taken, or cut it anew', {
+    ...following,
+    number: count,
+    isTaken: boolean,
+  }),
+  following: frame<'following'>(12, 'copy', 'owner', 'this far I follow you; may I serve reads?', {
+    incarnation: count,
+    sentMs: time,
+    positions: list(named(record<Position>({ ...following, offset: count }), 'position'), RANGES),
+  }),
+  followed: frame<'followed'>(13, 'owner', 'copy', 'these you may serve, counted from when you asked', {
+    incarnation: count,
+    sentMs: time,
+    leases: list(named(record<Lease>({ range, reign: ballot }), 'lease'), RANGES),
+  }),
+  yield: frame<'yield'>(14, 'owner', 'copy', 'I serve these no more, in no life of mine; take them', {
+    items: list(record<Yield['items'][number]>({ range, basis: ballot }), RANGES),
+  }),
+};
+
+const KINDS = Object.keys(FRAMES) as WireKind[];
+const BY_NUMBER: readonly (WireKind | undefined)[] = Array.from({ length: 256 }, (_, number) =>
+  KINDS.find((kind) => FRAMES[kind].number === number),
+);
+
+/**
+ * Appends the message as a frame. Effects that do not fit into one become several: they are numbered, so the parts say the same as the whole. For
+ * everything else a body above {@link MAX_BODY_BYTES} is a bug of whoever made the message.
+ */
+export function writeMessage(out: FrameWriter, message: WireMessage): void {
+  if (message.kind === 'effects') {
+    let from = 0;
+    let size = 0;
+    for (let at = 0; at < message.bodies.length; at += 1) {
+      // What a body takes beside its bytes, generously.
+      const next = message.bodies[at]!.length + 8;
+      if (at > from && size + next > MAX_BODY_BYTES / 2) {
+        writeWhole(out, { ...message, from: message.from + from, bodies: message.bodies.slice(from, at) });
+        from = at;
+        size = 0;
+      }
+      size += next;
+    }
+    if (from > 0) {
+      writeWhole(out, { ...message, from: message.from + from, bodies: message.bodies.slice(from) });
+      return;
+    }
+  }
+  writeWhole(out, message);
+}
+
+function writeWhole(out: FrameWriter, message: WireMessage): void {
+  const { number, body } = FRAMES[message.kind] as FrameRow<WireKind>;
+  out.frame(number, (to: BodyWriter) => body.write(to, message));
+}
+
+const reader = new BodyReader();
+
+/**
+ * The message in the parser's frame; null: a kind or a version that this member does not know, to be skipped and counted. Bytes in it are views of the frame,
+ * valid until the parser is asked for the next one.
+ *
+ * @throws BreakwaterError `FRAME_INVALID`: nothing else, whatever the bytes
+ */
+export function readMessage(frame: FrameParser): WireMessage | null {
+  const kind = BY_NUMBER[frame.kind];
+  if (kind === undefined || frame.version > WIRE_VERSION) return null;
+  reader.begin(frame.bytes, frame.bodyStart, frame.bodyEnd);
+  // What stands behind the fields known here comes from a later version of the same frame, and is not for us.
+  return { kind, ...(FRAMES[kind] as FrameRow<WireKind>).body.read(reader) } as WireMessage;
+}
+
+/** The table as text, for the header above and for the documentation. */
+export function frameTable(): string {
+  const rows = KINDS.map((kind) => ({ kind, ...(FRAMES[kind] as FrameRow<WireKind>) })).sort(
+    (a, b) => a.number - b.number,
+  );
+  const lines = rows.map(
+    ({ number, kind, from, to, why, body }) =>
+      `| ${number} | \`${kind}\` | ${from} | ${to} | ${why} | ${body.shape.slice(1, -1)} |`,
+  );
+  return ['| number | frame | from | to | why | body |', '| ---: | --- | --- | --- | --- | --- |', ...lines].join('\n');
+}
