@@ -9,6 +9,8 @@ import type { Advice } from './advice/advice.ts';
 import { Advisor, type AdvisorSettings, SILENT } from './advice/advisor.ts';
 import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './advice/rules.ts';
 import { Cache, type CacheControls, type Shared, type WriteUnderWay } from './cache.ts';
+import { type Following, Followings } from './changes/followings.ts';
+import type { ChangeStats, ChangeStream } from './changes/port.ts';
 import { checkNames, invalid } from './checks.ts';
 import type { Codec } from './codec/value-codec.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
@@ -59,6 +61,8 @@ export interface BreakwaterStats {
   /** What the store has not acknowledged yet; null = the embedded store, which acknowledges everything at once. */
   readonly outbox: OutboxStats | null;
   readonly caches: Readonly<Record<string, CacheStats>>;
+  /** The streams of changes that are followed (`follow`), by name. */
+  readonly changes: Readonly<Record<string, ChangeStats>>;
   /** Invalidations that the store acknowledged, and writes and invalidations that it did not. */
   readonly invalidations: number;
   readonly unacknowledged: number;
@@ -115,6 +119,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
   #lockParts: LockParts | null = null;
   readonly #locks = new Set<Lock>();
   readonly #counters = new Map<string, Counter>();
+  readonly #followings = new Followings();
 
   /** @internal Use `createBreakwater`. */
   constructor(parts: BreakwaterParts) {
@@ -219,6 +224,11 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       throw invalid('invalidate', 'at least one of keys, tags, namespaces', 'none');
     }
     const everywhere = this.#everywhere(what.wait);
+    await this.#invalidate({ keys, tags, namespaces });
+    await everywhere();
+  }
+
+  async #invalidate({ keys, tags, namespaces }: Required<InvalidateRequest>): Promise<void> {
     // Twice, as a delete does: see voids.ts.
     this.#void(keys, tags, namespaces);
     try {
@@ -236,7 +246,32 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     } finally {
       this.#void(keys, tags, namespaces);
     }
-    await everywhere();
+  }
+
+  /**
+   * Invalidates what changes in a database, whoever changes it: `postgresChanges()` of `breakwater/sources/postgres` is such a stream. Begins at once and goes on until
+   * it is stopped or this Breakwater is closed.
+   *
+   * @throws BreakwaterError `CACHE_NAME_TAKEN`, `CACHE_OPTION_INVALID`, `CACHE_CLOSED`
+   */
+  follow(changes: ChangeStream): Following {
+    if (this.#closed !== null) throw this.#closed;
+    const { store, ports, writeTimeoutMs: timeoutMs, watch } = this.#shared;
+    return this.#followings.follow(changes, {
+      ports,
+      invalidate: (what) => this.#invalidate(what),
+      oldestPendingMs: () => store.outbox?.stats().oldestAgeMs ?? null,
+      read: async (key, signal) => {
+        const [found] = await store.read([key], { lease: false, timeoutMs, signal });
+        return found?.kind === 'hit' ? found.value : null;
+      },
+      write: async (key, value, signal) => {
+        await store.set(key, value, { ttlMs: null, tags: [] }, { timeoutMs, signal });
+      },
+      tell: (event) => {
+        if (watch.hears('changes')) watch.tell('changes', event);
+      },
+    });
   }
 
   /**
@@ -295,6 +330,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       outbox: store.outbox?.stats() ?? null,
       store: { kind: store.kind, isDown: outage.isDown, lastError: outage.lastError, numbers },
       caches: mapped(this.#caches, (cache) => cache.stats()),
+      changes: this.#followings.stats(),
       ...this.#shared.watch.counts,
     };
   }
@@ -352,6 +388,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       caches: mapped(this.#caches, (cache) => cache.stats()),
       loadMicros: mapped(this.#caches, ({ observer }) => observer.loadMicros),
       outboxLength: store.outbox?.stats().length ?? null,
+      changes: this.#followings.stats(),
       ...watch.counts,
     };
   }
@@ -379,6 +416,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     const ended: Promise<unknown>[] = [];
     for (const counter of this.#counters.values()) ended.push(counter.end());
     this.#closed = new BreakwaterError('CACHE_CLOSED', 'cannot use the cache: its Breakwater is closed');
+    ended.push(this.#followings.stop());
     this.#coherence?.close();
     for (const cache of this.#caches.values()) cache.close(this.#closed);
     this.#lockParts?.waiters.wakeAll();

@@ -7,6 +7,8 @@ export { UnacknowledgedError } from './acknowledged.ts';
 export type { Advice } from './advice/advice.ts';
 export type { Breakwater, BreakwaterStats, Closed, Invalidation } from './breakwater.ts';
 export type { Cache } from './cache.ts';
+export type { Following } from './changes/followings.ts';
+export type { ChangeRun, ChangeStats, ChangeStream, ChangesEvent, ChangeTarget } from './changes/port.ts';
 export type { EncryptionKey, EncryptionOptions } from './codec/encryption.ts';
 export type { CompressionOptions, PackingOptions } from './codec/options.ts';
 export type { Codec } from './codec/value-codec.ts';

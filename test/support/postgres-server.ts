@@ -8,6 +8,9 @@ type Pg = Awaited<ReturnType<typeof importPg>>;
 export interface PostgresServer {
   readonly pg: Pg;
   readonly connection: Connection;
+  /** SIGKILL or a stop in good order, and the start after it. */
+  halt(signal: 'SIGKILL' | 'SIGINT'): Promise<void>;
+  resume(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -21,13 +24,23 @@ export function requiresPostgres(): { skip: string | false } {
   }
 }
 
-export async function startPostgres(): Promise<PostgresServer> {
+/** What logical replication needs. Commits wait for the disk's cache: a server that is killed has them all. */
+export const LOGICAL = {
+  wal_level: 'logical',
+  synchronous_commit: 'on',
+  max_wal_senders: '8',
+  max_replication_slots: '8',
+};
+
+export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
   const children = new Children();
   try {
-    const server = await Postgres.start(children, () => {});
+    const server = await Postgres.start(children, () => {}, settings);
     return {
       pg: await importPg(),
       connection: server.connection,
+      halt: (signal) => server.halt(signal),
+      resume: () => server.resume(),
       close: async () => {
         await server.close();
         await children.close();

@@ -3,6 +3,7 @@
  * an event carries ids and numbers, never a value, so that a log of events is no second copy of the data.
  */
 import type { Advice } from '../advice/advice.ts';
+import type { ChangesEvent } from '../changes/port.ts';
 import type { BreakerState } from '../guard/breaker.ts';
 
 /** A get was answered from a tier, within its TTL. */
@@ -113,6 +114,8 @@ export interface BreakwaterEvents {
   /** Differs still at the second look. */
   readonly 'wrong-hit': WrongHitEvent;
   readonly advice: Advice;
+  /** Of a stream of changes that is followed. */
+  readonly changes: ChangesEvent;
 }
 
 export type EventName = keyof BreakwaterEvents;
@@ -131,6 +134,7 @@ export const EVENTS = [
   'suspected-stale',
   'wrong-hit',
   'advice',
+  'changes',
 ] as const satisfies readonly EventName[];
 
 /** What takes time, and so has a span: one context a kind. */

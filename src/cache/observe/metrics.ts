@@ -5,6 +5,7 @@
  * Names begin with `breakwater_cache_`, `breakwater_source_` or `breakwater_lib_`: a node's own begin otherwise, so one registry can hold both.
  */
 import type { Histogram } from '../../base/histogram.ts';
+import type { ChangeStats } from '../changes/port.ts';
 import type { BreakerState } from '../guard/breaker.ts';
 import type { GuardStats } from '../guard/stats.ts';
 import type { CacheStats } from '../types.ts';
@@ -21,6 +22,7 @@ export interface Readings {
   } | null;
   readonly caches: Readonly<Record<string, CacheStats>>;
   readonly sources: Readonly<Record<string, GuardStats>>;
+  readonly changes: Readonly<Record<string, ChangeStats>>;
   readonly invalidations: number;
   readonly unacknowledged: number;
   readonly listenerFailures: number;
@@ -95,6 +97,23 @@ const sourceRow = (
       const value = read(stats);
       if (typeof value === 'number') return [{ labels: { source }, value }];
       return value.map(([of, one]) => ({ labels: { source, [label!]: of }, value: one }));
+    }),
+});
+
+const changesRow = (
+  name: string,
+  type: MetricRow['type'],
+  help: string,
+  read: (stats: ChangeStats) => number | null,
+): MetricRow => ({
+  name: `breakwater_changes_${name}`,
+  type,
+  help,
+  labels: ['stream'],
+  read: ({ changes }) =>
+    Object.entries(changes).flatMap(([stream, stats]) => {
+      const value = read(stats);
+      return value === null ? [] : [{ labels: { stream }, value }];
     }),
 });
 
@@ -219,6 +238,57 @@ export const LIBRARY_METRICS: readonly MetricRow[] = [
     'Calls that were not let through, by reason.',
     (s) => Object.entries(s.shed),
     'code',
+  ),
+  changesRow('active', 'gauge', '1 while this process reads the changes.', (s) => (s.state === 'active' ? 1 : 0)),
+  changesRow(
+    'covered',
+    'gauge',
+    '1 while this process or another one reads the changes and invalidates all that is declared here.',
+    (s) => (s.isCovered ? 1 : 0),
+  ),
+  changesRow('lag_seconds', 'gauge', 'For how long changes have been committed that are not invalidated yet.', (s) =>
+    s.lagMs === null ? null : s.lagMs / 1000,
+  ),
+  changesRow('lag_bytes', 'gauge', "The database's log beyond the acknowledged position.", (s) => s.lagBytes),
+  changesRow('retained_bytes', 'gauge', 'Log that the database keeps for the stream.', (s) => s.retainedBytes),
+  changesRow(
+    'safe_bytes',
+    'gauge',
+    'Log that it may still keep before it gives the stream up; absent without a bound.',
+    (s) => s.safeBytes,
+  ),
+  changesRow('rows_total', 'counter', 'Changed rows of mapped tables.', (s) => s.rows),
+  changesRow('transactions_total', 'counter', 'Transactions that were read.', (s) => s.transactions),
+  changesRow('unmapped_rows_total', 'counter', 'Changed rows of tables that nobody mapped.', (s) => s.unmappedRows),
+  changesRow('keys_total', 'counter', 'Keys that were invalidated.', (s) => s.keys),
+  changesRow('tags_total', 'counter', 'Tags that were invalidated.', (s) => s.tags),
+  changesRow('namespaces_total', 'counter', 'Namespaces that were invalidated.', (s) => s.namespaces),
+  changesRow(
+    'mapping_failures_total',
+    'counter',
+    'Rows whose mapping failed; their namespaces were invalidated.',
+    (s) => s.mappingFailures,
+  ),
+  changesRow(
+    'unknown_values_total',
+    'counter',
+    'Rows that lacked a value that their mapping needs; their namespaces were invalidated.',
+    (s) => s.unknownValues,
+  ),
+  changesRow(
+    'folded_total',
+    'counter',
+    'Transactions with so many rows of a table that its namespaces were invalidated.',
+    (s) => s.folded,
+  ),
+  changesRow('gaps_total', 'counter', 'Times that changes may have been missed.', (s) => s.gaps),
+  changesRow('activations_total', 'counter', 'Times that this process began to read.', (s) => s.activations),
+  changesRow('failures_total', 'counter', 'Times that it was cut off or refused.', (s) => s.failures),
+  changesRow(
+    'delay_seconds',
+    'gauge',
+    'From commit to acknowledged invalidation, 99th percentile since the start.',
+    (s) => (s.delayMs === null ? null : s.delayMs.p99 / 1000),
   ),
   whole('store_down', 'gauge', '1 while reads of L2 are skipped because they kept failing.', (r) =>
     r.store.isDown ? 1 : 0,

@@ -9,7 +9,7 @@ import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client, ClientConfig } from 'pg';
 import { BreakwaterError } from '../../base/errors.ts';
-import type { Children } from '../children/children.ts';
+import type { Child, Children } from '../children/children.ts';
 import { freePorts } from '../children/servers.ts';
 import { findNativeFolder, prepareBinaries, serverAccount, temporaryFolder } from './postgres-binaries.ts';
 import { CREATE_TABLE, INSERT_ROWS } from './product.ts';
@@ -49,19 +49,33 @@ export class Postgres {
   readonly connection: Connection;
   readonly version: string;
   /** For counting and filling; connected to another database than the application's, so that its own work is not counted. */
-  readonly #admin: Client;
+  #admin: Client;
+  readonly #launch: () => Promise<Child>;
+  #server: Child;
 
-  private constructor(connection: Connection, admin: Client, version: string) {
+  private constructor(
+    connection: Connection,
+    admin: Client,
+    version: string,
+    launch: () => Promise<Child>,
+    server: Child,
+  ) {
     this.connection = connection;
     this.#admin = admin;
     this.version = version;
+    this.#launch = launch;
+    this.#server = server;
   }
 
   /**
-   * Initialises and starts one; `report` is told what goes on, in words.
+   * Initialises and starts one; `report` is told what goes on, in words. `more` are settings besides the demo's, or instead of them.
    * @throws BreakwaterError `POSTGRES_MISSING`, `POSTGRES_ACCOUNT`, `CHILD_FAILED`
    */
-  static async start(children: Children, report: (step: string) => void): Promise<Postgres> {
+  static async start(
+    children: Children,
+    report: (step: string) => void,
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<Postgres> {
     const native = findNativeFolder();
     const { Client: ClientClass } = (await importPg()) as { Client: ClientConstructor };
     const account = serverAccount();
@@ -116,14 +130,19 @@ export class Postgres {
       autovacuum: 'off',
       shared_preload_libraries: 'pg_stat_statements',
       'pg_stat_statements.track': 'top',
+      ...more,
     };
-    const server = children.start(
-      postgres,
-      ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
-      // SIGINT: end sessions and leave ("fast"); SIGQUIT: leave at once, taking the backends along ("immediate").
-      { label: 'postgres', stopSignal: 'SIGINT', abandonSignal: 'SIGQUIT', spawn },
-    );
-    await server.waitForOutput(/database system is ready to accept connections/, READY_TIMEOUT_MS);
+    const launch = async (): Promise<Child> => {
+      const child = children.start(
+        postgres,
+        ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+        // SIGINT: end sessions and leave ("fast"); SIGQUIT: leave at once, taking the backends along ("immediate").
+        { label: 'postgres', stopSignal: 'SIGINT', abandonSignal: 'SIGQUIT', spawn },
+      );
+      await child.waitForOutput(/database system is ready to accept connections/, READY_TIMEOUT_MS);
+      return child;
+    };
+    const server = await launch();
 
     const host = overTcp ? '127.0.0.1' : sockets;
     const admin = new ClientClass({ host, port, user: 'demo', database: 'postgres' });
@@ -132,7 +151,33 @@ export class Postgres {
     await admin.query(`CREATE DATABASE ${DATABASE}`);
     await admin.query('CREATE EXTENSION pg_stat_statements');
     const { rows } = await admin.query<{ version: string }>("SELECT current_setting('server_version') AS version");
-    return new Postgres({ host, port, user: 'demo', database: DATABASE }, admin, rows[0]?.version ?? 'unknown');
+    const connection = { host, port, user: 'demo', database: DATABASE };
+    return new Postgres(connection, admin, rows[0]?.version ?? 'unknown', launch, server);
+  }
+
+  /** Takes the server away as a power cut would (SIGKILL), or in good order (SIGINT), and waits until it has gone. */
+  async halt(signal: 'SIGKILL' | 'SIGINT'): Promise<void> {
+    this.#server.process.kill(signal);
+    await this.#server.exited;
+  }
+
+  /** Starts it again on the data that it had, also while processes of the one before are still leaving. */
+  async resume(): Promise<void> {
+    const deadline = Date.now() + READY_TIMEOUT_MS;
+    for (;;) {
+      try {
+        this.#server = await this.#launch();
+        break;
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+    await this.#admin.end().catch(() => undefined);
+    const { Client: ClientClass } = (await importPg()) as { Client: ClientConstructor };
+    this.#admin = new ClientClass({ ...this.connection, database: 'postgres' });
+    this.#admin.on('error', () => {});
+    await this.#admin.connect();
   }
 
   /** Creates the table with `rows` products; `report` is told how many are there. */
