@@ -61,7 +61,7 @@ describe('Prometheus', () => {
     const names = LIBRARY_METRICS.map(({ name }) => name);
     assert.equal(new Set(names).size, names.length);
     for (const { name, type, help } of LIBRARY_METRICS) {
-      assert.match(name, /^breakwater_(?:cache|source|lib)_[a-z0-9_]+$/);
+      assert.match(name, /^breakwater_(?:cache|source|changes|lib)_[a-z0-9_]+$/);
       assert.equal(name.endsWith('_total'), type === 'counter', name);
       assert.match(help, /\.$/);
     }

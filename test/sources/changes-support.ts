@@ -84,7 +84,7 @@ export interface Followed {
 export class World {
   readonly server: PostgresServer;
   readonly #sql: Client;
-  readonly #runs: ChangeRun[] = [];
+  #runs: ChangeRun[] = [];
   #slots = 0;
 
   private constructor(server: PostgresServer, sql: Client) {
@@ -129,6 +129,16 @@ export class World {
     await followed.run.ready;
     recorder.clear();
     return followed;
+  }
+
+  /** Ends what a test has begun; servers have few slots. */
+  async reset(): Promise<void> {
+    await Promise.all(this.#runs.map((run) => run.stop()));
+    this.#runs = [];
+    await until('the slots to be free', async () => {
+      await this.sql('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE active_pid IS NULL');
+      return (await this.sql('SELECT FROM pg_replication_slots')).length === 0;
+    });
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@
  * The library's metrics: one table, read when somebody asks. Nothing is counted for them; a scrape reads the numbers that caches, guards, feed and sampler
  * keep anyway. Prometheus (`prometheus.ts`) and OpenTelemetry (`opentelemetry.ts`) are two views of this table, and docs/metrics.md is generated from it.
  *
- * Names begin with `breakwater_cache_`, `breakwater_source_` or `breakwater_lib_`: a node's own begin otherwise, so one registry can hold both.
+ * Names begin with `breakwater_cache_`, `breakwater_source_`, `breakwater_changes_` or `breakwater_lib_`: a node's own begin otherwise, so one registry can hold both.
  */
 import type { Histogram } from '../../base/histogram.ts';
 import type { ChangeStats } from '../changes/port.ts';

@@ -135,7 +135,16 @@ export class ReplicationLink {
     signal: AbortSignal,
   ): Promise<ReplicationLink> {
     const more = { application_name: `breakwater changes ${name}`, replication: 'database' };
-    return new ReplicationLink(await open(config, more, signal), signal);
+    try {
+      return new ReplicationLink(await open(config, more, signal), signal);
+    } catch (error) {
+      if (!(error instanceof BreakwaterError) || error.code !== 'CHANGES_NOT_ALLOWED') throw error;
+      throw new BreakwaterError(
+        error.code,
+        `${error.message}; the role needs the right of replication (ALTER ROLE ... REPLICATION) and a line of pg_hba.conf for its database`,
+        { cause: error.cause },
+      );
+    }
   }
 
   /** The server's process that sends. */

@@ -202,6 +202,7 @@ export class Intake {
       return;
     }
     if (plan === undefined) {
+      this.counts.unmappedRows += 1;
       this.#batch.strangers.add(relation.oid);
       this.#touched();
       return;
