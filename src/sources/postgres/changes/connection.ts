@@ -248,6 +248,8 @@ function refusal(error: unknown, what: string): BreakwaterError {
   else if (state === '42704' && /publication/.test(said)) code = 'CHANGES_SLOT_LOST';
   else if (state === '53400' && /slot/.test(said)) code = 'CHANGES_SLOTS_EXHAUSTED';
   else if (state === '55000') code = /wal_level/.test(said) ? 'CHANGES_WAL_LEVEL' : 'CHANGES_SLOT_LOST';
+  const hint =
+    code === 'CHANGES_SLOTS_EXHAUSTED' ? '; raise max_replication_slots, or drop slots that nobody reads' : '';
   const why = typeof state === 'string' && /^[0-9A-Z]{5}$/.test(state) ? `${said} (SQLSTATE ${state})` : said;
-  return new BreakwaterError(code, `cannot ${what}: ${why}`, { cause: error });
+  return new BreakwaterError(code, `cannot ${what}: ${why}${hint}`, { cause: error });
 }
