@@ -14,6 +14,7 @@ import type { ChangeStream } from '../../cache/changes/port.ts';
 import { checkOptions, type PostgresChangesOptions } from './changes/options.ts';
 import { replicate } from './changes/replication.ts';
 import { Run } from './changes/run.ts';
+import { followTriggers } from './changes/triggers.ts';
 
 export type { ChangedRow } from './changes/mapping.ts';
 export type { ChangesTable, PostgresChangesOptions } from './changes/options.ts';
@@ -24,6 +25,7 @@ export type { ChangesTable, PostgresChangesOptions } from './changes/options.ts'
  * @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `CACHE_NAME_INVALID`
  */
 export function postgresChanges(options: PostgresChangesOptions): ChangeStream {
-  const { via: _, ...settings } = checkOptions(options);
-  return { name: settings.name, open: (target) => new Run(settings, target, replicate) };
+  const { via, ...settings } = checkOptions(options);
+  const attempt = via === 'triggers' ? followTriggers : replicate;
+  return { name: settings.name, open: (target) => new Run(settings, target, attempt) };
 }

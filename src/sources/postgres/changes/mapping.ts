@@ -17,7 +17,7 @@
  */
 import { BreakwaterError } from '../../../base/errors.ts';
 import { checkTags, fullKey, show } from '../../../cache/key.ts';
-import { type Relation, type RowChange, type Tuple, UNCHANGED } from './pgoutput.ts';
+import { type Relation, UNCHANGED } from './pgoutput.ts';
 
 /** A row as Postgres prints it: text, or null. Reading a column that was not declared throws. */
 export type ChangedRow = Readonly<Record<string, string | null>>;
@@ -32,6 +32,20 @@ export interface Mapping {
   readonly namespaces: readonly string[];
   readonly keys: ((row: ChangedRow) => readonly string[]) | null;
   readonly tags: ((row: ChangedRow) => readonly string[]) | null;
+}
+
+/** One side of a changed row: values by the column's place. */
+export interface Row {
+  text(column: number): string | null | typeof UNCHANGED;
+}
+
+/** A changed row, wherever it comes from. */
+export interface Change {
+  readonly kind: 'insert' | 'update' | 'delete';
+  readonly before: Row | null;
+  /** What of the row before is told; null = nothing: its identity has not changed. */
+  readonly beforeIs: 'full' | 'key' | null;
+  readonly after: Row | null;
 }
 
 /** Where names are put. */
@@ -69,7 +83,7 @@ export class Plan {
   }
 
   /** Adds the names of both sides of the row. */
-  map(row: RowChange, names: Names): Mapped {
+  map(row: Change, names: Names): Mapped {
     const { keys, tags, namespaces } = this.mapping;
     if (keys === null && tags === null) {
       for (const namespace of namespaces) names.namespaces.add(namespace);
@@ -84,7 +98,7 @@ export class Plan {
     return mapped;
   }
 
-  #both(row: RowChange, found: Names): Mapped {
+  #both(row: Change, found: Names): Mapped {
     const { before, beforeIs, after } = row;
     if (after !== null) {
       const side = new Side(this.#places, (column) => {
@@ -100,7 +114,7 @@ export class Plan {
     return this.#side(new Side(this.#places, (column) => this.#before(row, column)), found);
   }
 
-  #before({ before, beforeIs, after }: RowChange, column: number): ReturnType<Tuple['text']> {
+  #before({ before, beforeIs, after }: Change, column: number): ReturnType<Row['text']> {
     if (beforeIs === 'full') return before!.text(column);
     if (this.#isIdentity[column] !== true) return UNCHANGED;
     return before === null ? after!.text(column) : before.text(column);
@@ -162,9 +176,9 @@ class Side implements ProxyHandler<ChangedRow> {
   /** The first column that was read and is not known. */
   unknown: string | null = null;
   readonly #places: ReadonlyMap<string, number>;
-  readonly #value: (column: number) => ReturnType<Tuple['text']>;
+  readonly #value: (column: number) => ReturnType<Row['text']>;
 
-  constructor(places: ReadonlyMap<string, number>, value: (column: number) => ReturnType<Tuple['text']>) {
+  constructor(places: ReadonlyMap<string, number>, value: (column: number) => ReturnType<Row['text']>) {
     this.#places = places;
     this.#value = value;
   }
