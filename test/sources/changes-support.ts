@@ -83,7 +83,7 @@ export interface Followed {
 /** One server, and what was opened on it. */
 export class World {
   readonly server: PostgresServer;
-  readonly #sql: Client;
+  #sql: Client;
   #runs: ChangeRun[] = [];
   #slots = 0;
 
@@ -129,6 +129,12 @@ export class World {
     await followed.run.ready;
     recorder.clear();
     return followed;
+  }
+
+  /** After the server was restarted. */
+  async reconnect(): Promise<void> {
+    await this.#sql.end().catch(() => undefined);
+    this.#sql = await newClient(this.server);
   }
 
   /** Ends what a test has begun; servers have few slots. */

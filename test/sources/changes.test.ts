@@ -231,6 +231,26 @@ describe('changes by replication', options, () => {
     assert.match(recorder.events.find(({ what }) => what === 'mapping')?.reason ?? '', /unlucky/);
   });
 
+  test('a transaction of 300,000 rows is folded; memory stays bounded; what comes next is told apart', async () => {
+    const p = await table('id bigint PRIMARY KEY');
+    const { recorder, stats } = await world.followed({
+      name: world.newName(),
+      foldAbove: 5_000,
+      tables: { [p]: PRODUCT },
+    });
+    let most = 0;
+    recorder.before = async ({ keys }) => {
+      most = Math.max(most, keys.length);
+    };
+    await sql(`INSERT INTO ${p} SELECT i FROM generate_series(1, 300000) i`);
+    await until('the fold', () => recorder.has('namespaces', 'product') && stats().rows === 300_000);
+    assert.ok(recorder.all('keys').length <= 5_000, `${recorder.all('keys').length} keys`);
+    assert.ok(most <= 5_000);
+    assert.equal(stats().folded, 1);
+    await sql(`INSERT INTO ${p} VALUES (1000001)`);
+    await until('the next', () => recorder.has('keys', 'product:1000001'));
+  });
+
   test('a transaction that others cannot see yet is not invalidated for yet', async () => {
     const p = await table('id bigint PRIMARY KEY');
     const { recorder, run } = await world.followed({ name: world.newName(), tables: { [p]: PRODUCT } });

@@ -71,6 +71,8 @@ export class Stream {
   /** A position that was the end of the log at that time, by our clock, and was not done when we learned of it. */
   #aim: { readonly lsn: Lsn; readonly atMs: number } | null = null;
   #advancing: Promise<void> | null = null;
+  /** What this stream had the store remember last. */
+  #remembered: string | null = null;
   /** Rejects when the link has ended. */
   readonly #broken = new Deferred<never>();
 
@@ -229,14 +231,18 @@ export class Stream {
       this.#heldSinceMs = null;
     }
     const lsn = this.#done;
-    if (lsn <= this.#acknowledged) return;
     const { system, timeline } = this.#facts;
     if (!settings.temporary) {
       const tables: Record<string, string> = { ...this.#described.definitions };
       const doubtful = [...this.#unsettled.flatMap((one) => one.tables), ...this.#described.uncovered];
       for (const table of doubtful) tables[table] = '';
-      await target.remember(settings.name, writeMemory({ system, timeline, lsn, tables }), signal);
+      const text = writeMemory({ system, timeline, lsn, tables });
+      if (text !== this.#remembered) {
+        await target.remember(settings.name, text, signal);
+        this.#remembered = text;
+      }
     }
+    if (lsn <= this.#acknowledged) return;
     this.#acknowledged = lsn;
     gauges.position = formatLsn(lsn);
     this.#report(false);
