@@ -116,7 +116,7 @@ export class Postgres {
 
     report('starting Postgres');
     const overTcp = process.platform === 'win32' || join(sockets, '.s.PGSQL.5432').length > MAX_SOCKET_PATH;
-    const [port = 0] = overTcp ? await freePorts(1) : [5432];
+    const [port = 0] = overTcp || more['listen_addresses'] ? await freePorts(1) : [5432];
     const settings: Record<string, string> = {
       listen_addresses: overTcp ? '127.0.0.1' : '',
       port: String(port),
