@@ -19,14 +19,21 @@
  * | 12 | `following` | copy | owner | this far I follow you; may I serve reads? | incarnation: count, sentMs: time, positions: [position] |
  * | 13 | `followed` | owner | copy | these you may serve, counted from when you asked | incarnation: count, sentMs: time, leases: [lease] |
  * | 14 | `yield` | owner | copy | I serve these no more, in no life of mine; take them | items: [{range: range, basis: ballot}] |
+ * | 16 | `swim-ping` | member | member | are you there? | number: count, rumors: [rumor] |
+ * | 17 | `swim-ping-req` | member | member | is he there? I cannot reach him | number: count, target: id, rumors: [rumor] |
+ * | 18 | `swim-ack` | member | member | I am, or he is | number: count, rumors: [rumor] |
+ * | 19 | `swim-nack` | member | member | I am, but I cannot reach him either | number: count |
+ * | 20 | `swim-gossip` | member | member | what is new, by hearsay | rumors: [rumor] |
+ * | 21 | `swim-sync` | member | member | all that I know | rumors: [rumor], isAnswer: yes/no |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
- * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; [x] = count, then so many.
+ * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
 import type { Lease, Message, Position, PrepareItem, Refusal, Silence, VoterRow, Yield } from '../cluster/messages.ts';
 import { checkRecord, MAX_COPIES, type OwnershipRecord } from '../cluster/record.ts';
+import type { Rumor, SwimMessage } from '../cluster/swim/messages.ts';
 import { BodyReader, type BodyWriter, invalid } from './body.ts';
 import {
   ballot,
@@ -48,7 +55,7 @@ import type { FrameParser } from './frame-parser.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import type { Hello } from './hello.ts';
 
-export type WireMessage = Message | Hello;
+export type WireMessage = Message | Hello | SwimMessage;
 export type WireKind = WireMessage['kind'];
 type MessageOf<K extends WireKind> = Extract<WireMessage, { readonly kind: K }>;
 
@@ -119,6 +126,33 @@ export interface FrameRow<K extends WireKind> {
   readonly to: string;
   readonly why: string;
 }
+
+/** A field that may be absent: a yes or no in front of it. */
+function optional<T>(field: Field<T>): Field<T | null> {
+  return {
+    write: (out, value) => {
+      out.boolean(value !== null);
+      if (value !== null) field.write(out, value);
+    },
+    read: (from) => (from.boolean() ? field.read(from) : null),
+    shape: `${field.shape}?`,
+  };
+}
+
+const rumors = list(
+  named(
+    record<Rumor>({
+      id,
+      state: oneOf('alive', 'suspect', 'dead', 'left'),
+      incarnation: count,
+      refutation: count,
+      by: optionalId,
+      member: optional(member),
+    }),
+    'rumor',
+  ),
+  MAX_MEMBERS,
+);
 
 const frame = <K extends WireKind>(
   number: number,
@@ -224,6 +258,16 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   yield: frame<'yield'>(14, 'owner', 'copy', 'I serve these no more, in no life of mine; take them', {
     items: list(record<Yield['items'][number]>({ range, basis: ballot }), RANGES),
   }),
+  'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
+  'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {
+    number: count,
+    target: id,
+    rumors,
+  }),
+  'swim-ack': frame<'swim-ack'>(18, 'member', 'member', 'I am, or he is', { number: count, rumors }),
+  'swim-nack': frame<'swim-nack'>(19, 'member', 'member', 'I am, but I cannot reach him either', { number: count }),
+  'swim-gossip': frame<'swim-gossip'>(20, 'member', 'member', 'what is new, by hearsay', { rumors }),
+  'swim-sync': frame<'swim-sync'>(21, 'member', 'member', 'all that I know', { rumors, isAnswer: boolean }),
 };
 
 const KINDS = Object.keys(FRAMES) as WireKind[];

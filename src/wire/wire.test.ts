@@ -9,6 +9,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
 import type { Refusal, VoterRow } from '../cluster/messages.ts';
 import type { OwnershipRecord } from '../cluster/record.ts';
+import type { Rumor } from '../cluster/swim/messages.ts';
 import { BodyReader, BodyWriter } from './body.ts';
 import { HEADER_BYTES, MAX_BODY_BYTES } from './frame.ts';
 import { BROKEN, FRAME, FrameParser, NEED_MORE } from './frame-parser.ts';
@@ -48,6 +49,14 @@ const member: fc.Arbitrary<Member> = fc.record({
   weight: fc.constantFrom(0, 1, 1e-6, 2.5),
   incarnation: count,
 });
+const rumor: fc.Arbitrary<Rumor> = fc.record({
+  id,
+  state: fc.constantFrom('alive', 'suspect', 'dead', 'left'),
+  incarnation: count,
+  refutation: count,
+  by: fc.option(id),
+  member: fc.option(member),
+});
 const following = { range, reign: ballot, session: count };
 const some = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 6 });
 
@@ -83,6 +92,12 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
   'part-ack': { ...following, number: count, isTaken: fc.boolean() },
   following: { incarnation: count, sentMs: time, positions: some(fc.record({ ...following, offset: count })) },
   followed: { incarnation: count, sentMs: time, leases: some(fc.record({ range, reign: ballot })) },
+  'swim-ping': { number: count, rumors: some(rumor) },
+  'swim-ping-req': { number: count, target: id, rumors: some(rumor) },
+  'swim-ack': { number: count, rumors: some(rumor) },
+  'swim-nack': { number: count },
+  'swim-gossip': { rumors: some(rumor) },
+  'swim-sync': { rumors: some(rumor), isAnswer: fc.boolean() },
   yield: { items: some(fc.record({ range, basis: ballot })) },
 };
 const KINDS = Object.keys(PARTS) as WireKind[];
