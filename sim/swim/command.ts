@@ -18,7 +18,7 @@ export function swimReport(quick: boolean, tell: (line: string) => void): string
     '',
     '## Growth with the number of members',
     '',
-    'Sent by each member at rest, mean of a minute in which nothing happens; the whole state is exchanged with one other every 15 to 45 s times 1 + log2(N / 32). For comparison what one voter',
+    'Sent by each member at rest, mean of ten minutes in which nothing happens; the whole state is exchanged with one other every 15 to 45 s times 1 + log2(N / 32). For comparison what one voter',
     'hears when everybody sends it a heartbeat every 200 ms, five frames a second from each.',
     '',
     row('members', 'messages/s', 'bytes/s', 'heartbeats/s at a voter', 'a newcomer is known to all after'),
@@ -29,8 +29,10 @@ export function swimReport(quick: boolean, tell: (line: string) => void): string
     tell(line);
   };
   for (const members of sizes) {
-    const { messagesPerSecond, bytesPerSecond } = trafficAtRest(members, 1);
-    say(row(members, messagesPerSecond.toFixed(2), Math.round(bytesPerSecond), 5 * members, seconds(joinMs(members, 1))));
+    const { messagesPerSecond, bytesPerSecond } = trafficAtRest(members, 1, quick ? 60 : 600);
+    say(
+      row(members, messagesPerSecond.toFixed(2), Math.round(bytesPerSecond), 5 * members, seconds(joinMs(members, 1))),
+    );
   }
   lines.push(
     '',
@@ -55,7 +57,15 @@ export function swimReport(quick: boolean, tell: (line: string) => void): string
     'Two minutes of trouble, then one of peace. Well members that somebody took for dead at least once; pairs of such a member and one who believed it; members of which somebody believes it at the end. Stalls: of a hundred members 16 stand',
     'still for half to one and a half times the given time, run for 1 to 11 ms, and stand still again; that these are taken for dead is hardly wrong and counted apart. Plain: SWIM without Lifeguard and without patience after a stall.',
     '',
-    row('members', 'trouble', 'machine', 'well members taken for dead', 'beliefs', 'believed at the end', 'stalled members taken for dead'),
+    row(
+      'members',
+      'trouble',
+      'machine',
+      'well members taken for dead',
+      'beliefs',
+      'believed at the end',
+      'stalled members taken for dead',
+    ),
     rule(7),
   );
   const troubles = [

@@ -8,13 +8,12 @@ export interface Traffic {
 }
 
 /** Each member's own, mean over the fleet, of what it sends. */
-export function trafficAtRest(members: number, seed: number, rules: Partial<SwimRules> = {}): Traffic {
-  const fleet = new Fleet({ members, seed, rules });
+export function trafficAtRest(members: number, seed: number, seconds = 60): Traffic {
+  const fleet = new Fleet({ members, seed });
   // Everybody tells everybody of itself at first.
   fleet.run(30_000);
   const hosts = fleet.live;
   const before = sums(hosts);
-  const seconds = 60;
   fleet.run(30_000 + 1000 * seconds);
   const now = sums(hosts);
   return {
