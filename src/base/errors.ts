@@ -18,7 +18,22 @@ export class BreakwaterError extends Error {
   }
 }
 
-/** The message of anything that was thrown, for a place that can only print one line. */
+/** The message of anything that was thrown, for a place that can only print one line. Never throws, whatever it was. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    return error instanceof Error ? String(error.message) : String(error);
+  } catch {
+    return 'something that cannot be shown';
+  }
+}
+
+/** Whether nothing can be asked of it: a revoked Proxy throws at whatever is done with it, `instanceof` included. */
+export function isUntouchable(value: unknown): boolean {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
+  try {
+    Reflect.getPrototypeOf(value);
+    return false;
+  } catch {
+    return true;
+  }
 }

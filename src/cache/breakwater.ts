@@ -2,7 +2,7 @@
  * One Breakwater: the caches declared on one store, what this process invalidates across them, and their end.
  */
 import { randomUUID } from 'node:crypto';
-import { BreakwaterError } from '../base/errors.ts';
+import { BreakwaterError, isUntouchable } from '../base/errors.ts';
 import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store.ts';
 import { unacknowledged } from './acknowledged.ts';
 import type { Advice } from './advice/advice.ts';
@@ -558,7 +558,8 @@ function reachOf(store: CacheStore, stalenessMs: number | null): Reach {
 /** A copy: a store may connect before it reads the list, the outbox keeps it, and meanwhile the caller may use his array for the next round. */
 function checkList(given: unknown, name: string): readonly string[] {
   if (given === undefined) return [];
-  if (!Array.isArray(given)) throw invalid(`${name} of invalidate`, 'an array of strings', given);
+  if (isUntouchable(given) || !Array.isArray(given))
+    throw invalid(`${name} of invalidate`, 'an array of strings', given);
   const list: readonly unknown[] = Array.from(given);
   for (const one of list) {
     if (typeof one !== 'string') throw invalid(`${name} of invalidate`, 'an array of strings', one);

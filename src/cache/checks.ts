@@ -1,7 +1,7 @@
 /**
  * The checks that all options pass: is the name known, is the value in its bounds. The sentences name what was meant.
  */
-import { BreakwaterError } from '../base/errors.ts';
+import { BreakwaterError, isUntouchable } from '../base/errors.ts';
 import { type Duration, parseDurationMs } from '../base/units.ts';
 import { show } from './key.ts';
 
@@ -13,7 +13,7 @@ const PLANNED: ReadonlySet<string> = new Set(['plainSet', 'wait']);
  * @throws BreakwaterError `CACHE_OPTION_UNKNOWN`
  */
 export function checkNames(options: unknown, known: readonly string[], where: string): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+  if (typeof options !== 'object' || options === null || isUntouchable(options) || Array.isArray(options)) {
     throw invalid(where, 'an object of options', options);
   }
   for (const name of Object.keys(options)) {

@@ -5,7 +5,7 @@
  * Ids are text only. Were numbers accepted too, `42` and `"42"` would be one key in L2 and two in L1, and a delete of one would
  * leave the other.
  */
-import { BreakwaterError } from '../base/errors.ts';
+import { BreakwaterError, isUntouchable } from '../base/errors.ts';
 
 /** Longest key in bytes of UTF-8, namespace and colon included: the limit of nodes and of HTTP. */
 export const MAX_KEY_BYTES = 512;
@@ -49,7 +49,8 @@ export function fullKey(prefix: string, id: unknown): string {
  * @throws BreakwaterError `CACHE_TAGS_INVALID`
  */
 export function checkTags(given: readonly string[], what: string, most = MAX_TAGS): readonly string[] {
-  if (!Array.isArray(given)) throw invalidTags(what, `expected an array of strings, received ${show(given)}`);
+  if (isUntouchable(given) || !Array.isArray(given))
+    throw invalidTags(what, `expected an array of strings, received ${show(given)}`);
   const tags: readonly string[] = Array.from(given);
   if (tags.length > most) throw invalidTags(what, `at most ${most} tags an entry, received ${tags.length}`);
   for (const tag of tags) {
@@ -91,6 +92,7 @@ function invalidTags(what: string, why: string): BreakwaterError {
 /** A value for an error sentence: short, and never throwing. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 64 ? `${value.slice(0, 61)}...` : value);
+  if (isUntouchable(value)) return 'a Proxy that was revoked';
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
   return String(value);

@@ -6,7 +6,7 @@
  */
 
 import { MAX_VALIDATOR_BYTES } from '../base/envelope.ts';
-import { BreakwaterError } from '../base/errors.ts';
+import { BreakwaterError, isUntouchable } from '../base/errors.ts';
 import { GuardTimeoutError } from './guard/errors.ts';
 import { show } from './key.ts';
 import { type LoadContext, type LoadedOne, type Loader, type LoadResult, NOT_MODIFIED, Validated } from './types.ts';
@@ -39,10 +39,24 @@ export function callLoader<K extends string, V>(
   context: LoadContext,
 ): Promise<LoadResult<K, V>> {
   try {
-    return Promise.resolve(load(Object.freeze(ids), context));
+    return Promise.resolve(load(Object.freeze(ids), context)).then(undefined, rethrow);
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(tangible(error));
   }
+}
+
+function rethrow(error: unknown): never {
+  throw tangible(error);
+}
+
+/** What was thrown, or an error in its place where nobody could look at it without another one. */
+function tangible(error: unknown): unknown {
+  return isUntouchable(error)
+    ? new BreakwaterError(
+        'CACHE_LOADER_RESULT',
+        'cannot say what the loader failed with: it threw a Proxy that was revoked',
+      )
+    : error;
 }
 
 /** @throws BreakwaterError `CACHE_LOADER_RESULT` */
@@ -74,6 +88,7 @@ export function readAnswer<K extends string, V>(
 function loadedOf<V>(value: LoadedOne<V>): Loaded<V> {
   if (value === null || value === undefined) return ABSENT;
   if (value === NOT_MODIFIED) return UNCHANGED;
+  if (isUntouchable(value)) return { kind: 'error', error: untouchableValue() };
   if (value instanceof Error) return { kind: 'error', error: value };
   if (value instanceof Validated) {
     const inner = loadedOf<V>(value.value as V);
@@ -81,6 +96,13 @@ function loadedOf<V>(value: LoadedOne<V>): Loaded<V> {
     return inner.kind === 'value' && isKept(validator) ? { ...inner, validator } : inner;
   }
   return { kind: 'value', value: value as V };
+}
+
+function untouchableValue(): BreakwaterError {
+  return new BreakwaterError(
+    'CACHE_LOADER_RESULT',
+    'cannot use a value that the loader brought: it is a Proxy that was revoked',
+  );
 }
 
 function isKept(validator: unknown): validator is string {

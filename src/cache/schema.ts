@@ -6,8 +6,9 @@
  * text turned into dates) is not used, since a value must be the same from every tier. It is shown what JSON makes of the value, as readers
  * get it. It must answer at once: a read cannot wait for a schema.
  */
-import { messageOf } from '../base/errors.ts';
+import { isUntouchable, messageOf } from '../base/errors.ts';
 import { invalid } from './checks.ts';
+import { show } from './key.ts';
 
 /** The part of Standard Schema v1 (standardschema.dev) that is used. */
 export interface StandardSchema {
@@ -36,24 +37,33 @@ export function checkOf(schema: unknown, where: string): Check {
   if (!isSchema(schema)) throw invalid(`schema of ${where}`, 'a Standard Schema v1 (zod, valibot, ...)', schema);
   return (value) => {
     try {
-      const result = schema['~standard'].validate(value);
-      if (result instanceof Promise) {
-        result.catch(() => undefined);
+      const result: unknown = schema['~standard'].validate(value);
+      if (typeof result !== 'object' || result === null) return `the schema answers with ${show(result)}`;
+      if (isThenable(result)) {
+        // A promise that fails and that nobody looks at would end the process.
+        if (result instanceof Promise) result.catch(() => undefined);
         return 'the schema answers with a promise; it must answer at once';
       }
-      const [issue] = result.issues ?? [];
-      return issue === undefined ? null : describe(issue);
+      const { issues } = result as { readonly issues?: unknown };
+      if (issues === undefined || issues === null) return null;
+      if (!Array.isArray(issues)) return `the schema answers with issues that are no array: ${show(issues)}`;
+      return issues.length === 0 ? 'the schema does not say why' : describe(issues[0] as StandardIssue);
     } catch (error) {
       return `the schema threw: ${messageOf(error)}`;
     }
   };
 }
 
+function isThenable(result: object): boolean {
+  return 'then' in result && typeof result.then === 'function';
+}
+
 function isSchema(schema: unknown): schema is StandardSchema {
   // Some libraries' schemas are functions.
   if ((typeof schema !== 'object' && typeof schema !== 'function') || schema === null) return false;
+  if (isUntouchable(schema)) return false;
   const standard: unknown = (schema as { readonly '~standard'?: unknown })['~standard'];
-  if (typeof standard !== 'object' || standard === null) return false;
+  if (typeof standard !== 'object' || standard === null || isUntouchable(standard)) return false;
   const { version, validate } = standard as { readonly version?: unknown; readonly validate?: unknown };
   return version === 1 && typeof validate === 'function';
 }

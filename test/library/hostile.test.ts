@@ -122,3 +122,84 @@ test('a tags function may give back the same array each time: each entry has its
   assert.deepEqual(rows, [1, 0, 1]);
   await bw.close();
 });
+
+/** At whatever is done with it, it throws a TypeError of its own. */
+function revoked(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
+test('a Proxy that was revoked, wherever one can be given: a code', async () => {
+  const { bw } = openLibrary();
+  let n = 0;
+  const declare = (options: object) => {
+    n += 1;
+    const ones = async (ids: readonly string[]) => ids.map(() => 1);
+    return bw.cache<unknown>(`proxy${n}`, { load: ones, ...options } as never);
+  };
+  const load = async (ids: readonly string[]) => ids.map(revoked);
+  for (const l1 of [false, { ttl: '1m' }]) {
+    const among = async (ids: readonly string[]) => ids.map((id) => (id === 'bad' ? revoked() : id));
+    const mixed = declare({ l1, load: among });
+    const [good, bad] = [mixed.get('good'), outcome(mixed.get('bad'))];
+    assert.equal(((await bad) as { code: string }).code, 'CACHE_LOADER_RESULT');
+    assert.equal(await good, 'good', 'its neighbour is served');
+    const thrown = outcome(declare({ l1, load: () => Promise.reject(revoked()) }).get('1'));
+    assert.equal(((await thrown) as { code: string }).code, 'CACHE_LOADER_RESULT');
+    const thrownAtOnce = () => {
+      throw revoked();
+    };
+    assert.equal(
+      ((await outcome(declare({ l1, load: thrownAtOnce }).get('1'))) as { code: string }).code,
+      'CACHE_LOADER_RESULT',
+    );
+    await assert.rejects(declare({ l1, load: async () => new Map([['1', revoked()]]) }).get('1'), {
+      code: 'CACHE_LOADER_RESULT',
+    });
+    await assert.rejects(declare({ l1, tags: () => revoked() }).get('1'), { code: 'CACHE_TAGS_INVALID' });
+    await assert.rejects(declare({ l1, tags: () => [revoked()] }).get('1'), { code: 'CACHE_TAGS_INVALID' });
+    for (const codec of ['json', 'msgpack']) {
+      await assert.rejects(declare({ l1, codec }).set('1', { a: [revoked()] }), { code: 'CACHE_VALUE_UNSERIALISABLE' });
+    }
+  }
+  await assert.rejects(declare({ load }).get(revoked() as never), { code: 'CACHE_KEY_INVALID' });
+  await assert.rejects(declare({ load }).get('1', revoked()), { code: 'CACHE_OPTION_INVALID' });
+  assert.throws(() => declare({ schema: revoked() }), { code: 'CACHE_OPTION_INVALID' });
+  assert.throws(() => bw.cache('proxy', revoked() as never), { code: 'CACHE_OPTION_INVALID' });
+  await assert.rejects(bw.invalidate(revoked()), { code: 'CACHE_OPTION_INVALID' });
+  await assert.rejects(bw.invalidate({ keys: revoked() as never }), { code: 'CACHE_OPTION_INVALID' });
+  await bw.close();
+});
+
+test('a schema that answers with what is no answer: refused, never taken for a yes', async () => {
+  const { bw } = openLibrary();
+  const answers: Readonly<Record<string, () => unknown>> = {
+    thenable: () => ({ then: (resolve: (value: unknown) => void) => resolve({ value: 1 }) }),
+    failing: () => ({ then: (_: unknown, reject: (error: unknown) => void) => reject(new Error('no')) }),
+    rejected: () => Promise.reject(new Error('no')),
+    unreadable: () => ({
+      get then(): never {
+        throw new Error('no');
+      },
+    }),
+    revoked,
+    nothing: () => undefined,
+    null: () => null,
+    number: () => 5,
+    count: () => ({ issues: 5 }),
+    unsaid: () => ({ issues: [] }),
+    odd: () => ({ issues: [revoked()] }),
+    thrown: () => {
+      throw revoked();
+    },
+  };
+  for (const [name, validate] of Object.entries(answers)) {
+    const schema = { '~standard': { version: 1, vendor: 'test', validate } };
+    const load = async (ids: readonly string[]) => ids.map(() => 1);
+    const cache = bw.cache<unknown>(name, { load, schema } as never);
+    await assert.rejects(cache.get('1'), { code: 'CACHE_VALUE_INVALID' }, name);
+    await assert.rejects(cache.set('1', 1), { code: 'CACHE_VALUE_INVALID' }, name);
+  }
+  await bw.close();
+});

@@ -9,6 +9,7 @@
  */
 
 import { createRequire } from 'node:module';
+import { isUntouchable } from '../../base/errors.ts';
 import { heapBytes as jsonHeapBytes, stringBytes } from '../heap-bytes.ts';
 import { unserialisable, type ValueCodec } from './value-codec.ts';
 
@@ -83,6 +84,7 @@ function findLoss(value: unknown, path: string, depth: number): string | null {
   }
   if (value === null) return null;
   if (depth >= MAX_DEPTH) return `it is nested more than ${MAX_DEPTH} levels deep, or refers to itself`;
+  if (isUntouchable(value)) return `${path} is a Proxy that was revoked`;
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i += 1) {
       const loss = findLoss(value[i], `${path}[${i}]`, depth + 1);
