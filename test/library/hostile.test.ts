@@ -172,17 +172,23 @@ test('a Proxy that was revoked, wherever one can be given: a code', async () => 
   await bw.close();
 });
 
+/** As promises of other libraries are. */
+function thenable(then: (resolve: (value: unknown) => void, reject: (error: unknown) => void) => void): object {
+  return Object.defineProperty({}, 'then', { value: then });
+}
+
 test('a schema that answers with what is no answer: refused, never taken for a yes', async () => {
   const { bw } = openLibrary();
   const answers: Readonly<Record<string, () => unknown>> = {
-    thenable: () => ({ then: (resolve: (value: unknown) => void) => resolve({ value: 1 }) }),
-    failing: () => ({ then: (_: unknown, reject: (error: unknown) => void) => reject(new Error('no')) }),
+    thenable: () => thenable((resolve) => resolve({ value: 1 })),
+    failing: () => thenable((_, reject) => reject(new Error('no'))),
     rejected: () => Promise.reject(new Error('no')),
-    unreadable: () => ({
-      get then(): never {
-        throw new Error('no');
-      },
-    }),
+    unreadable: () =>
+      Object.defineProperty({}, 'then', {
+        get: () => {
+          throw new Error('no');
+        },
+      }),
     revoked,
     nothing: () => undefined,
     null: () => null,
