@@ -13,9 +13,9 @@ before(async () => {
   gateway = await openGateway(`
 sources:
   api:
-    http: { base: "${api.url}", timeout: 20s }
+    http: { base: "${api.url}", timeout: 3m }
     guard: { breaker: false, backoff: false, concurrency: 4, queue: 4 }
-defaults: { loadTimeout: 20s, leaseWait: 20s }
+defaults: { loadTimeout: 3m, leaseWait: 3m }
 namespaces:
   item: { source: api, path: "/items/{id}", tags: ["org:{org}", "kind:{kinds}"] }
   short: { source: api, path: "/items/{id}", ttl: 1ms, jitter: 0, grace: 1h }

@@ -127,7 +127,7 @@ export class FakeApi {
 
 /** Waits for something to be so, with patience. */
 export async function until(isSo: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const endMs = performance.now() + 30_000;
+  const endMs = performance.now() + 180_000;
   while (!(await isSo())) {
     if (performance.now() > endMs) throw new Error(`waited in vain for: ${what}`);
     await new Promise((resolve) => {

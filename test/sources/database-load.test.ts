@@ -16,7 +16,7 @@ import { type PostgresServer, requiresPostgres, startPostgres } from '../support
 const CAP = 3;
 const SHOP = 'shop';
 
-describe('the load on the database', { ...requiresPostgres(), timeout: 120_000 }, () => {
+describe('the load on the database', { ...requiresPostgres(), timeout: 480_000 }, () => {
   let server: PostgresServer;
   let admin: Pool;
   const pools: Pool[] = [];

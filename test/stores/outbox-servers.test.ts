@@ -83,6 +83,8 @@ async function cutOff(near: Url, far: Url, break_: () => void, heal: () => void)
 
 test('a node that hangs, and one that is cut off', async () => {
   const node = await startLiveNode();
+  // A lease whose answer came too late for its caller has to run out.
+  const passing = setInterval(() => node.clock.advance(100), 100);
   const proxy = await FaultProxy.start({ host: '127.0.0.1', port: node.port });
   const near: Url = `breakwater://127.0.0.1:${proxy.port}?hangTimeout=300ms`;
   try {
@@ -106,6 +108,7 @@ test('a node that hangs, and one that is cut off', async () => {
       () => proxy.heal(),
     );
   } finally {
+    clearInterval(passing);
     await proxy.close();
     await node.close();
   }
@@ -257,6 +260,7 @@ test(
   async () => {
     const redis = await RedisServer.start();
     const node = await startLiveNode();
+    const passing = setInterval(() => node.clock.advance(100), 100);
     const rows = mkdtempSync(join(root, 'rows-'));
     const ids = ['1', '2', '3', '4'];
     for (const id of ids) writeFileSync(join(rows, id), '1');
@@ -290,6 +294,7 @@ test(
         await other.close();
       }
     } finally {
+      clearInterval(passing);
       await redis.close();
       await node.close();
     }
