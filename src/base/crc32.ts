@@ -25,6 +25,9 @@ for (let at = 256; at < TABLES.length; at += 1) {
   TABLES[at] = (before >>> 8) ^ TABLES[before & 0xff]!;
 }
 
+/** Added by {@link tableCrc32AndWidth}: the bytes are not all ASCII. */
+export const WIDE = 2 ** 32;
+
 /** The sum of `bytes[start .. end)`, an integer in [0, 2^32). `before`: the sum of what stands in front of them. O(bytes). */
 export function tableCrc32(bytes: Uint8Array, start: number, end: number, before = 0): number {
   let sum = ~before;
@@ -43,4 +46,34 @@ export function tableCrc32(bytes: Uint8Array, start: number, end: number, before
   }
   for (; at < end; at += 1) sum = (sum >>> 8) ^ TABLES[(sum ^ bytes[at]!) & 0xff]!;
   return ~sum >>> 0;
+}
+
+/** As {@link tableCrc32}, and {@link WIDE} more when one of the bytes is above 127: asked on the way it costs a sixth, in a loop of its own two thirds. */
+export function tableCrc32AndWidth(bytes: Uint8Array, start: number, end: number, before: number): number {
+  let sum = ~before;
+  let all = 0;
+  let at = start;
+  for (; at + STEP <= end; at += STEP) {
+    const first = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+    const e = bytes[at + 4]!;
+    const f = bytes[at + 5]!;
+    const g = bytes[at + 6]!;
+    const h = bytes[at + 7]!;
+    all |= first | e | f | g | h;
+    sum ^= first;
+    sum =
+      TABLES[1792 + (sum & 0xff)]! ^
+      TABLES[1536 + ((sum >>> 8) & 0xff)]! ^
+      TABLES[1280 + ((sum >>> 16) & 0xff)]! ^
+      TABLES[1024 + (sum >>> 24)]! ^
+      TABLES[768 + e]! ^
+      TABLES[512 + f]! ^
+      TABLES[256 + g]! ^
+      TABLES[h]!;
+  }
+  for (; at < end; at += 1) {
+    all |= bytes[at]!;
+    sum = (sum >>> 8) ^ TABLES[(sum ^ bytes[at]!) & 0xff]!;
+  }
+  return (~sum >>> 0) + ((all & 0x8080_8080) === 0 ? 0 : WIDE);
 }

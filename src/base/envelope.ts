@@ -38,14 +38,14 @@
 import { assert } from './assert.ts';
 import { tableCrc32 } from './crc32.ts';
 
-const MAGIC = 0xc1;
-const VERSION = 1;
+export const MAGIC = 0xc1;
+export const VERSION = 1;
 const OLD_FIXED_BYTES = 30;
-const FIXED_BYTES = 38;
-const LENGTH_AT = 30;
-const CHECKSUM_AT = 34;
-const SEALED = 1;
-const FLAG_ABSENT = 1;
+export const FIXED_BYTES = 38;
+export const LENGTH_AT = 30;
+export const CHECKSUM_AT = 34;
+export const SEALED = 1;
+export const FLAG_ABSENT = 1;
 const FLAG_DEFLATE = 2;
 const FLAG_ZSTD = 4;
 const FLAG_ENCRYPTED = 8;
@@ -53,10 +53,10 @@ const FLAG_MANIFEST = 16;
 const FLAG_CHUNK = 32;
 const KNOWN_FLAGS = 63;
 const CODEC_CUSTOM = 3;
-const NO_LIMIT = 2 ** 48 - 1;
+export const NO_LIMIT = 2 ** 48 - 1;
 const MAX_TAG_SECTION = 0xffff;
 /** Up to here the tables are faster than a call of the native checksum and the views that it needs. */
-const SHORT_BYTES = 640;
+export const SHORT_BYTES = 640;
 /** Of a codec's or a key's id: two of them, a nonce and the rest fit a header of 255 bytes. */
 export const MAX_ID_BYTES = 32;
 export const NONCE_BYTES = 12;
@@ -66,7 +66,7 @@ export const MAX_VALIDATOR_BYTES = 128;
 /** How the payload is encoded. */
 export type EnvelopeCodec = 'none' | 'json' | 'msgpack' | 'custom';
 
-const CODECS: readonly EnvelopeCodec[] = ['none', 'json', 'msgpack', 'custom'];
+export const CODECS: readonly EnvelopeCodec[] = ['none', 'json', 'msgpack', 'custom'];
 
 /** CRC-32 of `bytes`, continued from `before`: `zlib.crc32`. It is asked about envelopes above {@link SHORT_BYTES}; shorter ones are summed by tables (crc32.ts). */
 export type Checksum = (bytes: Uint8Array, before: number) => number;
@@ -268,12 +268,12 @@ export function decodeEnvelope(bytes: Uint8Array, checksum: Checksum): Decoded {
 }
 
 /**
- * The value behind the payload, which is `bytes` from `start` on: what JSON.parse makes of it, or `undefined` when the text is not JSON (or not UTF-8),
- * which no JSON text parses to.
+ * The value behind the payload, `bytes[start .. end)`: what JSON.parse makes of it, or `undefined` when the text is not JSON (or not UTF-8), which no JSON
+ * text parses to.
  */
-export function decodeJson(bytes: Uint8Array, start = 0): unknown {
+export function decodeJson(bytes: Uint8Array, start = 0, end = bytes.length): unknown {
   try {
-    return JSON.parse(textFrom(bytes, start)) as unknown;
+    return JSON.parse(textIn(bytes, start, end)) as unknown;
   } catch {
     return undefined;
   }
@@ -284,9 +284,9 @@ export function decodeJson(bytes: Uint8Array, start = 0): unknown {
  * decoder says whether it was written or put there. Few texts have one, and to look for it in a text of one-byte characters costs nothing.
  * @throws TypeError not UTF-8
  */
-function textFrom(bytes: Uint8Array, start: number): string {
-  const text = utf8Slice.call(bytes, start, bytes.length);
-  return text.includes('\uFFFD') ? decoder.decode(start === 0 ? bytes : bytes.subarray(start)) : text;
+function textIn(bytes: Uint8Array, start: number, end: number): string {
+  const text = utf8Slice.call(bytes, start, end);
+  return text.includes('\uFFFD') ? decoder.decode(bytes.subarray(start, end)) : text;
 }
 
 const { utf8Slice } = Buffer.prototype as unknown as {
@@ -436,10 +436,10 @@ function writeU48(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 5] = high >>> 8;
 }
 
-function readU32(bytes: Uint8Array, at: number): number {
+export function readU32(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }
 
-function readU48(bytes: Uint8Array, at: number): number {
+export function readU48(bytes: Uint8Array, at: number): number {
   return readU32(bytes, at) + (bytes[at + 4]! | (bytes[at + 5]! << 8)) * 0x1_0000_0000;
 }

@@ -14,6 +14,13 @@ export interface Got<T> extends Entry<T> {
   readonly reloadError?: unknown;
 }
 
+/** An entry of which nothing is used again, as an answer. */
+export function gotOf<T>(entry: Entry<T>, from: Tier): Got<T> {
+  const { value, tags, ageMs, ttlMs, graceMs, loadMs, version, encodedBytes, validator } = entry;
+  const got = { value, tags, ageMs, ttlMs, graceMs, loadMs, version, encodedBytes, from };
+  return validator === undefined ? got : { ...got, validator };
+}
+
 /** A place in a flight. `value` is one promise for all its callers. */
 export interface Seat<T> {
   readonly got: Promise<Got<T>>;

@@ -44,15 +44,11 @@
  */
 import { assert } from '../base/assert.ts';
 import { BreakwaterError } from '../base/errors.ts';
-import { surelyFreshMs } from '../freshness/judge.ts';
-import type { ReadHit, ReadResult } from '../stores/store.ts';
+import type { ReadResult } from '../stores/store.ts';
 import { Batch, type BatchPart } from './batch.ts';
-import type { ChunkReader, Unreadable } from './codec/packing.ts';
-import { FREEZE_VALUES } from './codec.ts';
-import { noteUnreadable } from './counters.ts';
 import { Departures } from './departures.ts';
-import { type Entry, verdictOf } from './entry.ts';
-import { Flight, type FlightWishes, type Got, type Permit, PLAIN, type Seat, type Sending } from './flight.ts';
+import { Flight, type FlightWishes, type Permit, PLAIN, type Seat } from './flight.ts';
+import { Hits } from './hits.ts';
 import { fullKey } from './key.ts';
 import { type FlightsOptions, Loads } from './loads.ts';
 import type { Cached } from './types.ts';
@@ -78,6 +74,7 @@ export class Flights<K extends string, V> {
   readonly #options: FlightsOptions<K, V>;
   readonly #prefix: string;
   readonly #loads: Loads<K, V>;
+  readonly #hits: Hits<K, V>;
   /** Flights that may be joined without more ado: gathered, or waiting between polls. */
   readonly #open = new Map<K, Flight<K, Cached<V>>>();
   /** The same for callers with wishes, by wishes and id. */
@@ -99,6 +96,20 @@ export class Flights<K extends string, V> {
       (batches, isCrowd) => this.#untangle(batches, isCrowd),
     );
     this.#loads = new Loads(options, this.#all, (id, wishes) => this.seat(id, wishes));
+    const flights = this;
+    this.#hits = new Hits<K, V>({
+      options,
+      over: (flight) => this.#all.delete(flight),
+      leaveOpen: (flight) => this.#leaveOpen(flight),
+      answerStale: (flight) => this.#loads.answerStale(flight, undefined),
+      reload: (id) => (this.#mayReload(id) ? this.#newFlight(id, PLAIN, 'background') : null),
+      lease: (all) => this.#lease(all),
+      clean: (all) => this.#clean(all),
+      failed: (all, error) => this.#onStoreError(all, error),
+      get isClosed() {
+        return flights.#closed !== null;
+      },
+    });
   }
 
   /** What is on its way to the store, that other processes wait for. None of it rejects. */
@@ -377,7 +388,7 @@ export class Flights<K extends string, V> {
       for (let i = from; i < to; i += 1) {
         const result = results[at]!;
         at += 1;
-        if (result.kind === 'hit' && this.#onPlainHit(batch, i, result)) continue;
+        if (result.kind === 'hit' && this.#hits.onPlainHit(batch, i, result)) continue;
         left.push(this.#flightOf(batch, i));
         leftResults.push(result);
       }
@@ -389,39 +400,6 @@ export class Flights<K extends string, V> {
     }
     assert(results.length === at, 'a store answers every key');
     if (left.length > 0) this.#onRead(left, leftResults);
-  }
-
-  /** False, and nothing has happened: L2's entry cannot be read, or whether it may be served is `judge`'s to say. */
-  #onPlainHit(batch: Batch<K, Cached<V>>, index: number, hit: ReadHit): boolean {
-    const { settings, check, counters, keep, observer, packing } = this.#options;
-    const id = batch.ids[index]!;
-    const same = this.#same(id, hit, batch, PLAIN);
-    if (same !== null) {
-      batch.answer(id, same.value);
-      return true;
-    }
-    const entry = packing.open<Cached<V>>(this.#prefix + id, hit, settings.graceMs, this.#readChunks);
-    if (entry instanceof Promise) {
-      // It goes the way of flights, which need not begin anew.
-      this.#opening.set(hit, entry);
-      return false;
-    }
-    if ('unreadable' in entry) return false;
-    const { value, ageMs, ttlMs, loadMs } = entry;
-    if (!(ageMs < surelyFreshMs(ttlMs, loadMs, settings.policy.beta))) return false;
-    try {
-      if (value !== null && check(value) !== null) return false;
-      if (FREEZE_VALUES) packing.codec.freeze(value);
-      keep(id, entry, batch.stamp, batch.sentAtMs);
-    } catch (error) {
-      if (error instanceof RangeError) return false; // nested too deep, as in #onHit
-      throw error;
-    }
-    observer.hit(id, 'l2', value, batch.sentAtMs - ageMs);
-    counters.l2Hits += 1;
-    if (value === null) counters.negativeHits += 1;
-    batch.answer(id, value);
-    return true;
   }
 
   #onStoreError(flights: readonly Flight<K, Cached<V>>[], error: unknown): void {
@@ -442,7 +420,7 @@ export class Flights<K extends string, V> {
     flights.forEach((flight, index) => {
       const result = results[index]!;
       if (result.kind === 'hit') {
-        if (!this.#onHit(flight, result, toLease)) toClean.push(flight);
+        if (!this.#hits.onHit(flight, result, toLease)) toClean.push(flight);
         return;
       }
       // What an earlier read of this flight brought is gone, perhaps invalidated.
@@ -456,153 +434,6 @@ export class Flights<K extends string, V> {
     if (toLease.length > 0) this.#lease(toLease);
     if (toLoad.length > 0) this.#loads.start(toLoad);
     if (givenUp.length > 0) this.#loadWithoutLease(givenUp);
-  }
-
-  /** False: what L2 has cannot be read, or is not what the schema says. What takes its time to open is seen to when it is open. */
-  #onHit(flight: Flight<K, Cached<V>>, hit: ReadHit, toLease: Flight<K, Cached<V>>[]): boolean {
-    if (this.#onSame(flight, hit)) return true;
-    const { settings, packing } = this.#options;
-    const opened =
-      this.#opening.get(hit) ?? packing.open<Cached<V>>(flight.key, hit, settings.graceMs, this.#readChunks);
-    if (!(opened instanceof Promise)) return this.#onOpened(flight, opened, toLease);
-    opened.then(
-      (entry) => {
-        if (this.#closed !== null) return;
-        const lateLease: Flight<K, Cached<V>>[] = [];
-        if (!this.#onOpened(flight, entry, lateLease)) this.#clean([flight]);
-        if (lateLease.length > 0) this.#lease(lateLease);
-      },
-      (error: unknown) => this.#onStoreError([flight], error),
-    );
-    return true;
-  }
-
-  /** Hits of batches that take their time to open. */
-  readonly #opening = new WeakMap<ReadHit, Promise<Entry<Cached<V>> | Unreadable>>();
-
-  readonly #readChunks: ChunkReader = (keys) => {
-    const { store, settings } = this.#options;
-    return store.read(keys, { lease: false, timeoutMs: settings.readTimeoutMs });
-  };
-
-  #onOpened(
-    flight: Flight<K, Cached<V>>,
-    entry: Entry<Cached<V>> | Unreadable,
-    toLease: Flight<K, Cached<V>>[],
-  ): boolean {
-    const { check, packing, counters } = this.#options;
-    if ('unreadable' in entry) {
-      noteUnreadable(counters, entry.cause);
-      return false;
-    }
-    try {
-      if (entry.value !== null && check(entry.value) !== null) {
-        counters.schemaMisses += 1;
-        return false;
-      }
-      if (FREEZE_VALUES) packing.codec.freeze(entry.value);
-      this.#onEntry(flight, entry, toLease);
-    } catch (error) {
-      // JSON.parse reads any depth, our walks of its value do not: others may write what this library would refuse to.
-      if (error instanceof RangeError) {
-        counters.unreadableDamaged += 1;
-        return false;
-      }
-      throw error;
-    }
-    return true;
-  }
-
-  #onSame(flight: Flight<K, Cached<V>>, hit: ReadHit): boolean {
-    if (flight.reloadsAgeMs !== null) return false;
-    const entry = this.#same(flight.id, hit, flight, flight.wishes);
-    if (entry === null) return false;
-    this.#all.delete(flight);
-    flight.answer({ ...entry, from: 'l2' });
-    return true;
-  }
-
-  /** The entry of L1 if it is the very one that L2 has, and fresh: nothing to decode. Counts the hit. */
-  #same(id: K, hit: ReadHit, read: Sending, wishes: FlightWishes): Entry<Cached<V>> | null {
-    const { voids, revalidate, settings, counters, observer } = this.#options;
-    const { link, stamp, sentAtMs } = read;
-    // Over another link the same number may be another run's.
-    if (link === 0 || link !== voids.link) return null;
-    const entry = revalidate(id, hit, stamp, sentAtMs);
-    if (entry === null) return null;
-    if (verdictOf(entry, sentAtMs - entry.ageMs, wishes, settings.policy, sentAtMs, 0).kind !== 'fresh') return null;
-    counters.revalidated += 1;
-    observer.hit(id, 'l2', entry.value, sentAtMs - entry.ageMs);
-    counters.l2Hits += 1;
-    if (entry.value === null) counters.negativeHits += 1;
-    return entry;
-  }
-
-  /** L2 has something: judged as it stood in the store when it was read. */
-  #onEntry(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, toLease: Flight<K, Cached<V>>[]): void {
-    const { settings, ports } = this.#options;
-    const { sentAtMs, reloadsAgeMs } = flight;
-    const dice = ports.random.nextFloat();
-    const verdict = verdictOf(entry, sentAtMs - entry.ageMs, flight.wishes, settings.policy, sentAtMs, dice);
-    if (reloadsAgeMs !== null) {
-      const isYounger = entry.ageMs * 2 < reloadsAgeMs && entry.ageMs < entry.ttlMs;
-      if (isYounger) this.#answerHit(flight, entry, 'l2');
-      else {
-        flight.fallback = { entry, servable: false };
-        toLease.push(flight);
-      }
-      return;
-    }
-    switch (verdict.kind) {
-      case 'fresh':
-        this.#answerHit(flight, entry, 'l2');
-        break;
-      case 'refresh-early':
-      case 'stale':
-        this.#answerHit(flight, entry, verdict.kind === 'stale' ? 'stale' : 'l2');
-        if (this.#mayReload(flight.id)) {
-          const reload = this.#newFlight(flight.id, PLAIN, 'background');
-          reload.sentAtMs = sentAtMs;
-          reload.fallback = { entry, servable: false };
-          toLease.push(reload);
-        }
-        break;
-      case 'stale-if-error':
-        flight.fallback = { entry, servable: true };
-        this.#armSoftTimeout(flight);
-        toLease.push(flight);
-        break;
-      case 'miss':
-        flight.fallback = { entry, servable: false };
-        toLease.push(flight);
-        break;
-    }
-  }
-
-  #answerHit(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, from: Got<V>['from']): void {
-    const { counters, keep, observer } = this.#options;
-    // First, since it may throw. As of the sending: on its way back it has grown older, never younger.
-    keep(flight.id, entry, flight.stamp, flight.sentAtMs);
-    if (from === 'stale') observer.stale(flight.id, entry.ageMs, undefined);
-    else if (flight.priority === 'foreground')
-      observer.hit(flight.id, 'l2', entry.value, flight.sentAtMs - entry.ageMs);
-    if (from === 'stale') counters.staleHits += 1;
-    else if (flight.priority === 'foreground') counters.l2Hits += 1;
-    if (entry.value === null) counters.negativeHits += 1;
-    this.#all.delete(flight);
-    flight.answer({ ...entry, from });
-  }
-
-  /** Who has a stale value in the hand waits so long for a better one. */
-  #armSoftTimeout(flight: Flight<K, Cached<V>>): void {
-    const { settings, ports } = this.#options;
-    if (flight.softTimer !== null || settings.softTimeoutMs === Number.POSITIVE_INFINITY) return;
-    flight.softTimer = ports.scheduler.setTimer(settings.softTimeoutMs, () => {
-      flight.softTimer = null;
-      // From here on nobody joins it: its answer is given.
-      this.#leaveOpen(flight);
-      if (this.#loads.answerStale(flight, undefined)) this.#all.delete(flight);
-    });
   }
 
   /**

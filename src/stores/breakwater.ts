@@ -24,6 +24,7 @@ import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import { BreakwaterFeed } from './breakwater-feed.ts';
 import { type StoreCounters, surelyNotDone } from './counters.ts';
 import type { StoreLocks } from './locks.ts';
+import { HitPack, PackedHit } from './packed-hit.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -261,17 +262,18 @@ export class BreakwaterStore implements CacheStore {
   }
 }
 
-/** What was found, packed, and the replies to the misses in it. The values are views of the pack. */
+/** What was found, packed, and the replies to the misses in it. */
 function unpack([pack, misses]: readonly Reply[], count: number): ReadResult[] {
   if (!(pack instanceof Uint8Array) || !Array.isArray(misses)) throw unexpected('BW.MGET');
   const reader = new PackReader(pack);
+  const hits = new HitPack(pack);
   const results: ReadResult[] = [];
   let missed = 0;
   for (let i = 0; i < count; i += 1) {
     const found = reader.next();
     if (found > 0) {
       const { start, end, ttlMs, version } = reader;
-      results.push({ kind: 'hit', value: pack.subarray(start, end), ttlMs: ttlMs < 0 ? null : ttlMs, version });
+      results.push(new PackedHit(hits, start, end, ttlMs < 0 ? null : ttlMs, version));
     } else {
       if (found < 0 || missed === misses.length) throw unexpected('BW.MGET');
       results.push(missOf(misses[missed]!));

@@ -72,6 +72,8 @@ export function chunkTtlMs(lifetime: Lifetime): number {
 
 export class Packing {
   readonly codec: ValueCodec;
+  /** Whether `PlainEntry` may read what L2 has: that reads JSON, and what is not encrypted. */
+  readonly isPlain: boolean;
   readonly #compression: CompressionSettings | null;
   readonly #keyring: Keyring | null;
   readonly #maxValueBytes: number;
@@ -83,6 +85,7 @@ export class Packing {
     this.#compression = settings.compression;
     this.#keyring = settings.keyring;
     this.#maxValueBytes = maxValueBytes;
+    this.isPlain = settings.codec.kind === 'json' && settings.keyring === null;
     this.#algorithms = algorithms;
   }
 
