@@ -219,7 +219,13 @@ export class Cache<K extends string, V, A = Cached<V>> {
       checkIds(ids, this.name);
       const answers = new Map<K, A | null>();
       const missing: K[] = [];
+      const asksFar = this.#l1 === null && this.#known === null;
       for (const id of ids) {
+        if (asksFar) {
+          const { size } = answers;
+          if (answers.set(id, null).size > size) missing.push(id);
+          continue;
+        }
         if (answers.has(id)) continue;
         const near = this.#near(id, wishes);
         answers.set(id, near === null ? null : near.entry.value);

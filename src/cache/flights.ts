@@ -145,8 +145,10 @@ export class Flights<K extends string, V> {
   seats(ids: readonly K[], wishes: FlightWishes, answers: Map<K, Cached<V> | null>): Promise<Map<K, Cached<V> | null>> {
     if (this.#closed !== null) throw this.#closed;
     const batch = new Batch(answers, this.#onBatchOver);
+    const isAlone = wishes === PLAIN && this.#open.size === 0 && this.#loads.isIdle;
     for (const id of ids) {
-      if (wishes !== PLAIN) batch.join(id, this.seat(id, wishes));
+      if (isAlone) batch.add(id, fullKey(this.#prefix, id));
+      else if (wishes !== PLAIN) batch.join(id, this.seat(id, wishes));
       else {
         const joined = this.#join(id, wishes);
         if (joined === null) batch.add(id, fullKey(this.#prefix, id));
@@ -323,14 +325,12 @@ export class Flights<K extends string, V> {
       flight.link = voids.link;
       flight.sentAtMs = nowMs;
     }
-    const keys: string[] = [];
-    for (const { batch, from, to } of parts) {
+    for (const { batch } of parts) {
       batch.stamp = voids.stamp;
       batch.link = voids.link;
       batch.sentAtMs = nowMs;
-      for (let i = from; i < to; i += 1) keys.push(batch.keys[i]!);
     }
-    for (const flight of flights) keys.push(flight.key);
+    const keys = keysOf(flights, parts);
     if (!this.#mayAsk(keys)) {
       this.#loadWithoutLease(this.#flightsOf(flights, parts));
       return;
@@ -606,6 +606,22 @@ export class Flights<K extends string, V> {
     if (loading === null) again();
     else loading.verdict!.promise.then(again, again);
   }
+}
+
+/** What is read for, parts first. Nothing is copied of one whole batch. */
+function keysOf<K extends string, T>(
+  flights: readonly Flight<K, T>[],
+  parts: readonly BatchPart<K, T>[],
+): readonly string[] {
+  const [first] = parts;
+  if (first === undefined) return flights.map(({ key }) => key);
+  const { batch } = first;
+  if (parts.length === 1 && flights.length === 0 && first.from === 0 && first.to === batch.keys.length)
+    return batch.keys;
+  const keys: string[] = [];
+  for (const part of parts) for (let i = part.from; i < part.to; i += 1) keys.push(part.batch.keys[i]!);
+  for (const { key } of flights) keys.push(key);
+  return keys;
 }
 
 /** Not one with a stale value in the hand, which was read before those came who would join now. */

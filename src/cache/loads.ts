@@ -132,6 +132,11 @@ export class Loads<K extends string, V> {
     return this.#order;
   }
 
+  /** Nothing that a caller who comes now could join. */
+  get isIdle(): boolean {
+    return this.#loading.size === 0;
+  }
+
   /** A load that a caller who comes now may join at once: not one whose own callers may take a stale value meanwhile. */
   joinable(id: K, wishes: FlightWishes): Flight<K, Cached<V>> | null {
     const loading = this.#loading.get(id);
