@@ -266,7 +266,7 @@ export class BreakwaterStore implements CacheStore {
 function unpack([pack, misses]: readonly Reply[], count: number): ReadResult[] {
   if (!(pack instanceof Uint8Array) || !Array.isArray(misses)) throw unexpected('BW.MGET');
   const reader = new PackReader(pack);
-  const hits = new HitPack(pack);
+  const hits = new HitPack(pack, count > 1);
   const results: ReadResult[] = [];
   let missed = 0;
   for (let i = 0; i < count; i += 1) {

@@ -13,16 +13,19 @@ const { latin1Slice } = Buffer.prototype as unknown as {
 
 export class HitPack {
   readonly bytes: Uint8Array;
+  readonly #isShared: boolean;
   #text: string | null = null;
 
-  constructor(bytes: Uint8Array) {
+  /** @param isShared several hits lie in it */
+  constructor(bytes: Uint8Array, isShared: boolean) {
     this.bytes = bytes;
+    this.#isShared = isShared;
   }
 
   /** `bytes[start .. end)`, which are all ASCII, as text. */
   asciiText(start: number, end: number): string {
     const { bytes } = this;
-    if (bytes.length > TEXT_BYTES) return latin1Slice.call(bytes, start, end);
+    if (!this.#isShared || bytes.length > TEXT_BYTES) return latin1Slice.call(bytes, start, end);
     this.#text ??= latin1Slice.call(bytes, 0, bytes.length);
     return this.#text.substring(start, end);
   }

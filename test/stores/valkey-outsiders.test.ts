@@ -86,7 +86,7 @@ test(
     await withServer(async (store, raw) => {
       await store.set('k:1', VALUE, ENTRY, CALL);
       const text = String(await raw.command(['GET', 'k:1'], { text: true }));
-      assert.ok(text.endsWith('{"name":"Ada"}') && text.length === 71 + 5 + VALUE.length, text);
+      assert.ok(text.endsWith('{"name":"Ada"}') && text.length === 87 + 5 + VALUE.length, text);
       const ttlMs = Number(await raw.command(['PTTL', 'k:1']));
       assert.ok(ttlMs > 59_000 && ttlMs <= 60_000);
       // Somebody's SETRANGE, or a bad copy.

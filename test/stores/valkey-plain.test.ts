@@ -171,3 +171,61 @@ test('many misses: they go to the scripts at once, until hits are many again', r
     await server.close();
   }
 });
+
+test(
+  'many keys: the time to live that the server says, and each key by its own namespace',
+  requires('redis-server'),
+  async () => {
+    const server = await RedisServer.start();
+    const raw = new RespClient({ port: server.port });
+    const store = openValkey(`redis://127.0.0.1:${server.port}`);
+    const lifetimes = new Map<string, number | null>([
+      ['a:1', 60_000],
+      ['a:2', null],
+      ['b:1', 3_600_000],
+      ['nameless', 90_000],
+      ['\0x:1', 80_000],
+      ['a:3', 1e15],
+    ]);
+    const keys = [...lifetimes.keys()];
+    try {
+      for (const [key, ttlMs] of lifetimes)
+        await store.set(key, VALUE, { ttlMs, tags: key === 'a:1' ? ['red'] : [] }, CALL);
+      await kinds(store, keys);
+      const before = await plainHits(store);
+      const results = await store.read(keys, READ);
+      assert.equal((await plainHits(store)) - before, keys.length);
+      for (const [i, result] of results.entries()) {
+        const key = keys[i]!;
+        assert.ok(result.kind === 'hit', key);
+        assert.deepEqual([...result.value], [...VALUE]);
+        const left = Number(await raw.command(['PTTL', key]));
+        if (left < 0) assert.equal(result.ttlMs, null);
+        else assert.ok(result.ttlMs !== null && result.ttlMs >= left && result.ttlMs <= lifetimes.get(key)!, key);
+      }
+
+      // Somebody has made it live longer than it knows: the scripts say how long.
+      await raw.command(['SETRANGE', 'nameless', 42, '1'.padStart(16, '0')]);
+      const plain = await plainHits(store);
+      const nameless = (await store.read(keys, READ))[3]!;
+      assert.ok(nameless.kind === 'hit' && nameless.ttlMs! > 60_000 && nameless.ttlMs! <= 90_000);
+      assert.equal((await plainHits(store)) - plain, keys.length - 1);
+
+      const missing = async (): Promise<unknown[]> =>
+        (await store.read(keys, READ)).flatMap(({ kind }, i) => (kind === 'miss' ? [keys[i]] : []));
+      const other = openValkey(`redis://127.0.0.1:${server.port}`);
+      await other.invalidate({ namespaces: ['b'] }, CALL);
+      assert.deepEqual(await missing(), ['b:1']);
+      await other.invalidate({ namespaces: ['\0x'] }, CALL);
+      assert.deepEqual(await missing(), ['b:1', '\0x:1']);
+      await other.invalidate({ tags: ['red'], namespaces: [''] }, CALL);
+      assert.deepEqual(await missing(), ['a:1', 'b:1', 'nameless', '\0x:1']);
+      await raw.command(['PEXPIRE', 'a:2', 0]);
+      assert.deepEqual(await missing(), ['a:1', 'a:2', 'b:1', 'nameless', '\0x:1']);
+      await other.close();
+    } finally {
+      await Promise.all([store.close(), raw.close({ drain: false })]);
+      await server.close();
+    }
+  },
+);

@@ -1,13 +1,15 @@
 /**
  * What stands under an entry's own key in Redis or Valkey: one string, either an entry or, while somebody loads, the lease.
  *
- *   entry        C1 'B' 'W' 'e' | version 16 | life 12 | end 10 | epoch 12 | number 16 | tags 1 | (length 2, name)* | value | lease ?
- *   lease only   C1 'B' 'W' 'l' | version 16 | life 12 | end 10 | lease
+ *   entry        C1 'B' 'W' 'E' | version 16 | life 12 | end 10 | gone 16 | epoch 12 | number 16 | tags 1 | (length 2, name)* | value | lease ?
+ *   lease only   C1 'B' 'W' 'L' | version 16 | life 12 | end 10 | gone 16 | lease
  *   lease        clock 1 | until 16 | token 12 *
  *
  *   version   of the write, 16 decimal digits (lua.ts)
  *   life      of the server that stored it: its run id, shortened. What is of another life is not there.
  *   end       where the value ends and a lease may begin, 10 digits
+ *   gone      when the entry expires: the server's clock in milliseconds, 16 digits, 0 = never. As the server itself keeps it, so that who reads many entries at once
+ *             need ask only for the time, and not a PTTL for each. In a lease alone it says nothing.
  *   epoch, number   the table of invalidations as it was when the load began (lua.ts): the entry is dead when the table has another
  *             epoch, or names its namespace or one of its tags with a higher number
  *   clock, until    others are told to wait: 'p' while the key's remaining time to live is above `until`; 't', for a key without one, while the server's
@@ -20,7 +22,7 @@
  * Why one key, and not the value alone beside a sidecar with the rest: the two would be evicted, expired, deleted and moved to another
  * node one without the other, and each such half is a case to get wrong. Why the lease in the same key: whatever anybody does to the
  * key (DEL, UNLINK, SET, EXPIRE, FLUSHALL, from redis-cli or from another language) takes the lease with it, and the load under way is not stored.
- * What it costs: GET by another client shows 71 bytes and the tags before the value, EXISTS says 1 while a load is under way, a
+ * What it costs: GET by another client shows 87 bytes and the tags before the value, EXISTS says 1 while a load is under way, a
  * lease to load an entry anew ends when that entry expires, and what another
  * client writes with a plain SET is not served (it says neither under which invalidations nor with which tags it was made).
  *
@@ -34,9 +36,10 @@ export const ID_BYTES = 12;
 const VERSION_AT = 4;
 const LIFE_AT = 20;
 export const END_AT = 32;
-export const EPOCH_AT = 42;
-const NUMBER_AT = 54;
-const TAGS_AT = 70;
+export const GONE_AT = 42;
+export const EPOCH_AT = 58;
+const NUMBER_AT = 70;
+const TAGS_AT = 86;
 /** One fewer than the byte counts: the mark takes its place. */
 export const MAX_TAGS = 254;
 export const MARK_BYTES = 22;
@@ -101,7 +104,7 @@ export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
     epoch: prefix.slice(EPOCH_AT - VERSION_AT, NUMBER_AT - VERSION_AT),
     number: Number(prefix.slice(NUMBER_AT - VERSION_AT)),
   };
-  const valueEnd = Number(prefix.slice(END_AT - VERSION_AT, EPOCH_AT - VERSION_AT));
+  const valueEnd = Number(prefix.slice(END_AT - VERSION_AT, GONE_AT - VERSION_AT));
   if (!(valueEnd > TAGS_AT && valueEnd <= bytes.length)) return null;
   if (!Number.isSafeInteger(version) || !Number.isSafeInteger(head.number)) return null;
   const tags: string[] = [];
@@ -121,7 +124,11 @@ export function decodeEntry(bytes: Uint8Array): DecodedEntry | null {
 export interface ReadEntry {
   readonly version: number;
   readonly number: number;
-  readonly value: Uint8Array;
+  /** When it expires by the server's clock, ms; 0 = never. */
+  readonly goneAtMs: number;
+  /** Where its value stands. */
+  readonly valueAt: number;
+  readonly valueEnd: number;
 }
 
 /**
@@ -131,13 +138,14 @@ export interface ReadEntry {
  */
 export function readEntry(bytes: Uint8Array, life: string, epoch: string, tags: readonly string[]): ReadEntry | null {
   if (bytes.length <= TAGS_AT) return null;
-  if (bytes[0] !== 0xc1 || bytes[1] !== 0x42 || bytes[2] !== 0x57 || bytes[3] !== 0x65) return null;
+  if (bytes[0] !== 0xc1 || bytes[1] !== 0x42 || bytes[2] !== 0x57 || bytes[3] !== 0x45) return null;
   if (!isAscii(bytes, LIFE_AT, life) || !isAscii(bytes, EPOCH_AT, epoch)) return null;
   const version = numberAt(bytes, VERSION_AT, LIFE_AT);
   const number = numberAt(bytes, NUMBER_AT, TAGS_AT);
-  const valueEnd = numberAt(bytes, END_AT, EPOCH_AT);
+  const valueEnd = numberAt(bytes, END_AT, GONE_AT);
+  const goneAtMs = numberAt(bytes, GONE_AT, EPOCH_AT);
   if (!(valueEnd > TAGS_AT && valueEnd <= bytes.length)) return null;
-  if (!Number.isSafeInteger(version) || !Number.isSafeInteger(number)) return null;
+  if (!Number.isSafeInteger(version) || !Number.isSafeInteger(number) || !Number.isSafeInteger(goneAtMs)) return null;
   let left = bytes[TAGS_AT]!;
   let at = TAGS_AT + 1;
   // The mark of a source version is no tag.
@@ -152,7 +160,7 @@ export function readEntry(bytes: Uint8Array, life: string, epoch: string, tags: 
     at = begin + bytes[at]! * 256 + bytes[at + 1]!;
     if (at > valueEnd || !isText(bytes, begin, at, tags[i]!)) return null;
   }
-  return at > valueEnd ? null : { version, number, value: bytes.subarray(at, valueEnd) };
+  return at > valueEnd ? null : { version, number, goneAtMs, valueAt: at, valueEnd };
 }
 
 function isMarkAt(bytes: Uint8Array, at: number): boolean {

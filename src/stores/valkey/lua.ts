@@ -1,6 +1,6 @@
 /**
  * The scripts: everything that must happen at once on the server. Each touches keys of one slot only, names all of them in KEYS, and
- * asks no clock but TIME for version numbers and the keys' own remaining times to live, which decide only who waits.
+ * asks no clock but TIME, for version numbers, for the moment at which an entry expires, and with the keys' own remaining times to live for who waits.
  *
  * The *table of invalidations* is a sorted set under one key:
  *
@@ -19,11 +19,11 @@
  *
  * `life`: the server's run id stands in the text of every script (see scripts.ts), so a script knows in which life of the server it runs.
  */
-import { END_AT, EPOCH_AT, ID_BYTES, MARK_BYTES, MARK_MS } from './format.ts';
+import { END_AT, EPOCH_AT, GONE_AT, ID_BYTES, MARK_BYTES, MARK_MS } from './format.ts';
 
 const PRELUDE = `
 local LIFE = '%LIFE%'
-local ENTRY, LEASE = '\\193BWe', '\\193BWl'
+local ENTRY, LEASE = '\\193BWE', '\\193BWL'
 local function head(table_, fresh)
   local top = redis.call('ZREVRANGE', table_, 0, 0, 'WITHSCORES')
   if top[1] and string.sub(top[1], 1, ${ID_BYTES + 1}) == 'h' .. LIFE then
@@ -46,7 +46,7 @@ local function version(text)
   return (magic == ENTRY or magic == LEASE) and tonumber(string.sub(text, 5, 20)) or 0
 end
 local function ending(text)
-  return tonumber(string.sub(text, ${END_AT + 1}, ${EPOCH_AT})) or #text
+  return tonumber(string.sub(text, ${END_AT + 1}, ${GONE_AT})) or #text
 end
 -- the lease in what stands behind the value; others may have written there
 local function lease_in(text)
@@ -63,7 +63,8 @@ end
 local function store(key, before, body, ttl)
   local time = redis.call('TIME')
   local number = math.max(version(before) + 1, time[1] * 1000000 + time[2])
-  local text = ENTRY .. digits(number) .. LIFE .. string.format('%010.0f', ${EPOCH_AT} + #body) .. body
+  local gone = ttl == '' and 0 or time[1] * 1000 + math.floor(time[2] / 1000) + ttl
+  local text = ENTRY .. digits(number) .. LIFE .. string.format('%010.0f', ${EPOCH_AT} + #body) .. digits(gone) .. body
   if ttl == '' then redis.call('SET', key, text) else redis.call('SET', key, text, 'PX', ttl) end
 end
 -- the mark of a source version with the key ('' = none), and what stands before the mark in an entry
@@ -89,7 +90,7 @@ local function under(body, marked)
 end
 -- what stands before a lease in a key that holds nothing else
 local function alone(before, marked)
-  return LEASE .. digits(version(before)) .. LIFE .. string.format('%010.0f', ${EPOCH_AT} + #marked) .. marked
+  return LEASE .. digits(version(before)) .. LIFE .. string.format('%010.0f', ${EPOCH_AT} + #marked) .. digits(0) .. marked
 end
 -- removes an entry, leaving only its source version
 local function leave(key, before, marked)

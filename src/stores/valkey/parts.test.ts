@@ -9,10 +9,12 @@ import { isDead, namespaceName, surveyOf } from './survey.ts';
 import { TagMemory } from './tag-memory.ts';
 
 const encoder = new TextEncoder();
+const GONE_MS = 1_700_000_123_456;
 
 /** An entry as the script puts it together. */
 function entryOf(body: Uint8Array, version = 7, lease = ''): Uint8Array {
-  const prefix = `BWe${String(version).padStart(16, '0')}${'f'.repeat(12)}${String(42 + body.length).padStart(10, '0')}`;
+  const end = String(58 + body.length).padStart(10, '0');
+  const prefix = `BWE${String(version).padStart(16, '0')}${'f'.repeat(12)}${end}${String(GONE_MS).padStart(16, '0')}`;
   return Buffer.concat([Buffer.from([0xc1]), encoder.encode(prefix), body, encoder.encode(lease)]);
 }
 
@@ -72,7 +74,9 @@ describe('format', () => {
           if (read === null) return;
           found += 1;
           const { version: number, head: loadedAt, tags: own, value: text } = decodeEntry(bytes)!;
-          assert.deepEqual([read.version, read.number, read.value], [number, loadedAt.number, text]);
+          assert.deepEqual([read.version, read.number], [number, loadedAt.number]);
+          assert.deepEqual(bytes.subarray(read.valueAt, read.valueEnd), text);
+          if (damage === null) assert.equal(read.goneAtMs, GONE_MS);
           assert.deepEqual([loadedAt.epoch, own], [at.epoch, tags]);
           assert.equal(readEntry(bytes, life, at.epoch, [...tags, 'more']), null);
           assert.equal(readEntry(bytes, life, at.epoch, [...tags.slice(1), 'other']), null);

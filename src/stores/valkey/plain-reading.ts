@@ -7,7 +7,9 @@
  *
  *   PTTL key        a read command, so CLIENT TRACKING remembers the key *before* it is read
  *   GETEX key       without options a GET that counts as a write: a replica refuses it, and so does a primary that may not write. It is not tracked.
- *                   Of a batch for one server only the first key goes this way, and MGET brings the others behind it.
+ *   MGET key ...    of a batch for one server alone only the first key goes the way of GETEX, and the others come with this, which tracks what it reads.
+ *   TIME            their time to live, then: an entry says when it expires by the server's own clock (format.ts), as the server keeps it. What another client has made
+ *                   of it with EXPIRE since is not seen here: who makes it shorter has it gone earlier, who makes it longer a miss of this reader.
  *   ZMSCORE table h<life><epoch> f n<namespace> t<tag>...   names the head of the table that we know. No score for it: the table is another one.
  *
  * Nothing holds these together on the server, so anything may happen between two of them:
@@ -18,6 +20,7 @@
  *                    A without a time to live, or gone: -1 is a value of no known age, -2 is left to the scripts.
  *   entry, table     1. GETEX brings an entry of number 5.   2. org:7 is invalidated as 6, acknowledged.   3. ZMSCORE tells 6. A miss.
  *                    Or: 2. the key is deleted, acknowledged.   3. ZMSCORE knows of nothing. Served. The read began before 2 was acknowledged.
+ *   MGET, TIME       1. MGET brings an entry with a millisecond to live.   2. TIME is later than that. A miss. Never the other way round: time goes on between them.
  *   table, lost      2. the table is evicted, or made anew by a script.   3. No score for the head that we know. A miss.
  *   the server       1. GETEX: it is the primary.   2. It is demoted, and others are invalidated elsewhere.   3. ZMSCORE is answered from what it had at 1, or
  *                    (resynchronised) from later. Served or not, it was so at 1, and the read began before.
@@ -38,8 +41,9 @@ import type { ClusterNode } from '../../client/cluster-node.ts';
 import type { Outcome } from '../../client/cluster-outcome.ts';
 import type { ExecuteOptions, SlotRequest } from '../../client/cluster-request.ts';
 import { isSame, type Shard, type Topology } from '../../client/cluster-topology.ts';
+import { HitPack, PackedHit } from '../packed-hit.ts';
 import type { ReadHit, ReadResult } from '../store.ts';
-import { readEntry } from './format.ts';
+import { type ReadEntry, readEntry } from './format.ts';
 import type { Scripts } from './scripts.ts';
 import { type Layout, layoutOfCluster, type Sector, STANDALONE } from './sectors.ts';
 import { namespaceName, type Survey, tagName } from './survey.ts';
@@ -112,8 +116,6 @@ interface Wanted {
   readonly pipeline: Pipeline;
   readonly ttlAt: number;
   textAt: number;
-  /** Its place within that reply, an MGET's; -1 = it is the reply. */
-  within: number;
 }
 
 type Hits = Promise<(ReadHit | null)[]>;
@@ -180,7 +182,12 @@ export class PlainReads {
     const topology = this.#options.client().known;
     if (topology === null) return null;
     const layout = topology.mode === 'cluster' ? layoutOfCluster() : STANDALONE;
-    if (keys.length > 1) return this.#readMany(keys, layout, topology, options);
+    if (keys.length > 1) {
+      if (topology.mode === 'cluster') return this.#readMany(keys, layout, topology, options);
+      const [sector] = layout.sectors;
+      const table = this.#tableOf(sector!, topology);
+      return table === null ? null : this.#readBatch(keys, sector!, table, options);
+    }
     const slot = layout.slotOf(keys[0]!);
     const sector = layout.sectorOf(slot);
     const table = this.#tableOf(sector, topology);
@@ -199,8 +206,69 @@ export class PlainReads {
     return sent.then(([ttl, text, reply]) => {
       if (text instanceof Error) this.#noteError(text);
       const scores = this.#scoresOf(reply!);
-      return [scores === null ? null : this.#judge(text!, ttl!, proof.life, epoch, tags, scores, null)];
+      return [scores === null ? null : this.#judge(text!, ttl!, Number.NaN, proof.life, epoch, tags, scores, null)];
     }, justNull);
+  }
+
+  /** Many keys of one server, which has their table too: the same commands however many they are. */
+  #readBatch(keys: readonly string[], sector: Sector, { proof, epoch }: Table, options: ExecuteOptions): Hits {
+    const { life } = proof;
+    const places = new Map([
+      [headName(life, epoch), HEAD],
+      ['f', FLOOR],
+    ]);
+    const tagsOf: (readonly string[])[] = [];
+    const placesOf: (readonly number[])[] = [];
+    // Nearly always all keys are of one namespace, and most have no tags.
+    let plain: readonly number[] = [];
+    let start: string | null = null;
+    for (const key of keys) {
+      const tags = this.#options.tags.get(key);
+      if (start === null || !key.startsWith(start)) {
+        const name = namespaceName(key);
+        plain = [placeOf(places, name)];
+        start = name === 'n' ? null : `${name.slice(1)}:`;
+      }
+      tagsOf.push(tags);
+      placesOf.push(tags.length === 0 ? plain : [plain[0]!, ...tags.map((tag) => placeOf(places, tagName(tag)))]);
+    }
+    const first = keys[0]!;
+    const commands: string[][] = [
+      ['PTTL', first],
+      ['GETEX', first],
+    ];
+    for (let at = 1; at < keys.length; at += KEYS_PER_MGET) {
+      commands.push(['MGET', ...keys.slice(at, at + KEYS_PER_MGET)]);
+    }
+    commands.push(['TIME'], ['ZMSCORE', sector.key, ...places.keys()]);
+    this.#options.sending(proof.node, keys);
+    return proof.node.reader.pipeline(commands, options).then(
+      (replies) => {
+        const nothing = (): null[] => keys.map(() => null);
+        const text = replies[1]!;
+        // The one that counts as a write: refused, the server is not what we took it for.
+        if (text instanceof BreakwaterError) this.#noteError(text);
+        if (text instanceof BreakwaterError && text.code !== 'WRONGTYPE') return nothing();
+        const nowMs = this.#momentIn(replies[replies.length - 2]!);
+        const scores = this.#scoresOf(replies[replies.length - 1]!);
+        if (scores === null || Number.isNaN(nowMs)) return nothing();
+        const hits = [this.#judge(text, replies[0]!, Number.NaN, life, epoch, tagsOf[0]!, scores, placesOf[0]!)];
+        for (let i = 1; i < keys.length; i += 1) {
+          const reply = replies[2 + Math.floor((i - 1) / KEYS_PER_MGET)]!;
+          const one = Array.isArray(reply) ? reply[(i - 1) % KEYS_PER_MGET]! : null;
+          hits.push(this.#judge(one, null, nowMs, life, epoch, tagsOf[i]!, scores, placesOf[i]!));
+        }
+        return hits;
+      },
+      () => keys.map(() => null),
+    );
+  }
+
+  /** What TIME says, ms; NaN for anything else. */
+  #momentIn(reply: Outcome): number {
+    if (reply instanceof BreakwaterError) this.#noteError(reply);
+    if (!Array.isArray(reply) || reply.length !== 2) return Number.NaN;
+    return numberOf(reply[0]!) * 1000 + Math.floor(numberOf(reply[1]!) / 1000);
   }
 
   #readMany(keys: readonly string[], layout: Layout, topology: Topology, options: ExecuteOptions): Hits | null {
@@ -216,13 +284,13 @@ export class PlainReads {
       if (question === null || proof === undefined || !stands(proof)) return null;
       questions.set(sector, question);
       const tags = this.#options.tags.get(key);
-      const places = [placeOf(question, namespaceName(key))];
-      for (const tag of tags) places.push(placeOf(question, tagName(tag)));
+      const places = [placeOf(question.places, namespaceName(key))];
+      for (const tag of tags) places.push(placeOf(question.places, tagName(tag)));
       const pipeline = pipelineTo(proof, pipelines);
-      wanted.push({ key, tags, question, places, pipeline, ttlAt: pipeline.keys.push(key) - 1, textAt: 0, within: -1 });
+      wanted.push({ key, tags, question, places, pipeline, ttlAt: pipeline.keys.push(key) - 1, textAt: 0 });
     }
     for (const { commands, keys: own } of pipelines.values()) for (const key of own) commands.push(['PTTL', key]);
-    for (const each of wanted) addText(each, layout.keysPerCall > 1);
+    for (const each of wanted) each.textAt = each.pipeline.commands.push(['GETEX', each.key]) - 1;
     for (const [sector, question] of questions) {
       const { commands, keys: own } = question.pipeline;
       if (own.length === 0 && commands.length === 0) commands.push(['ZREM', sector.key, '-']);
@@ -257,28 +325,41 @@ export class PlainReads {
     return { table, places, pipeline: pipelineTo(table.proof, pipelines), at: 0, scores: null };
   }
 
-  #judgeOne({ tags, question, places, pipeline, ttlAt, textAt, within }: Wanted): ReadHit | null {
+  #judgeOne({ tags, question, places, pipeline, ttlAt, textAt }: Wanted): ReadHit | null {
     const { replies, life } = pipeline;
     if (replies === null || question.scores === null) return null;
-    const reply = replies[textAt]!;
-    const text = within < 0 ? reply : Array.isArray(reply) ? reply[within]! : null;
-    return this.#judge(text, replies[ttlAt]!, life, question.table.epoch, tags, question.scores, places);
+    return this.#judge(
+      replies[textAt]!,
+      replies[ttlAt]!,
+      Number.NaN,
+      life,
+      question.table.epoch,
+      tags,
+      question.scores,
+      places,
+    );
   }
 
-  /** @param places null = in the order asked, from NAMESPACE on */
+  /**
+   * @param ttl what PTTL said; null = it was not asked, and the entry says it, for the server's `nowMs`
+   * @param places null = in the order asked, from NAMESPACE on
+   */
   #judge(
     text: Outcome,
     ttl: Outcome,
+    nowMs: number,
     life: string,
     epoch: string,
     tags: readonly string[],
     scores: readonly number[],
     places: readonly number[] | null,
   ): ReadHit | null {
-    // -2: it was absent when the time to live was looked at.
-    if (!(text instanceof Uint8Array) || typeof ttl !== 'number' || ttl < -1) return null;
+    if (!(text instanceof Uint8Array)) return null;
     const entry = readEntry(text, life, epoch, tags);
     if (entry === null) return null;
+    const ttlMs = ttl === null ? leftOf(entry, nowMs) : ttl;
+    // -1: it does not expire. -2: it was absent when that was looked at.
+    if (typeof ttlMs !== 'number' || ttlMs < -1) return null;
     // As survey.ts judges. Written so that a score that is none, or is missing, is no hit.
     const { number } = entry;
     if (!(scores[HEAD]! >= number)) return null;
@@ -287,7 +368,8 @@ export class PlainReads {
       if (!(scores[places === null ? NAMESPACE + i : places[i]!]! <= number)) return null;
     }
     this.hits += 1;
-    return { kind: 'hit', value: entry.value, ttlMs: ttl < 0 ? null : ttl, version: entry.version };
+    const pack = new HitPack(text, false);
+    return new PackedHit(pack, entry.valueAt, entry.valueEnd, ttlMs < 0 ? null : ttlMs, entry.version);
   }
 
   /** Null when the table is not the one that was asked for. A name that is not in it never had a number. */
@@ -315,6 +397,12 @@ function stands({ node, connects }: Proof): boolean {
   return node.reader.state.kind === 'ready' && node.reader.stats.connects === connects;
 }
 
+/** The time to live of an entry when the server's clock shows `nowMs`, as PTTL says it. -2 too when its life was made longer than it knows. */
+function leftOf({ goneAtMs }: ReadEntry, nowMs: number): number {
+  if (goneAtMs === 0) return -1;
+  return goneAtMs > nowMs ? goneAtMs - nowMs : -2;
+}
+
 function headName(life: string, epoch: string): string {
   return `h${life}${epoch}`;
 }
@@ -328,23 +416,10 @@ function pipelineTo({ shard, node, life }: Proof, pipelines: Map<Shard, Pipeline
   return pipeline;
 }
 
-function placeOf({ places }: Question, name: string): number {
+function placeOf(places: Map<string, number>, name: string): number {
   const place = places.get(name) ?? places.size;
   if (place === places.size) places.set(name, place);
   return place;
-}
-
-/** GETEX for the first key of a server, and for all in a cluster, where an MGET's keys must be of one slot. */
-function addText(each: Wanted, mayGather: boolean): void {
-  const { commands, keys } = each.pipeline;
-  if (!mayGather || commands.length === keys.length) {
-    each.textAt = commands.push(['GETEX', each.key]) - 1;
-    return;
-  }
-  const last = commands.at(-1)!;
-  if (last[0] !== 'MGET' || last.length > KEYS_PER_MGET) commands.push(['MGET']);
-  each.textAt = commands.length - 1;
-  each.within = commands[each.textAt]!.push(each.key) - 2;
 }
 
 const decoder = new TextDecoder();
@@ -352,8 +427,11 @@ const decoder = new TextDecoder();
 /** 0 for a name that the table does not have; NaN for what is no score. */
 function scoreOf(score: Outcome): number {
   if (typeof score === 'number') return score;
-  if (score === null) return 0;
-  return score instanceof Uint8Array ? Number(decoder.decode(score)) : Number.NaN;
+  return score === null ? 0 : numberOf(score);
+}
+
+function numberOf(reply: Outcome): number {
+  return reply instanceof Uint8Array ? Number(decoder.decode(reply)) : Number.NaN;
 }
 
 function justNull(): [null] {

@@ -16,6 +16,7 @@ export class TagMemory {
   }
 
   get(key: string): readonly string[] {
+    if (this.#young.size + this.#old.size === 0) return NONE;
     const tags = this.#young.get(key);
     if (tags !== undefined) return tags;
     const older = this.#old.get(key);
