@@ -27,7 +27,7 @@ export function libraryMarkdown(rows: readonly LibraryRow[], where: Environment)
   return [
     '# bench library',
     '',
-    environmentLine(where),
+    `${environmentLine(where)} · NODE_ENV=${process.env['NODE_ENV']}`,
     '',
     line(HEAD),
     '| --- | ---: | ---: | ---: | --- |',
