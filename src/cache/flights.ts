@@ -37,13 +37,13 @@
  *   3. B calls get('42') here. Joined to A's load, it would get the old row. It waits for A's load to end; the next load reads the new row.
  *
  * What this process itself invalidates is known at once (`voids.ts`): a delete takes the load of its key out of `#loading`, and anything
- * crossed is kept out of L1. Loading and filling stand in loads.ts.
+ * crossed is kept out of L1. What becomes of a hit stands in hits.ts, waiting for others in waits.ts, loading and filling in loads.ts.
  *
  * Every wait ends: a read after `readTimeoutMs`, waiting for other processes after twice `leaseWaitMs`, a load after `loadTimeoutMs`, a fill after
  * `fillTimeoutMs`; a caller who must ask again does so once, since in the new flight it is among the first.
  */
 import { assert } from '../base/assert.ts';
-import { BreakwaterError } from '../base/errors.ts';
+import type { BreakwaterError } from '../base/errors.ts';
 import type { ReadResult } from '../stores/store.ts';
 import { Batch, type BatchPart } from './batch.ts';
 import { Departures } from './departures.ts';
@@ -51,34 +51,18 @@ import { Flight, type FlightWishes, type Permit, PLAIN, type Seat } from './flig
 import { Hits } from './hits.ts';
 import { fullKey } from './key.ts';
 import { type FlightsOptions, Loads } from './loads.ts';
+import { OpenFlights } from './open-flights.ts';
 import type { Cached } from './types.ts';
+import { LEFT_TO_OTHERS, Waits } from './waits.ts';
 import type { Warmed } from './warm.ts';
-
-const FIRST_POLL_MS = 5;
-const LONGEST_POLL_MS = 50;
-/** Where the store tells when another caller's lease ends, asking is for what it could not tell: a lost message, an invalidated tag. */
-const TOLD_POLL_MS = 200;
-/**
- * How long a flight waits for loads of other processes, in leases: the first holder may be dead, then the next one is granted, and it is
- * worth waiting for that one too before everybody loads.
- */
-const LEASES_WAITED = 2;
-
-/** What a reload in the background ends with when it is not worth it. Nobody sees it. */
-const LEFT_TO_OTHERS = new BreakwaterError('CACHE_RELOAD_ELSEWHERE', 'another process reloads this key');
-
-/** What warming ends with where nothing can be stored at the moment. */
-const NOT_STORED = new BreakwaterError('STORE_UNAVAILABLE', 'the store does not answer, or waits for an invalidation');
 
 export class Flights<K extends string, V> {
   readonly #options: FlightsOptions<K, V>;
   readonly #prefix: string;
   readonly #loads: Loads<K, V>;
+  readonly #open = new OpenFlights<K, Cached<V>>();
+  readonly #waits: Waits<K, V>;
   readonly #hits: Hits<K, V>;
-  /** Flights that may be joined without more ado: gathered, or waiting between polls. */
-  readonly #open = new Map<K, Flight<K, Cached<V>>>();
-  /** The same for callers with wishes, by wishes and id. */
-  readonly #openWished = new Map<string, Flight<K, Cached<V>>>();
   /** Ids that are being reloaded in the background, from the wish for it to its end. */
   readonly #reloading = new Set<K>();
   readonly #all = new Set<Flight<K, Cached<V>>>();
@@ -97,10 +81,20 @@ export class Flights<K extends string, V> {
     );
     this.#loads = new Loads(options, this.#all, (id, wishes) => this.seat(id, wishes));
     const flights = this;
+    this.#waits = new Waits<K, V>({
+      options,
+      loads: this.#loads,
+      open: this.#open,
+      over: (flight) => this.#all.delete(flight),
+      gather: (flight) => this.#departures.gather(flight),
+      get isClosed() {
+        return flights.#closed !== null;
+      },
+    });
     this.#hits = new Hits<K, V>({
       options,
       over: (flight) => this.#all.delete(flight),
-      leaveOpen: (flight) => this.#leaveOpen(flight),
+      leaveOpen: (flight) => this.#open.leave(flight),
       answerStale: (flight) => this.#loads.answerStale(flight, undefined),
       reload: (id) => (this.#mayReload(id) ? this.#newFlight(id, PLAIN, 'background') : null),
       lease: (all) => this.#lease(all),
@@ -133,7 +127,7 @@ export class Flights<K extends string, V> {
     const joined = this.#join(id, wishes);
     if (joined !== null) return joined;
     const flight = this.#newFlight(id, wishes, 'foreground');
-    this.#setOpen(flight);
+    this.#open.set(flight);
     this.#departures.gather(flight);
     return flight;
   }
@@ -145,7 +139,7 @@ export class Flights<K extends string, V> {
   seats(ids: readonly K[], wishes: FlightWishes, answers: Map<K, Cached<V> | null>): Promise<Map<K, Cached<V> | null>> {
     if (this.#closed !== null) throw this.#closed;
     const batch = new Batch(answers, this.#onBatchOver);
-    const isAlone = wishes === PLAIN && this.#open.size === 0 && this.#loads.isIdle;
+    const isAlone = wishes === PLAIN && this.#open.plainSize === 0 && this.#loads.isIdle;
     for (const id of ids) {
       if (isAlone) batch.add(id, fullKey(this.#prefix, id));
       else if (wishes !== PLAIN) batch.join(id, this.seat(id, wishes));
@@ -172,7 +166,7 @@ export class Flights<K extends string, V> {
       this.#options.counters.joined += 1;
       return this.#loads.lateSeat(loading, wishes);
     }
-    const open = wishes === PLAIN ? this.#open.get(id) : this.#openWished.get(wishKey(id, wishes));
+    const open = this.#open.get(id, wishes);
     if (open === undefined) return null;
     this.#options.counters.joined += 1;
     return open;
@@ -213,7 +207,7 @@ export class Flights<K extends string, V> {
 
   /** Another process's load of `id` is over: whoever waits for it here asks now. */
   wake(id: K): void {
-    const flight = this.#open.get(id);
+    const flight = this.#open.get(id, PLAIN);
     if (flight === undefined || flight.timer === null || flight.isOver) return;
     flight.timer.cancel();
     flight.timer = null;
@@ -230,7 +224,6 @@ export class Flights<K extends string, V> {
     }
     this.#all.clear();
     this.#open.clear();
-    this.#openWished.clear();
     this.#departures.clear();
     for (const batch of this.#batches) batch.fail(reason);
     this.#loads.close(reason);
@@ -255,22 +248,10 @@ export class Flights<K extends string, V> {
     );
   }
 
-  #setOpen(flight: Flight<K, Cached<V>>): void {
-    if (flight.wishes === PLAIN) this.#open.set(flight.id, flight);
-    else this.#openWished.set(wishKey(flight.id, flight.wishes), flight);
-  }
-
-  #leaveOpen(flight: Flight<K, Cached<V>>): void {
-    if (this.#open.get(flight.id) === flight) this.#open.delete(flight.id);
-    if (flight.wishes === PLAIN) return;
-    const key = wishKey(flight.id, flight.wishes);
-    if (this.#openWished.get(key) === flight) this.#openWished.delete(key);
-  }
-
   /** Flights for what more than one of this tick's callers asks for, and for all ids of a crowd. */
   #untangle(batches: readonly Batch<K, Cached<V>>[], isCrowd: boolean): Flight<K, Cached<V>>[] {
     const flights: Flight<K, Cached<V>>[] = [];
-    if (!isCrowd && batches.length === 1 && this.#open.size === 0) return flights;
+    if (!isCrowd && batches.length === 1 && this.#open.plainSize === 0) return flights;
     const seen = new Set<K>();
     const shared = new Set<K>();
     for (const { ids } of isCrowd ? [] : batches) {
@@ -284,7 +265,7 @@ export class Flights<K extends string, V> {
         const joined = this.#join(id, PLAIN);
         if (joined !== null || (!isCrowd && !shared.has(id))) return joined;
         const flight = this.#newFlight(id, PLAIN, 'foreground');
-        this.#setOpen(flight);
+        this.#open.set(flight);
         flights.push(flight);
         return flight;
       });
@@ -295,7 +276,7 @@ export class Flights<K extends string, V> {
   #send(flights: readonly Flight<K, Cached<V>>[], parts: readonly BatchPart<K, Cached<V>>[]): void {
     const departed = this.#loads.next();
     for (const flight of flights) {
-      this.#leaveOpen(flight);
+      this.#open.leave(flight);
       flight.departed = departed;
     }
     for (const { batch } of parts) batch.departed = departed;
@@ -305,7 +286,7 @@ export class Flights<K extends string, V> {
     if (others.length > 0 || parts.length > 0) this.#read(others, parts);
     if (fresh.length === 0) return;
     if (this.#mayAsk(fresh)) this.#lease(fresh);
-    else this.#loadWithoutLease(fresh);
+    else this.#waits.loadWithoutLease(fresh);
   }
 
   #mayAsk(all: readonly unknown[]): boolean {
@@ -332,7 +313,7 @@ export class Flights<K extends string, V> {
     }
     const keys = keysOf(flights, parts);
     if (!this.#mayAsk(keys)) {
-      this.#loadWithoutLease(this.#flightsOf(flights, parts));
+      this.#waits.loadWithoutLease(this.#flightsOf(flights, parts));
       return;
     }
     const leaseMs = Math.max(1, settings.leaseWaitMs);
@@ -407,7 +388,7 @@ export class Flights<K extends string, V> {
     if (this.#closed !== null) return;
     outage.failed(ports.clock.now(), error);
     counters.l2ReadErrors += flights.length;
-    this.#loadWithoutLease(flights);
+    this.#waits.loadWithoutLease(flights);
   }
 
   #onRead(flights: readonly Flight<K, Cached<V>>[], results: readonly ReadResult[]): void {
@@ -428,12 +409,12 @@ export class Flights<K extends string, V> {
       flight.lease = result.lease;
       if (result.lease !== null) toLoad.push(flight);
       else if (result.withheld === true) givenUp.push(flight);
-      else this.#onHeld(flight, givenUp);
+      else this.#waits.onHeld(flight, givenUp);
     });
     if (toClean.length > 0) this.#clean(toClean);
     if (toLease.length > 0) this.#lease(toLease);
     if (toLoad.length > 0) this.#loads.start(toLoad);
-    if (givenUp.length > 0) this.#loadWithoutLease(givenUp);
+    if (givenUp.length > 0) this.#waits.loadWithoutLease(givenUp);
   }
 
   /**
@@ -446,7 +427,7 @@ export class Flights<K extends string, V> {
     const again = flights.filter((flight) => !flight.cleaned);
     const twice = flights.filter((flight) => flight.cleaned);
     for (const flight of again) flight.cleaned = true;
-    if (twice.length > 0) this.#loadWithoutLease(twice);
+    if (twice.length > 0) this.#waits.loadWithoutLease(twice);
     if (again.length === 0) return;
     store
       .delete(
@@ -458,7 +439,7 @@ export class Flights<K extends string, V> {
           if (this.#closed === null) this.#read(again);
         },
         () => {
-          if (this.#closed === null) this.#loadWithoutLease(again);
+          if (this.#closed === null) this.#waits.loadWithoutLease(again);
         },
       );
   }
@@ -481,130 +462,13 @@ export class Flights<K extends string, V> {
           flight.lease = leases[index]!;
           if (flight.lease !== null) toLoad.push(flight);
           else if (flight.wishes.fresh === true) givenUp.push(flight);
-          else this.#onHeld(flight, givenUp);
+          else this.#waits.onHeld(flight, givenUp);
         });
         if (toLoad.length > 0) this.#loads.start(toLoad);
-        if (givenUp.length > 0) this.#loadWithoutLease(givenUp);
+        if (givenUp.length > 0) this.#waits.loadWithoutLease(givenUp);
       },
       (error: unknown) => this.#onStoreError(flights, error),
     );
-  }
-
-  // -- waiting
-
-  /** Another caller holds the lease. */
-  #onHeld(flight: Flight<K, Cached<V>>, givenUp: Flight<K, Cached<V>>[]): void {
-    const { counters } = this.#options;
-    if (flight.priority === 'background') {
-      counters.reloadsElsewhere += 1;
-      this.#all.delete(flight);
-      flight.fail(LEFT_TO_OTHERS);
-    } else if (!flight.isOver && !this.#waitOrFollow(flight)) {
-      counters.leaseGiveUps += 1;
-      givenUp.push(flight);
-    }
-  }
-
-  /** False: it has been waited for long enough. */
-  #waitOrFollow(flight: Flight<K, Cached<V>>): boolean {
-    const { ports, settings, counters } = this.#options;
-    // Our own process holds it: no need to poll.
-    const loading = this.#loads.followable(flight.id, flight.wishes, flight.departed);
-    if (loading !== null) {
-      this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
-      return true;
-    }
-    const open = flight.wishes === PLAIN ? this.#open.get(flight.id) : undefined;
-    if (open !== undefined && open.waitUntilMs !== null) {
-      this.#follow(flight, open);
-      return true;
-    }
-    const nowMs = ports.clock.now();
-    flight.waitUntilMs ??= nowMs + settings.leaseWaitMs * LEASES_WAITED;
-    if (nowMs >= flight.waitUntilMs) return false;
-    if (open === undefined && isJoinable(flight)) this.#setOpen(flight);
-    const pollMs =
-      this.#options.store.feed?.tellsOfLeases !== true || flight.wishes !== PLAIN
-        ? Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS)
-        : TOLD_POLL_MS;
-    const delayMs = Math.min(pollMs, flight.waitUntilMs - nowMs);
-    flight.polls += 1;
-    counters.leasePolls += 1;
-    flight.free();
-    flight.timer = ports.scheduler.setTimer(delayMs, () => {
-      flight.timer = null;
-      if (!flight.isOver) this.#departures.gather(flight);
-    });
-    return true;
-  }
-
-  #follow(flight: Flight<K, Cached<V>>, seat: Seat<Cached<V>>): void {
-    flight.free();
-    this.#options.counters.joined += 1;
-    seat.got.then(
-      (got) => {
-        this.#all.delete(flight);
-        if (!flight.isOver) flight.answer(got);
-      },
-      (error: unknown) => {
-        if (flight.isOver || !this.#loads.answerStale(flight, error)) flight.fail(error);
-        this.#all.delete(flight);
-      },
-    );
-  }
-
-  /** L2 could not be asked, or has no lease for us. At most one such load of a key is under way. */
-  #loadWithoutLease(flights: readonly Flight<K, Cached<V>>[]): void {
-    const asked = flights.filter((flight) => flight.permit === null);
-    // What cannot be stored is loaded for somebody, and for nobody not.
-    if (asked.length < flights.length) this.#leaveCold(flights.filter((flight) => flight.permit !== null));
-    const toLoad = new Map<K, Flight<K, Cached<V>>>();
-    const behind: Flight<K, Cached<V>>[] = [];
-    for (const flight of asked) {
-      if (toLoad.has(flight.id) || !this.#mustLoad(flight)) behind.push(flight);
-      else toLoad.set(flight.id, flight);
-    }
-    if (toLoad.size > 0) this.#loads.start([...toLoad.values()]);
-    for (const flight of behind) {
-      const loading = this.#followable(flight);
-      if (loading !== null) this.#follow(flight, this.#loads.lateSeat(loading, flight.wishes));
-      else this.#flyAfter(flight);
-    }
-  }
-
-  #leaveCold(flights: readonly Flight<K, Cached<V>>[]): void {
-    for (const flight of flights) {
-      this.#all.delete(flight);
-      flight.fail(NOT_STORED);
-    }
-  }
-
-  #mustLoad(flight: Flight<K, Cached<V>>): boolean {
-    return this.#followable(flight) === null && this.#loads.leaseless(flight.id) === null;
-  }
-
-  /** What is brought in the background is nobody's answer: any load will do. */
-  #followable(flight: Flight<K, Cached<V>>): Flight<K, Cached<V>> | null {
-    return this.#loads.followable(flight.id, flight.wishes, flight.priority === 'background' ? 0 : flight.departed);
-  }
-
-  /** Flies again when the load without a lease that is under way is over. Until then others may join. */
-  #flyAfter(flight: Flight<K, Cached<V>>): void {
-    const { id, wishes } = flight;
-    const loading = this.#loads.leaseless(id);
-    const open = wishes === PLAIN ? this.#open.get(id) : this.#openWished.get(wishKey(id, wishes));
-    if (open !== undefined) {
-      this.#follow(flight, open);
-      return;
-    }
-    flight.free();
-    if (isJoinable(flight)) this.#setOpen(flight);
-    const again = (): void => {
-      if (this.#closed === null && !flight.isOver) this.#departures.gather(flight);
-    };
-    // Null: what was started a moment ago is over already, with an error that is remembered.
-    if (loading === null) again();
-    else loading.verdict!.promise.then(again, again);
   }
 }
 
@@ -624,11 +488,6 @@ function keysOf<K extends string, T>(
   return keys;
 }
 
-/** Not one with a stale value in the hand, which was read before those came who would join now. */
-function isJoinable(flight: { readonly fallback: { readonly servable: boolean } | null }): boolean {
-  return flight.fallback?.servable !== true;
-}
-
 /** What became of a flight of {@link Flights.warm}. */
 async function warmedBy<K extends string, T>(flight: Flight<K, T>): Promise<Warmed> {
   try {
@@ -640,8 +499,4 @@ async function warmedBy<K extends string, T>(flight: Flight<K, T>): Promise<Warm
   } catch (error) {
     return error === LEFT_TO_OTHERS ? 'elsewhere' : { error };
   }
-}
-
-function wishKey(id: string, { fresh, afterCall, maxStaleMs }: FlightWishes): string {
-  return `${fresh === true ? 'f' : ''}${afterCall === true ? 'a' : ''}${maxStaleMs ?? ''}:${id}`;
 }
