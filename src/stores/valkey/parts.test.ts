@@ -173,5 +173,9 @@ describe('small things', () => {
     assert.ok(kept.length >= 50 && kept.length <= 100, `${kept.length}`);
     memory.set('k0', []);
     assert.deepEqual(memory.get('k0'), []);
+    memory.set('user:1', ['t']);
+    assert.deepEqual([memory.mayHave('nuser'), memory.mayHave('n'), memory.mayHave('norg')], [true, true, false]);
+    for (let i = 0; i < 2_000; i += 1) memory.set(`n${i}:1`, ['t']);
+    assert.equal(memory.mayHave('norg'), true, 'too many to know');
   });
 });

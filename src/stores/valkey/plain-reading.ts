@@ -53,6 +53,7 @@ import type { TagMemory } from './tag-memory.ts';
 const WORTH_IT = 0.75;
 const WEIGHT = 1 / 16;
 const KEYS_PER_MGET = 128;
+const NO_TAGS: readonly string[] = [];
 /** The places of head and floor in what a table is asked, and of the namespace when one key is read. */
 const HEAD = 0;
 const FLOOR = 1;
@@ -222,13 +223,16 @@ export class PlainReads {
     // Nearly always all keys are of one namespace, and most have no tags.
     let plain: readonly number[] = [];
     let start: string | null = null;
+    let mayHaveTags = false;
+    const memory = this.#options.tags;
     for (const key of keys) {
-      const tags = this.#options.tags.get(key);
       if (start === null || !key.startsWith(start)) {
         const name = namespaceName(key);
         plain = [placeOf(places, name)];
+        mayHaveTags = memory.mayHave(name);
         start = name === 'n' ? null : `${name.slice(1)}:`;
       }
+      const tags = mayHaveTags ? memory.get(key) : NO_TAGS;
       tagsOf.push(tags);
       placesOf.push(tags.length === 0 ? plain : [plain[0]!, ...tags.map((tag) => placeOf(places, tagName(tag)))]);
     }
