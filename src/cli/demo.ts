@@ -8,6 +8,7 @@ import type { Command } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
 import { environment, environmentLine } from './bench/environment.ts';
 import { withChildren } from './children/children.ts';
+import type { LivePlan, Phase } from './demo/live.ts';
 import { progressOn } from './demo/progress.ts';
 import type { DemoPlan, DemoResult } from './demo/run.ts';
 import { readTrace, traceStream, zipfStream } from './demo/stream.ts';
@@ -24,6 +25,8 @@ interface DemoOptions {
   readonly trace?: string;
   readonly memory: string;
   readonly short?: boolean;
+  /** False: --no-changes. */
+  readonly changes?: boolean;
   readonly json?: boolean;
   readonly output?: string;
 }
@@ -40,6 +43,14 @@ function number(flag: string, text: string, min: number, max: number, whole = tr
     );
   }
   return value;
+}
+
+/** The scenes in which rows change. */
+function livePlan({ memory }: DemoOptions, short: boolean, rows: number, stream: LivePlan['stream']): LivePlan {
+  const times = short
+    ? { calmMs: 3_000, outageMs: 1_500, afterMs: 1_500 }
+    : { calmMs: 10_000, outageMs: 5_000, afterMs: 3_000 };
+  return { rows, ...times, memory, poolSize: POOL_SIZE, stream };
 }
 
 /** What the options ask for. `--short` changes defaults only: what is given explicitly stays. */
@@ -63,6 +74,7 @@ export function demoPlan(options: DemoOptions): DemoPlan {
       seconds,
       warmRequests: number('--warm', options.warm ?? '0', 0, 1e9),
       settleMs: 0,
+      live: null,
       stream: () => traceStream(ids, rows, name),
     };
   }
@@ -74,8 +86,13 @@ export function demoPlan(options: DemoOptions): DemoPlan {
     seconds: seconds ?? (requests === null ? (short ? 1.5 : 15) : null),
     warmRequests: number('--warm', options.warm ?? (short ? '200000' : '1000000'), 0, 1e9),
     settleMs: short ? 500 : 2000,
+    live: options.changes === false ? null : livePlan(options, short, rows, () => zipfStream(rows, exponent, seed)),
     stream: () => zipfStream(rows, exponent, seed),
   };
+}
+
+function sum(phases: readonly Phase[], what: 'wrong'): number {
+  return phases.reduce((total, phase) => total + phase[what], 0);
 }
 
 async function demo(options: DemoOptions): Promise<number> {
@@ -83,6 +100,7 @@ async function demo(options: DemoOptions): Promise<number> {
   const progress = progressOn(process.stderr);
   const { runDemo } = await import('./demo/run.ts');
   const { demoMarkdown, demoTable, queryReduction } = await import('./demo/report.ts');
+  const { liveMarkdown, liveTable } = await import('./demo/live-report.ts');
   return await withChildren(async (children, signal) => {
     signal.addEventListener('abort', () => progress.done('stopping, cleaning up'), { once: true });
     let result: DemoResult;
@@ -95,15 +113,24 @@ async function demo(options: DemoOptions): Promise<number> {
     if (options.output) {
       const title = `${environmentLine(environment())}`;
       appendFileSync(options.output, demoMarkdown(title, result));
+      if (result.live !== null) appendFileSync(options.output, liveMarkdown(result.live));
     }
     if (options.json) {
       sayJson({ environment: environment(), ...result, queryReduction: Number.isFinite(reduction) ? reduction : null });
-    } else say(demoTable(result));
-    const wrong = result.without.wrong + result.with.wrong + result.without.failed + result.with.failed;
-    if (wrong === 0) return EXIT_OK;
+    } else {
+      say(demoTable(result));
+      if (result.live !== null) say(liveTable(result.live));
+    }
+    const phases = result.live === null ? [] : [result.live.calm, ...result.live.broken];
+    const wrong =
+      result.without.wrong + result.with.wrong + result.without.failed + result.with.failed + sum(phases, 'wrong');
+    // What fails while something is broken is what users saw of it; while nothing is, nothing may.
+    const failed = result.live?.calm.failedReads ?? 0;
+    if (wrong + failed === 0) return EXIT_OK;
+    const first = phases.find(({ firstWrong }) => firstWrong !== '')?.firstWrong ?? result.live?.calm.firstFailed ?? '';
     throw new BreakwaterError(
       'DEMO_WRONG',
-      `${wrong} answers were not what the database says, the first: ${result.with.firstWrong || result.without.firstWrong}`,
+      `${wrong + failed} answers were not what the database says, the first: ${result.with.firstWrong || result.without.firstWrong || first}`,
     );
   }).catch((error: unknown) => {
     progress.clear();
@@ -114,11 +141,13 @@ async function demo(options: DemoOptions): Promise<number> {
 const HELP = `
 What it does: 100,000 products in a throw-away Postgres; a small HTTP service reads them by id; 50 users ask as fast as they
 are answered, first without and then with the cache. Every answer is compared with the row. Database queries are counted
-by Postgres itself.
+by Postgres itself. Then three processes of the service share the cache while rows change, through them and behind their
+back, and a checker judges every answer; then Postgres is killed, the node is killed, and one process is cut off from it.
 
 Examples:
-  breakwater demo                        about a minute
-  breakwater demo --short                about ten seconds
+  breakwater demo                        about two minutes
+  breakwater demo --short                about half a minute
+  breakwater demo --no-changes           the comparison alone
   breakwater demo --trace web12.u32.br   a recorded trace, from a cold cache (brotli of 32-bit ids)
   breakwater demo --zipf 1.2 --warm 0    a steeper stream, from a cold cache`;
 
@@ -135,7 +164,8 @@ export function register(program: Command): void {
     .option('--warm <n>', 'earlier requests that filled the cache (1000000; short: 200000; a trace: 0)')
     .option('--trace <file>', 'replay a recorded trace instead')
     .option('--memory <size>', 'memory of the node', '256mb')
-    .option('--short', 'a short form, about ten seconds')
+    .option('--no-changes', 'only the comparison: no row changes, nothing is broken')
+    .option('--short', 'a short form, about half a minute')
     .option('--json', 'print JSON on stdout (progress goes to stderr)')
     .option('--output <file>', 'append the table to this markdown file')
     .addHelpText('after', HELP)

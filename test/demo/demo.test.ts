@@ -134,6 +134,15 @@ test(
     }
     assert.equal(result.without.databaseQueries, result.without.requests);
     assert.ok(result.with.databaseQueries < result.with.requests);
+    const { calm, broken } = result.live;
+    assert.equal(broken.length, 3);
+    assert.equal(calm.failedReads, 0, calm.firstFailed);
+    for (const phase of [calm, ...broken]) {
+      assert.equal(phase.wrong, 0, phase.firstWrong);
+      assert.ok(phase.reads > 0);
+    }
+    assert.ok([calm, ...broken].some(({ written }) => written > 0));
+    assert.ok([calm, ...broken].some(({ inSql }) => inSql > 0));
     await nothingLeft(run);
   },
 );

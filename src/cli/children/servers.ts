@@ -76,6 +76,19 @@ export async function startOnFreePorts(
   }
 }
 
+/** A node that was killed, on the ports that it had, when it answers. */
+export async function startNodeAgain(
+  children: Children,
+  { port, httpPort }: { readonly port: number; readonly httpPort: number },
+  args: readonly string[],
+): Promise<Child> {
+  const main = modulePath('../main', import.meta.url);
+  const serve = ['serve', '--port', String(port), '--http-port', String(httpPort), ...args];
+  const child = children.start(process.execPath, [...nodeFlags(), main, ...serve], { label: 'breakwater serve' });
+  await untilAnswers(port, child, 'PING\r\n', /^\+PONG/);
+  return child;
+}
+
 /**
  * A node as `breakwater serve` starts it, with its defaults except for free ports and `args`. `flags` go to Node.js itself
  * (profiling).

@@ -58,6 +58,9 @@ export const INSERT_ROWS = `
   FROM (SELECT id, (${list(ADJECTIVES)})[1 + id % ${ADJECTIVES.length}] || ' ' || (${list(NOUNS)})[1 + id % ${NOUNS.length}] || ' no. ' || id AS name
         FROM generate_series($1::integer, $2::integer) AS id) AS made`;
 
+/** Changes row $1: the number of the change is its stock. */
+export const SET_STOCK = 'UPDATE product SET stock = $2 WHERE id = $1';
+
 /** What the service asks for; also how the statement is found again in pg_stat_statements. */
 export const SELECT_PRODUCTS =
   'SELECT id, sku, name, "priceCents", stock, description FROM product WHERE id = ANY($1::integer[])';

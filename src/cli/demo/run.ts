@@ -8,12 +8,13 @@
  * what that took from the database. A recorded trace is replayed from a cold cache.
  */
 import { BreakwaterError } from '../../base/errors.ts';
-import { type Child, type Children, modulePath } from '../children/children.ts';
+import type { Children } from '../children/children.ts';
 import { startBreakwater } from '../children/servers.ts';
+import type { LivePlan, Phase } from './live.ts';
 import { Postgres } from './postgres.ts';
 import type { Progress } from './progress.ts';
 import { replay, Tally } from './replay.ts';
-import type { ServiceMessage, ServiceOptions } from './service.ts';
+import { startService } from './service-process.ts';
 import type { RequestStream } from './stream.ts';
 
 export interface DemoPlan {
@@ -28,6 +29,8 @@ export interface DemoPlan {
   readonly settleMs: number;
   readonly poolSize: number;
   readonly memory: string;
+  /** Null: rows do not change. */
+  readonly live: LivePlan | null;
   /** A new one each time, from its beginning. */
   readonly stream: () => RequestStream;
 }
@@ -55,12 +58,16 @@ export interface DemoResult {
   readonly without: RunResult;
   readonly warm: { readonly requests: number; readonly seconds: number; readonly databaseQueries: number } | null;
   readonly with: RunResult;
+  /** The scenes in which rows change; null: not played. */
+  readonly live: { readonly calm: Phase; readonly broken: readonly Phase[] } | null;
 }
+
+/** The change stream needs it. Commits are in the server's files before they are answered, so that one that is killed has them. */
+const LOGICAL = { wal_level: 'logical', synchronous_commit: 'on' };
 
 /** Ids in a request of the warm-up. */
 const WARM_BATCH = 200;
 const WARM_CONCURRENCY = 4;
-const SERVICE_TIMEOUT_MS = 20_000;
 /** How often the live line asks Postgres for its count. */
 const COUNT_INTERVAL_MS = 500;
 
@@ -70,7 +77,7 @@ export async function runDemo(
   signal: AbortSignal,
   progress: Progress,
 ): Promise<DemoResult> {
-  const postgres = await Postgres.start(children, (step) => progress.update(step, null));
+  const postgres = await Postgres.start(children, (step) => progress.update(step, null), LOGICAL);
   await postgres.fill(plan.rows, (rows) =>
     progress.update('filling the table', rows / plan.rows, `${rows.toLocaleString('en-US')} rows`),
   );
@@ -89,6 +96,10 @@ export async function runDemo(
   const withCache = await measure(plan, service.port, postgres, signal, progress, 'with cache', stream);
   await service.child.stop();
   await node.child.stop();
+  const live =
+    plan.live === null
+      ? null
+      : await (await import('./live.ts')).runLive(plan.live, children, postgres, signal, progress);
   await postgres.close();
   return {
     stream: plan.stream().description,
@@ -97,25 +108,8 @@ export async function runDemo(
     without,
     warm,
     with: withCache,
+    live,
   };
-}
-
-async function startService(children: Children, options: ServiceOptions): Promise<{ child: Child; port: number }> {
-  const child = children.startNode(modulePath('./service', import.meta.url), [], { label: 'the HTTP service' });
-  const message = await new Promise<ServiceMessage>((resolve, reject) => {
-    const timer = setTimeout(() => reject(child.failure('did not come up')), SERVICE_TIMEOUT_MS);
-    child.process.once('message', (received) => {
-      clearTimeout(timer);
-      resolve(received as ServiceMessage);
-    });
-    void child.exited.then(() => {
-      clearTimeout(timer);
-      reject(child.failure('ended before it was ready'));
-    });
-    child.process.send(options);
-  });
-  if (message.kind === 'failed') throw new BreakwaterError('DEMO_SERVICE', message.message);
-  return { child, port: message.port };
 }
 
 async function warmUp(
