@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import type { Client } from 'pg';
 import { runCli, startCli } from '../server/support.ts';
 import { type PostgresServer, requiresPostgres, startPostgres } from '../support/postgres-server.ts';
-import { until } from './support.ts';
+import { openGateway, until } from './support.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const EXAMPLE = join(root, 'examples/gateway/breakwater.yaml');
@@ -160,5 +160,37 @@ describe('--check', needs, () => {
     assert.equal(code, 2);
     assert.match(text, /^check\.yaml:6:22: namespaces\.p: there is no option "tabel": did you mean "table"\?$/m);
     assert.match(text, /1 problem \[CONFIG_INVALID\]/);
+  });
+});
+
+describe('the guide', needs, () => {
+  const page = readFileSync(join(root, 'docs/guide/22-a-gateway.md'), 'utf8');
+  /** What differs from run to run. */
+  const steady = (text: string): string =>
+    text
+      .trimEnd()
+      .replaceAll(/"ttlSeconds":[\d.]+/g, '"ttlSeconds":600')
+      .replaceAll('\r', '');
+
+  test('chapter 22: the file as it stands there, and what every curl prints', async () => {
+    await sql.query(`UPDATE product SET name = 'product 42', price = 42.99, org = 2 WHERE id = 42`);
+    await sql.query(`ALTER TABLE product DISABLE TRIGGER product_version`);
+    await sql.query(`UPDATE product SET version = 42 WHERE id = 42`);
+    await sql.query(`ALTER TABLE product ENABLE TRIGGER product_version`);
+    await sql.query(`SELECT setval('product_version', 1000)`);
+    const yaml = /```yaml\n(.*?)```/s.exec(page)?.[1] ?? '';
+    const gateway = await openGateway(yaml, { DATABASE_URL: url });
+    const samples = [...page.matchAll(/```sh\n(.*?)```\n\n```text\n(.*?)```/gs)];
+    assert.ok(samples.length >= 6);
+    assert.equal(page.match(/```sh\n/g)?.length, samples.length, 'every sample is followed by what it prints');
+    for (const [, code = '', expected = ''] of samples) {
+      const lines = code
+        .trimEnd()
+        .split('\n')
+        .map((line) => `${line}; echo`);
+      const script = lines.join('\n').replaceAll('localhost:8380', gateway.url.slice('http://'.length));
+      const { stdout } = await run('bash', ['-c', script]);
+      assert.equal(steady(stdout.replaceAll(/\n+/g, '\n')), steady(expected), code);
+    }
   });
 });

@@ -127,7 +127,7 @@ export function offOr<T>(kind: Kind<T>): Kind<T | false> {
 export function singleOr<A, B>(single: Kind<A>, parts: Kind<B>): Kind<A | B> {
   return {
     ...parts,
-    says: `${single.says}, or ${parts.says}`,
+    says: single.says.includes(parts.says) ? single.says : `${single.says}, or ${parts.says}`,
     read: (reader, place) =>
       reader.isMap(place) || reader.isList(place) ? parts.read(reader, place) : single.read(reader, place),
   };
