@@ -39,8 +39,11 @@ export interface RunningGateway extends Declared {
   readonly url: string;
   readonly sources: ReadonlyMap<string, OpenSource>;
   readonly readiness: Readiness;
-  /** Stops serving, then closes everything. Idempotent. @returns what the store never acknowledged */
-  close(): Promise<Closed>;
+  /**
+   * Stops serving, then closes everything. Idempotent; `now` passes over `shutdown.delay`, also when that is running already.
+   * @returns what the store never acknowledged
+   */
+  close(now?: boolean): Promise<Closed>;
 }
 
 const BACKLOG = 1024;
@@ -136,9 +139,13 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   void readiness.start();
 
   let closing: Promise<Closed> | null = null;
+  let hurry = (): void => {};
+  const isHurried = new Promise<void>((resolve) => {
+    hurry = resolve;
+  });
   const close = async (): Promise<Closed> => {
     readiness.stopping();
-    if (config.shutdown.delayMs > 0) await sleep(config.shutdown.delayMs);
+    if (config.shutdown.delayMs > 0) await Promise.race([sleep(config.shutdown.delayMs), isHurried]);
     await closeFaceServer(server as Server, config.shutdown.drainMs);
     return await end();
   };
@@ -149,7 +156,8 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
     url: urlOf(config, port),
     sources,
     readiness,
-    close: () => {
+    close: (now = false) => {
+      if (now) hurry();
       closing ??= close();
       return closing;
     },

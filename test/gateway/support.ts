@@ -73,7 +73,7 @@ export async function openGateway(yaml: string, env: Record<string, string> = {}
   const drain = yaml.includes('shutdown:') ? '' : 'shutdown: { drain: 100ms }\n';
   const log = new Lines();
   const running = await startGateway(readConfig('test.yaml', listen + drain + yaml, env), { version: 'test', log });
-  opened.push(() => running.close());
+  opened.push(() => running.close(true));
   return new TestGateway(running, log);
 }
 
