@@ -39,6 +39,8 @@ export class Client {
   readonly #connections: Connection[];
   /** By range: whom it asks. */
   readonly #map: number[];
+  /** By range: a member whose copy answered last. */
+  readonly #copies: (number | null)[];
   isStopped = false;
 
   constructor(scene: Scene, index: number, seed: number, busy: Set<number>) {
@@ -49,6 +51,7 @@ export class Client {
     this.#random = new SeededRandom(seed ^ Math.imul(index + 1, 0x9e37_79b1));
     this.#busy = busy;
     this.#connections = scene.hosts.map(() => ({ generation: 0, lastThereMs: 0, lastBackMs: 0 }));
+    this.#copies = Array.from({ length: scene.setup.ranges }, () => null);
     this.#map = Array.from({ length: scene.setup.ranges }, (_, range) => range % scene.hosts.length);
   }
 
@@ -79,7 +82,8 @@ export class Client {
     const key = Math.floor(this.#random.nextFloat() * keys);
     const draw = this.#random.nextFloat();
     if (draw < 0.72) {
-      this.#read(key, draw < 0.16, { startMs: this.#world.nowMs, chain: 0 }, () => undefined);
+      const readsCopies = this.#random.nextFloat() < setup.copyReads;
+      this.#read(key, readsCopies, { startMs: this.#world.nowMs, chain: 0 }, () => undefined);
       return;
     }
     if (this.#busy.has(key)) return;
@@ -102,9 +106,13 @@ export class Client {
     const { judge } = this.#scene;
     const range = this.#rangeOf(key);
     const { hosts } = this.#scene;
-    const to = readsCopies ? hosts[Math.floor(this.#random.nextFloat() * hosts.length)]! : hosts[this.#map[range]!]!;
+    const anyone = Math.floor(this.#random.nextFloat() * hosts.length);
+    const at = readsCopies ? (this.#copies[range] ?? anyone) : this.#map[range]!;
+    const to = hosts[at]!;
     if (asking.chain === 0) judge.counts.reads += 1;
     this.#ask(to, { kind: 'get', range, key, readsCopies }, (reply) => {
+      if (readsCopies)
+        this.#copies[range] = reply !== null && reply.kind === 'hit' && reply.from === 'copy' ? at : null;
       if (reply !== null && reply.kind === 'hit') {
         judge.read(key, reply.version, asking.startMs, reply.from, to.name);
         done();

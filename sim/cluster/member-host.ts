@@ -23,6 +23,8 @@ export interface Scene {
   readonly setup: Setup;
   readonly hosts: readonly MemberHost[];
   readonly judge: Judge;
+  /** A script loses messages by kind. */
+  readonly isDropped?: (from: string, to: string, kind: string) => boolean;
 }
 
 export interface Token {
@@ -99,7 +101,7 @@ export class MemberHost {
     this.index = index;
     this.name = `m${index}`;
     this.id = index.toString(16).padStart(40, '0');
-    this.timing = { ...DEFAULT_TIMING, replaceMs: setup.replaceMs };
+    this.timing = { ...DEFAULT_TIMING, replaceMs: setup.replaceMs, ackMs: setup.ackMs };
     this.machine = new Machine(world, this.name);
     this.machine.kill();
   }
@@ -171,15 +173,18 @@ export class MemberHost {
   // -- messages
 
   receive(from: NodeId, message: Message): void {
-    this.machine.deliver(() => {
-      const { core } = this;
-      if (core === null) return;
-      const { world } = this.#scene!;
-      world.trace.note(NOTE_MESSAGE, this.index, message.kind.length);
-      world.trace.say(() => `    ${nameOf(from)} -> ${this.name}  ${describeMessage(message)}`);
-      core.onMessage(from, message, this.machine.clock.now());
-      this.#pump();
-    });
+    if (this.machine.state === 'up') this.#take(from, message);
+    else this.machine.deliver(() => this.#take(from, message));
+  }
+
+  #take(from: NodeId, message: Message): void {
+    const { core } = this;
+    if (core === null) return;
+    const { trace } = this.#scene!.world;
+    trace.note(NOTE_MESSAGE, this.index, message.kind.length);
+    if (trace.isRecording) trace.say(() => `    ${nameOf(from)} -> ${this.name}  ${describeMessage(message)}`);
+    core.onMessage(from, message, this.machine.clock.now());
+    this.#pump();
   }
 
   // -- clients
@@ -405,7 +410,7 @@ export class MemberHost {
   }
 
   #send(to: NodeId, message: Message): void {
-    const { datagrams, world, hosts } = this.#scene!;
+    const { datagrams, world, hosts, isDropped } = this.#scene!;
     const { id, machine } = this;
     if (to === id) {
       world.after(0, () => {
@@ -414,6 +419,7 @@ export class MemberHost {
       return;
     }
     const target = hosts[indexOf(to)]!;
+    if (isDropped?.(this.name, target.name, message.kind) === true) return;
     datagrams.send(this.name, target.name, () => target.receive(id, message));
   }
 

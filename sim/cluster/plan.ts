@@ -49,6 +49,10 @@ export interface Setup {
   readonly gutterMs: number;
   readonly replaceMs: number;
   readonly evictions: number;
+  /** How long a copy may take to acknowledge. */
+  readonly ackMs: number;
+  /** Of the reads: how many take an answer out of a copy. */
+  readonly copyReads: number;
 }
 
 export interface Plan {
@@ -97,8 +101,11 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     gutterMs: 2000,
     replaceMs: one([4000, 30_000]),
     evictions: one([0, 0, 0.02, 0.2]),
+    ackMs: one([200, 300]),
+    copyReads: one([0.1, 0.3, 0.6]),
   };
   const kinds = options.faults ?? themeOf(random);
+  const isVolley = options.faults === undefined && random.nextFloat() < 0.15;
   const everyMs = options.everyMs ?? one([500, 1500, 3000, 7000]);
   const faults: Fault[] = [];
   if (kinds.length > 0) {
@@ -106,7 +113,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     for (;;) {
       atMs += Math.round(everyMs * (0.2 + 1.6 * random.nextFloat()));
       if (atMs >= runMs) break;
-      faults.push(faultOf(one(kinds), atMs, members, random));
+      if (isVolley) faults.push(...volleyOf(atMs, members, random));
+      else faults.push(faultOf(one(kinds), atMs, members, random));
     }
   }
   return { seed, setup, faults, runMs };
@@ -167,6 +175,33 @@ function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededR
     case 'client-cut':
       return fault(order.slice(0, between(1, Math.max(1, members - 1))), between(300, 6000));
   }
+}
+
+/** Several things to few members within a second: what one of them began, another interrupts. */
+function volleyOf(atMs: number, members: number, random: SeededRandom): Fault[] {
+  const between = (least: number, most: number): number => Math.round(least + random.nextFloat() * (most - least));
+  const member = (): number => Math.floor(random.nextFloat() * members);
+  const one = member();
+  const faults: Fault[] = [];
+  const count = between(2, 4);
+  for (let i = 0; i < count; i += 1) {
+    const draw = random.nextFloat();
+    const victim = random.nextFloat() < 0.4 ? one : member();
+    const when = atMs + between(0, 700);
+    if (draw < 0.3)
+      faults.push({ atMs: when, kind: 'isolate', members: [victim], forMs: between(100, 2500), amount: 0 });
+    else if (draw < 0.6)
+      faults.push({ atMs: when, kind: 'crash', members: [victim], forMs: between(20, 300), amount: 0 });
+    else if (draw < 0.75) {
+      const other = (victim + 1 + Math.floor(random.nextFloat() * Math.max(1, members - 1))) % members;
+      faults.push({ atMs: when, kind: 'one-way', members: [victim, other], forMs: between(200, 2500), amount: 0 });
+    } else if (draw < 0.85)
+      faults.push({ atMs: when, kind: 'leave', members: [victim], forMs: between(50, 1500), amount: 0 });
+    else if (draw < 0.95)
+      faults.push({ atMs: when, kind: 'spread', members: [], forMs: between(500, 2000), amount: 150 });
+    else faults.push({ atMs: when, kind: 'pause', members: [victim], forMs: between(300, 2500), amount: 0 });
+  }
+  return faults;
 }
 
 export function describeFault({ atMs, kind, members, forMs, amount }: Fault): string {

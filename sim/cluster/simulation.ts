@@ -12,7 +12,7 @@ import type { FaultKind } from './plan.ts';
 import { describeFault, type Fault, type Plan } from './plan.ts';
 
 const CALM = { loss: 0, duplication: 0, leastMs: 0.1, mostMs: 2 };
-const SAMPLE_MS = 25;
+const SAMPLE_MS = 40;
 const CHECK_MS = 1000;
 /** After the heal. */
 export const HEALED_MS = 5000;

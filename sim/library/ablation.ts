@@ -62,7 +62,14 @@ export async function search(mutation: Mutation, seeds: number, from = 1, which:
   const startMs = performance.now();
   try {
     const args = ['--import', 'tsx', 'sim/main.ts', `--${which}`, '--json', '--processes', '1', '--twice', '0'];
-    const text = await output(folder, [...args, '--seeds', String(seeds), '--from', String(from)]);
+    const text = await output(folder, [
+      ...args,
+      ...(mutation.args ?? []),
+      '--seeds',
+      String(seeds),
+      '--from',
+      String(from),
+    ]);
     const outcome = JSON.parse(text) as {
       readonly seeds: number;
       readonly failures: readonly { readonly seed: number; readonly violations: readonly string[] }[];

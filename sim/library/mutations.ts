@@ -13,6 +13,8 @@ export interface Mutation {
   /** What the code does no more. */
   readonly what: string;
   readonly edits: readonly Edit[];
+  /** Further words for the simulator: where the rule matters is rare in what it draws by itself. */
+  readonly args?: readonly string[];
 }
 
 /** A rule that is one piece of source. */

@@ -601,14 +601,14 @@ export class ClusterCore {
     else if (primary.contestedSinceMs < 0) primary.contestedSinceMs = now;
     if (!this.views.hasMajority(now)) return null;
     if (this.isLeaving) this.#giveAway(primary, silences);
+    else primary.isFrozen = false;
     if (this.primaries[range] !== primary) return null;
     this.#stage(primary, silences);
     if (this.#proposals.of(range) !== null || now < this.#retryAtMs[range]!) return null;
     const inSync = this.#wantedSet(primary, silences);
-    if (!sameSet(inSync, record.inSync)) {
-      for (const { id, isStaged } of primary.followers.values()) {
-        const follower = primary.followers.get(id)!;
-        if (!isStaged) follower.isLeaving = !inSync.includes(id);
+    if (inSync !== record.inSync && !sameSet(inSync, record.inSync)) {
+      for (const follower of primary.followers.values()) {
+        if (!follower.isStaged) follower.isLeaving = !inSync.includes(follower.id);
       }
       primary.propose(inSync);
       return { range, kind: 'in-sync', basis: record, owner: this.self, inSync };
@@ -622,7 +622,10 @@ export class ClusterCore {
   #wantedSet(primary: Primary, silences: Map<NodeId, number>): readonly NodeId[] {
     const { copies } = this.#options;
     const { replaceMs } = this.#timing;
-    const kept = primary.record.inSync.filter((id) => {
+    const { inSync } = primary.record;
+    const isWhole = inSync.length >= copies && primary.followers.size < copies;
+    if (isWhole && primary.pendingCount === 0 && silences.size === 0 && !this.views.isAnybodySilent) return inSync;
+    const kept = inSync.filter((id) => {
       const follower = primary.followers.get(id);
       if (follower === undefined) return true;
       return !primary.isLate(follower, this.#nowMs) && this.#silenceOf(id, silences) < replaceMs;
@@ -638,6 +641,7 @@ export class ClusterCore {
     const { copies, order } = this.#options;
     const { takeoverMs, replaceMs } = this.#timing;
     const missing = copies - primary.record.inSync.length;
+    if (missing <= 0 && primary.followers.size < copies) return;
     let staged = 0;
     for (const { id, isStaged } of primary.followers.values()) {
       if (!isStaged) continue;
@@ -670,9 +674,9 @@ export class ClusterCore {
         this.#silenceOf(id, silences) < this.#timing.leaseMs
       );
     });
-    if (heir === undefined || this.#proposals.of(range) !== null) return;
-    primary.isFrozen = true;
-    if (primary.pendingCount > 0) return;
+    // Frozen only while somebody can take it: it was not given away yet, so it may be served again.
+    primary.isFrozen = heir !== undefined && this.#proposals.of(range) === null;
+    if (heir === undefined || !primary.isFrozen || primary.pendingCount > 0) return;
     this.#endReign(range, 'given away');
     this.#send(heir, { kind: 'yield', items: [{ range, basis: record.ballot }] });
   }

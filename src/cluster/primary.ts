@@ -36,7 +36,8 @@ export const MAX_BACKLOG = 512;
 export const MAX_PENDING = 512;
 /** In one message. */
 const MAX_BATCH = 64;
-const RESEND_MS = 100;
+/** Several times within `ackMs`: one loss must not cost a copy its place. */
+const RESEND_MS = 60;
 
 export interface Follower {
   readonly id: NodeId;

@@ -56,10 +56,14 @@ export class Views {
   readonly #unsettled = new Set<number>();
   readonly #rangeCount: number;
   #leasedUntilMs = NEVER;
+  /** Views that know of anybody's silence: most of the time none. */
+  #silentViews = 0;
+  readonly #sent: number[];
 
   constructor(voters: readonly NodeId[], rangeCount: number, timing: Timing) {
     assert(voters.length > 0, 'a cluster has voters');
     this.majority = Math.floor(voters.length / 2) + 1;
+    this.#sent = voters.map(() => NEVER);
     this.#timing = timing;
     this.#rangeCount = rangeCount;
     this.chosen = Array.from({ length: rangeCount }, (_, range) => unowned(range));
@@ -117,6 +121,7 @@ export class Views {
       view.silentSentMs = ack.sentMs;
       view.silentAsOfMs = nowMs;
       view.silent = ack.silent.length === 0 ? NOBODY : new Map(ack.silent.map(({ id, ms }) => [id, ms]));
+      this.#silentViews = this.#views.reduce((count, { silent }) => count + (silent === NOBODY ? 0 : 1), 0);
     }
     for (const range of this.#unsettled) this.#settle(range, nowMs, changed);
   }
@@ -159,12 +164,18 @@ export class Views {
     return this.#views.some(({ rows }) => objects(rows[range]!, ballot));
   }
 
+  /** Does any voter report anybody's silence? */
+  get isAnybodySilent(): boolean {
+    return this.#silentViews > 0;
+  }
+
   /**
    * For how long the member has been silent to a majority of voters, estimated for now; 0 when a majority does not say so.
    * Only voters heard from within F count.
    */
   silenceOf(id: NodeId, nowMs: number): number {
     const { leaseMs } = this.#timing;
+    if (this.#silentViews < this.majority) return 0;
     const found: number[] = [];
     for (const { sentMs, silentAsOfMs, silent } of this.#views) {
       if (nowMs - sentMs >= leaseMs) continue;
@@ -221,7 +232,14 @@ export class Views {
 
   /** The sending of the oldest heartbeat that makes a majority. */
   #majorityHeardMs(): number {
-    const sent = this.#views.map(({ sentMs }) => sentMs).sort((a, b) => b - a);
+    // Few, and nearly in order: by insertion, newest first.
+    const sent = this.#sent;
+    for (let i = 0; i < sent.length; i += 1) {
+      const { sentMs } = this.#views[i]!;
+      let at = i;
+      for (; at > 0 && sent[at - 1]! < sentMs; at -= 1) sent[at] = sent[at - 1]!;
+      sent[at] = sentMs;
+    }
     return sent[this.majority - 1]!;
   }
 }
