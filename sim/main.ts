@@ -1,5 +1,7 @@
 /** `npm run sim`: which simulation, and the rest of the words are its own. Without a word of which: the cluster. */
+import { readFileSync } from 'node:fs';
 import { CLUSTER_HELP, clusterCommand } from './cluster/command.ts';
+import { play } from './cluster/scenario.ts';
 import { ablationCommand } from './library/ablation.ts';
 import { libraryCommand } from './library/command.ts';
 import { swimCommand } from './swim/command.ts';
@@ -8,12 +10,14 @@ const HELP = `${CLUSTER_HELP}
 npm run sim -- --library [--seeds N] [--from S] [--processes N] [--trace S] ...   schedules of the library over a node
 npm run sim -- --ablation [name ...] [--seeds N] [--write FILE]                   the same with a rule taken out of src/, one at a time
 npm run sim -- --cluster-ablation [name ...] [--seeds N] [--write FILE]           the cluster with a rule taken out of src/cluster/
-npm run sim -- --swim [--quick] [--output FILE]                                   membership news among 10 to 1,000 members, measured`;
+npm run sim -- --swim [--quick] [--output FILE]                                   membership news among 10 to 1,000 members, measured
+npm run sim -- --scenario FILE                                                    a script of the cluster, and what comes of it`;
 
 const [which, ...rest] = process.argv.slice(2);
 if (which === '--library') process.exitCode = await libraryCommand(rest);
 else if (which === '--ablation') process.exitCode = await ablationCommand('library', rest);
 else if (which === '--cluster-ablation') process.exitCode = await ablationCommand('cluster', rest);
 else if (which === '--swim') process.exitCode = swimCommand(rest);
+else if (which === '--scenario') for (const file of rest) process.stdout.write(play(readFileSync(file, 'utf8')));
 else if (which === undefined || which === '--help') console.log(HELP);
 else process.exitCode = await clusterCommand(process.argv.slice(2));

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { HeartbeatAck, VoterRow } from './messages.ts';
+import type { OwnershipRecord } from './record.ts';
+import { DEFAULT_TIMING } from './timing.ts';
+import { Views } from './views.ts';
+
+const [A, B, C] = ['a', 'b', 'c'].map((letter) => letter.repeat(40)) as [string, string, string];
+const F = DEFAULT_TIMING.leaseMs;
+
+const record = (epoch: number, owner: string): OwnershipRecord => ({
+  range: 0,
+  ballot: { epoch, node: owner },
+  owner,
+  inSync: [owner],
+});
+
+const row = (accepted: OwnershipRecord, promised = accepted.ballot): VoterRow => ({ range: 0, promised, accepted });
+
+function ack(sentMs: number, counter: number, rows: readonly VoterRow[], more: Partial<HeartbeatAck> = {}) {
+  return {
+    kind: 'heartbeat-ack',
+    incarnation: 1,
+    sentMs,
+    isVoting: true,
+    life: 1,
+    after: 0,
+    counter,
+    rows,
+    silent: [],
+    ...more,
+  } as const;
+}
+
+const views = (): Views => new Views([A, B, C], 1, DEFAULT_TIMING);
+
+test('a record holds when a majority of recent views has it', () => {
+  const all = views();
+  const changed = new Set<number>();
+  all.onAck(0, ack(0, 1, [row(record(3, A))]), 10, changed);
+  assert.equal(all.chosen[0]!.owner, null);
+  assert.deepEqual(all.newest[0], record(3, A));
+  all.onAck(1, ack(20, 1, [row(record(3, A))]), 30, changed);
+  assert.deepEqual([all.chosen[0], [...changed]], [record(3, A), [0]]);
+});
+
+test('an old view proves nothing: its voter may have forgotten meanwhile', () => {
+  const all = views();
+  all.onAck(0, ack(0, 1, [row(record(3, A))]), 10, new Set());
+  all.onAck(1, ack(F + 5, 1, [row(record(3, A))]), F + 10, new Set());
+  assert.equal(all.chosen[0]!.owner, null);
+  // It is asked again, and still has it.
+  all.onAck(0, ack(F + 20, 1, [], { after: 1 }), F + 30, new Set());
+  assert.equal(all.chosen[0]!.owner, A);
+});
+
+test('the lease counts from the sending of what a majority acknowledged, however late the answer', () => {
+  const all = views();
+  const { ballot } = record(3, A);
+  all.onAck(0, ack(100, 1, [row(record(3, A))]), 100, new Set());
+  assert.equal(all.isLeased(0, ballot, 100), false);
+  all.onAck(1, ack(50, 1, [row(record(3, A))]), 50 + F - 1, new Set());
+  assert.equal(all.isLeased(0, ballot, 50 + F - 1), true);
+  assert.equal(all.hasMajority(50 + F - 1), true);
+  assert.equal(all.isLeased(0, ballot, 50 + F), false);
+  assert.equal(all.hasMajority(50 + F), false);
+});
+
+test('an acknowledgement counts for no range of which its voter has promised more', () => {
+  const all = views();
+  const { ballot } = record(3, A);
+  all.onAck(0, ack(100, 1, [row(record(3, A))]), 100, new Set());
+  all.onAck(1, ack(100, 1, [row(record(3, A), { epoch: 3, node: B })]), 100, new Set());
+  assert.equal(all.isLeased(0, ballot, 110), false);
+  assert.equal(all.isContested(0, ballot), true);
+  all.onAck(2, ack(100, 1, [row(record(2, A))]), 100, new Set());
+  assert.equal(all.isLeased(0, ballot, 110), true);
+});
+
+test('a voter that does not vote, or lives no more, acknowledges nothing', () => {
+  const all = views();
+  const { ballot } = record(3, A);
+  all.onAck(0, ack(100, 1, [row(record(3, A))]), 100, new Set());
+  all.onAck(1, ack(100, 1, [row(record(3, A))]), 100, new Set());
+  assert.equal(all.isLeased(0, ballot, 110), true);
+  all.onAck(1, ack(105, 1, [], { life: 2, isVoting: false }), 110, new Set());
+  assert.equal(all.isLeased(0, ballot, 110), false);
+  // A late one of its life before changes nothing.
+  all.onAck(1, ack(106, 2, [row(record(3, A))], { life: 1 }), 112, new Set());
+  assert.equal(all.isLeased(0, ballot, 112), false);
+});
+
+test('a member is silent when a majority of recent acknowledgements says so, and for as long as that majority says', () => {
+  const all = views();
+  const silent = (ms: number) => ({ silent: [{ id: C, ms }] });
+  all.onAck(0, ack(100, 1, [], silent(900)), 100, new Set());
+  assert.equal(all.silenceOf(C, 100), 0);
+  all.onAck(1, ack(100, 1, [], silent(700)), 110, new Set());
+  assert.equal(all.silenceOf(C, 110), 700);
+  assert.equal(all.silenceOf(C, 160), 750);
+  assert.equal(all.silenceOf(A, 160), 0);
+  assert.equal(all.silenceOf(C, 100 + F), 0);
+});
+
+test('what changed since is only taken by a view that has what came before', () => {
+  const all = views();
+  all.onAck(0, ack(100, 9, [row(record(5, B))], { after: 7 }), 100, new Set());
+  assert.equal(all.newest[0]!.owner, null);
+  assert.equal(all.knownOf(0).counter, 0);
+});

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Prepare } from './messages.ts';
+import { NO_BALLOT, type OwnershipRecord } from './record.ts';
+import { checkTiming, DEFAULT_TIMING } from './timing.ts';
+import { Voter, type VoterOptions } from './voter.ts';
+
+const [A, B, C] = ['a', 'b', 'c'].map((letter) => letter.repeat(40)) as [string, string, string];
+const members = [A, B, C];
+const T = DEFAULT_TIMING.takeoverMs;
+
+function voter(options: Partial<VoterOptions> = {}): Voter {
+  return new Voter({
+    rangeCount: 2,
+    timing: DEFAULT_TIMING,
+    members,
+    life: 1,
+    restored: null,
+    hasForgotten: false,
+    patientMs: 0,
+    ...options,
+  });
+}
+
+const record = (epoch: number, owner: string, inSync: readonly string[] = [owner]): OwnershipRecord => ({
+  range: 0,
+  ballot: { epoch, node: owner },
+  owner,
+  inSync,
+});
+
+let claims = 0;
+function prepare(epoch: number, basis: OwnershipRecord | null, isYielded = false): Prepare {
+  claims += 1;
+  return {
+    kind: 'prepare',
+    claim: claims,
+    epoch,
+    items: [{ range: 0, basis: basis?.ballot ?? NO_BALLOT, owner: basis?.owner ?? null, isYielded }],
+  };
+}
+
+function beat(one: Voter, from: string, patientMs: number, known = { life: 0, counter: 0 }) {
+  return one.onHeartbeat(
+    from,
+    { kind: 'heartbeat', incarnation: 1, sentMs: 77, life: known.life, counter: known.counter, lagMs: 0 },
+    patientMs,
+  );
+}
+
+test('a range is granted when its owner was silent for T, not before', () => {
+  const one = voter();
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B])] });
+  beat(one, A, 100);
+  const early = one.onPrepare(B, prepare(2, record(1, A)), 100 + T - 40);
+  assert.equal(early.refused[0]?.reason, 'heard');
+  assert.equal(early.refused[0]?.waitMs, 40);
+  assert.deepEqual(one.row(0).promised, { epoch: 1, node: A });
+  assert.deepEqual(one.onPrepare(B, prepare(2, record(1, A)), 100 + T).granted, [0]);
+});
+
+test('the owner itself, and whom it told to take over, need not wait', () => {
+  const one = voter();
+  beat(one, A, 0);
+  assert.deepEqual(one.onPrepare(A, prepare(2, record(1, A)), 1).granted, [0]);
+  assert.deepEqual(one.onPrepare(B, prepare(3, record(1, A), true), 2).granted, [0]);
+});
+
+test('the owner of the record that is to be replaced is judged, not the one in its own stale table', () => {
+  const one = voter();
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B, C])] });
+  // It missed that B took over from A, who is dead; B lives.
+  beat(one, B, T + 500);
+  const claim = one.onPrepare(C, prepare(3, record(2, B, [B, C])), T + 600);
+  assert.equal(claim.refused[0]?.reason, 'heard');
+  // And where its table is the newer one, the claimant is told.
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(5, B, [B])] });
+  const late = one.onPrepare(C, prepare(6, record(2, B, [B, C])), 10 * T);
+  assert.equal(late.refused[0]?.reason, 'newer');
+  assert.deepEqual(late.refused[0]?.accepted, record(5, B, [B]));
+});
+
+test('a refusal says what was promised, so that the next attempt can be above it', () => {
+  const one = voter();
+  assert.deepEqual(one.onPrepare(C, prepare(9, null), 0).granted, [0]);
+  const refused = one.onPrepare(B, prepare(2, null), 1).refused[0]!;
+  assert.deepEqual([refused.reason, refused.promised], ['promised', { epoch: 9, node: C }]);
+  assert.deepEqual(one.onPrepare(B, prepare(refused.promised.epoch + 1, null), 2).granted, [0]);
+  const accepted = one.onAccept({ kind: 'accept', claim: 0, records: [record(9, C)] });
+  assert.deepEqual([accepted.ranges, accepted.refused[0]?.promised.epoch], [[], 10]);
+});
+
+test('two claims of one epoch are two ballots, and one is higher', () => {
+  const one = voter();
+  assert.deepEqual(one.onPrepare(B, prepare(2, null), 0).granted, [0]);
+  assert.equal(one.onPrepare(A, prepare(2, null), 0).refused[0]?.reason, 'promised');
+  assert.deepEqual(one.onPrepare(C, prepare(2, null), 0).granted, [0]);
+  assert.equal(one.onAccept({ kind: 'accept', claim: 0, records: [record(2, B)] }).refused.length, 1);
+  assert.deepEqual(one.onAccept({ kind: 'accept', claim: 0, records: [record(2, C)] }).ranges, [0]);
+});
+
+test('a question that is asked again is answered again; another one under the same ballot is not', () => {
+  const one = voter();
+  const asked = prepare(2, null);
+  assert.deepEqual(one.onPrepare(B, asked, 0).granted, [0]);
+  assert.deepEqual(one.onPrepare(B, asked, 0).granted, [0]);
+  assert.deepEqual(one.onPrepare(B, prepare(2, null), 0).granted, []);
+  const told = { kind: 'accept', claim: 0, records: [record(2, B)] } as const;
+  assert.deepEqual([one.onAccept(told).ranges, one.onAccept(told).ranges], [[0], [0]]);
+});
+
+test('a voter that forgot answers nothing but that it recovers, until it has waited T and read what others hold', () => {
+  const one = voter({ hasForgotten: true, life: 2, patientMs: 1000 });
+  assert.equal(one.onPrepare(B, prepare(9, null), 9000).refused[0]?.reason, 'recovering');
+  assert.equal(one.onAccept({ kind: 'accept', claim: 0, records: [record(9, B)] }).refused[0]?.reason, 'recovering');
+  assert.equal(beat(one, A, 1001).isVoting, false);
+  one.learn(record(8, A));
+  assert.deepEqual(one.row(0).accepted.ballot, NO_BALLOT);
+  assert.equal(one.hasWaited(1000 + T - 1), false);
+  assert.equal(one.hasWaited(1000 + T), true);
+  one.recover([
+    [{ range: 0, promised: { epoch: 4, node: C }, accepted: record(2, A) }],
+    [{ range: 0, promised: { epoch: 3, node: B }, accepted: record(3, B) }],
+  ]);
+  assert.deepEqual(one.row(0), { range: 0, promised: { epoch: 4, node: C }, accepted: record(3, B) });
+  assert.equal(beat(one, A, 1000 + T).isVoting, true);
+});
+
+test('after a start nobody has been silent for longer than it has run', () => {
+  const one = voter({
+    restored: [{ range: 0, promised: { epoch: 1, node: A }, accepted: record(1, A) }],
+    patientMs: 500,
+  });
+  assert.equal(one.onPrepare(B, prepare(2, record(1, A)), 500 + T - 1).refused[0]?.reason, 'heard');
+  assert.deepEqual(one.onPrepare(B, prepare(2, record(1, A)), 500 + T).granted, [0]);
+});
+
+test('an acknowledgement brings what changed since the sender last knew, and who is silent', () => {
+  const one = voter();
+  one.onPrepare(B, prepare(2, null), 0);
+  const first = beat(one, A, 0);
+  assert.deepEqual([first.after, first.rows.map(({ range }) => range), first.sentMs], [0, [0], 77]);
+  const again = beat(one, A, 10, { life: 1, counter: first.counter });
+  assert.deepEqual([again.rows, again.silent], [[], []]);
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(2, B)] });
+  const third = beat(one, A, 20, { life: 1, counter: first.counter });
+  assert.deepEqual([third.after, third.rows[0]?.accepted], [first.counter, record(2, B)]);
+  // Of another life, or of a future: everything.
+  assert.equal(beat(one, A, 30, { life: 7, counter: 2 }).after, 0);
+  assert.equal(beat(one, A, 30, { life: 1, counter: 999 }).after, 0);
+  assert.deepEqual(beat(one, A, 800, { life: 1, counter: third.counter }).silent, [
+    { id: B, ms: 800 },
+    { id: C, ms: 800 },
+  ]);
+  one.invariants(800);
+});
+
+test('what was changed is handed out to be written once, as it is', () => {
+  const one = voter();
+  one.onPrepare(B, prepare(2, null), 0);
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(2, B)] });
+  assert.deepEqual(one.takeChanged(), [{ range: 0, promised: { epoch: 2, node: B }, accepted: record(2, B) }]);
+  assert.deepEqual(one.takeChanged(), []);
+});
+
+test('times that would let two members serve one range are refused', () => {
+  assert.throws(() => checkTiming({ ...DEFAULT_TIMING, takeoverMs: 1399 }), /TIMING_INVALID|1\.4 times leaseMs/);
+  assert.throws(() => checkTiming({ ...DEFAULT_TIMING, readLeaseMs: 470 }), /readLeaseMs/);
+  assert.throws(() => checkTiming({ ...DEFAULT_TIMING, heartbeatMs: 500 }), /heartbeat/);
+  assert.throws(() => checkTiming({ ...DEFAULT_TIMING, ackMs: Number.NaN }), /ackMs/);
+  checkTiming(DEFAULT_TIMING);
+});
