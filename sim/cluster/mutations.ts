@@ -82,20 +82,26 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     "this.phase = options.hasForgotten ? 'recovering' : 'voting';",
     "this.phase = options.hasForgotten && options.rangeCount < 0 ? 'recovering' : 'voting';",
   ),
-  one(
-    'voter-recovers-from-few',
-    'a voter that lost its memory is content with the table of one other',
-    'src/cluster/core.ts',
-    'if (tables.length < this.views.voters.length - this.views.majority + 1) return;',
-    'if (tables.length < 1) return;',
-  ),
-  one(
-    'answers-before-the-disk',
-    'a voter answers before what it promised is written',
-    'src/cluster/core.ts',
-    "this.#out.push({ kind: 'send', to, message, afterWrite: this.#writes });",
-    "this.#out.push({ kind: 'send', to, message, afterWrite: 0 });",
-  ),
+  {
+    ...one(
+      'voter-recovers-from-few',
+      'a voter that lost its memory is content with the table of one other',
+      'src/cluster/core.ts',
+      'if (tables.length < this.views.voters.length - this.views.majority + 1) return;',
+      'if (tables.length < 1) return;',
+    ),
+    args: ['--nodes', '3', '--faults', 'crash,isolate,one-way,spread', '--every', '700'],
+  },
+  {
+    ...one(
+      'answers-before-the-disk',
+      'a voter answers before what it promised is written',
+      'src/cluster/core.ts',
+      "this.#out.push({ kind: 'send', to, message, afterWrite: this.#writes });",
+      "this.#out.push({ kind: 'send', to, message, afterWrite: 0 });",
+    ),
+    args: ['--nodes', '3', '--faults', 'crash,spread,one-way', '--every', '500'],
+  },
   one(
     'acknowledged-at-once',
     'rule 3: a write is acknowledged before its copies have it',
@@ -117,13 +123,16 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'return !follower.isStaged || follower.readUntilMs > patientMs || this.#isProposed(follower.id);',
     'return (!follower.isStaged && !follower.isLeaving) || follower.readUntilMs > patientMs || this.#isProposed(follower.id);',
   ),
-  one(
-    'read-lease-not-waited-out',
-    'rule 3: a removed copy may serve reads still when what waited for it is acknowledged',
-    'src/cluster/primary.ts',
-    'return !follower.isStaged || follower.readUntilMs > patientMs || this.#isProposed(follower.id);',
-    'return !follower.isStaged || this.#isProposed(follower.id);',
-  ),
+  {
+    ...one(
+      'read-lease-not-waited-out',
+      'rule 3: a removed copy may serve reads still when what waited for it is acknowledged',
+      'src/cluster/primary.ts',
+      'return !follower.isStaged || follower.readUntilMs > patientMs || this.#isProposed(follower.id);',
+      'return !follower.isStaged || this.#isProposed(follower.id);',
+    ),
+    args: ['--nodes', '3', '--faults', 'one-way,isolate', '--every', '700'],
+  },
   one(
     'read-lease-endless',
     'rule 3: a copy serves reads until it is told otherwise',
@@ -131,20 +140,26 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'sentMs + this.#timing.readLeaseMs);',
     'sentMs + 1e6 * this.#timing.readLeaseMs);',
   ),
-  one(
-    'grace-skipped',
-    'rule 3: a new owner does not wait for the read leases that the one before granted',
-    'src/cluster/primary.ts',
-    'if (patientMs < this.#graceUntilMs) return -1;',
-    '',
-  ),
-  one(
-    'proposed-set-uncounted',
-    'rule 3: a member of a set that was proposed, and may have been accepted, is not waited for',
-    'src/cluster/primary.ts',
-    'return this.#proposed.some((set) => set.includes(id));',
-    'return this.#proposed.length < 0 && id.length > 0;',
-  ),
+  {
+    ...one(
+      'grace-skipped',
+      'rule 3: a new owner does not wait for the read leases that the one before granted',
+      'src/cluster/primary.ts',
+      'if (patientMs < this.#graceUntilMs) return -1;',
+      '',
+    ),
+    args: ['--nodes', '3', '--faults', 'one-way,crash,isolate', '--every', '500'],
+  },
+  {
+    ...one(
+      'proposed-set-uncounted',
+      'rule 3: a member of a set that was proposed, and may have been accepted, is not waited for',
+      'src/cluster/primary.ts',
+      'return this.#proposed.some((set) => set.includes(id));',
+      'return this.#proposed.length < 0 && id.length > 0;',
+    ),
+    args: ['--faults', 'spread,loss,crash,isolate', '--every', '500'],
+  },
   one(
     'joins-unready',
     'a copy is proposed before it has what was acknowledged',
@@ -160,12 +175,26 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     '',
   ),
   one(
-    'copy-keeps-content',
-    'conflict: a copy that left the set, or was deposed, keeps what it has when it is fed again',
+    'deposed-owner-followed',
+    'a copy that started anew follows an owner that was deposed before (found by this simulator, in 1 of 6,275 schedules)',
     'src/cluster/copies.ts',
-    'if (!keeps) this.#store.clear(range);',
-    '',
+    'if (newest === null || compareBallots(record, newest) < 0) return false;',
+    'if (newest === null && record.epoch < 0) return false;',
   ),
+  {
+    name: 'copy-keeps-content',
+    what: 'conflict: a copy that missed effects, left the set or was deposed keeps what it has when it is fed again (with a backlog of 4 effects)',
+    edits: [
+      { file: 'src/cluster/copies.ts', find: 'if (!keeps) this.#store.clear(range);', replace: '' },
+      {
+        file: 'src/cluster/primary.ts',
+        find: 'export const MAX_BACKLOG = 512;',
+        replace: 'export const MAX_BACKLOG = 4;',
+      },
+    ],
+    args: ['--faults', 'loss,spread,slow,stall', '--every', '500'],
+  },
+
   one(
     'gap-unnoticed',
     'a copy applies an effect although the one before is missing',
@@ -201,13 +230,16 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'if (!isContested || now - primary.contestedSinceMs < CONTEST_MS) return null;',
     'if (isContested || !isContested) return null;',
   ),
-  one(
-    'reads-of-busy-range-resent-never',
-    'effects that were lost are sent again only when nothing new was done for a while (found by this simulator)',
-    'src/cluster/primary.ts',
-    'if (follower.applied === this.offset - 1) follower.movedMs = nowMs;',
-    'follower.movedMs = nowMs;',
-  ),
+  {
+    ...one(
+      'busy-range-resent-never',
+      'effects that were lost are sent again only when nothing new was done for a while (found by this simulator)',
+      'src/cluster/primary.ts',
+      'if (follower.applied === this.offset - 1) follower.movedMs = nowMs;',
+      'follower.movedMs = nowMs;',
+    ),
+    args: ['--faults', 'loss,spread', '--every', '500'],
+  },
   one(
     'tokens-unchecked',
     'rule 4: a fill is stored whatever became of its token (in the model of a memory)',

@@ -98,7 +98,8 @@ export class Scenario {
         throw new Error(`no such line in a scenario: ${line}`);
     }
     const { lines } = this.#world.trace;
-    for (const text of lines.slice(this.#printed)) if (!/^ *[\d.]+ {6}|starts, life 1$/.test(text)) this.#out.push(text.trim());
+    for (const text of lines.slice(this.#printed))
+      if (!/^ *[\d.]+ {6}|starts, life 1$/.test(text)) this.#out.push(text.trim());
     this.#printed = lines.length;
     this.#out.push(...this.#shown);
     this.#shown = [];

@@ -7,7 +7,12 @@
  * Whether a copy may answer reads is the owner's to say: it asks each `heartbeatMs`, and a yes is good for `readLeaseMs` from the *asking*. The owner that wants to be rid
  * of it stops saying yes and waits that long.
  *
- * A copy that was told nothing (after a start) says so to the owner that counts on it.
+ * A copy that was told nothing (after a start) says so to the owner that counts on it. And it follows nobody before it knows the records of a majority of the voters, and nobody
+ * whose record is older than the newest of them. Without that, a copy that lost its memory, and with it the reign that it had followed, can be fed by an owner that was deposed before: still a member of
+ * the present set, it would then hold what had been invalidated with its own acknowledgement (found by the simulator, docs/decisions/0017):
+ *
+ *   1. A owns, is cut off.   2. B takes over with C in its set; a key is deleted, acknowledged by B and C.   3. B and C restart: both are empty, which is right.
+ *   4. A, who knows nothing, feeds C, whom nothing tells otherwise.   5. B yields to C, a member of its set. C reigns with what A had.
  */
 import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
@@ -79,9 +84,13 @@ export class Copies {
     this.#copies[range]!.readUntilMs = NEVER;
   }
 
-  /** True if it begins to follow another reign or session; then the content went, unless the owner said that it stays. */
-  onBegin(from: NodeId, { range, reign, session, offset, keeps }: Begin): boolean {
+  /**
+   * True if it begins to follow another reign or session; then the content went, unless the owner said that it stays.
+   * @param newest the newest record of the range that any voter is known to have accepted; null: not a majority of them was heard yet in this life
+   */
+  onBegin(from: NodeId, { range, reign, session, offset, keeps, record }: Begin, newest: Ballot | null): boolean {
     const copy = this.#copies[range]!;
+    if (newest === null || compareBallots(record, newest) < 0) return false;
     const order = compareBallots(reign, copy.reign);
     if (order < 0 || (order === 0 && (copy.owner === null || session <= copy.session))) return false;
     copy.owner = from;

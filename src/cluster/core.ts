@@ -242,7 +242,7 @@ export class ClusterCore {
       }
       case 'begin':
         this.#deposeBelow(message.range, message.reign);
-        if (this.copies.onBegin(from, message)) {
+        if (this.copies.onBegin(from, message, this.views.knownNewest(message.range))) {
           this.#event({ kind: 'copy-began', range: message.range, reign: message.reign, keeps: message.keeps });
         }
         this.#send(from, this.copies.applied(message.range));

@@ -129,6 +129,8 @@ export interface Begin {
   readonly session: number;
   readonly offset: number;
   readonly keeps: boolean;
+  /** The sender's newest record of the range: a copy follows nobody whose record is older than one it knows of. */
+  readonly record: Ballot;
 }
 
 export interface Effects {

@@ -66,7 +66,7 @@ function scene(inSync: readonly string[], kept: readonly string[] = [], graceUnt
       const [to, message] = next;
       const copy = copies.get(to)!;
       if (deaf.has(to)) continue;
-      if (message.kind === 'begin') copy.side.onBegin(A, message);
+      if (message.kind === 'begin') copy.side.onBegin(A, message, record(5, [A]).ballot);
       if (message.kind === 'effects') copy.side.onEffects(message);
       if (message.kind === 'part') {
         const ack = copy.side.onPart(message);

@@ -421,7 +421,8 @@ export class Primary {
       follower.movedMs = nowMs;
       const { session, startOffset, keeps } = follower;
       const { range, reign } = this;
-      this.#ports.send(follower.id, { kind: 'begin', range, reign, session, offset: startOffset, keeps });
+      const record = this.record.ballot;
+      this.#ports.send(follower.id, { kind: 'begin', range, reign, session, offset: startOffset, keeps, record });
       return;
     }
     if (again) follower.sentUpTo = follower.applied;

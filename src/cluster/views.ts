@@ -59,6 +59,8 @@ export class Views {
   /** Views that know of anybody's silence: most of the time none. */
   #silentViews = 0;
   readonly #sent: number[];
+  /** A majority was heard at least once. */
+  #hasHeard = false;
 
   constructor(voters: readonly NodeId[], rangeCount: number, timing: Timing) {
     assert(voters.length > 0, 'a cluster has voters');
@@ -116,6 +118,7 @@ export class Views {
     if (ack.isVoting && ack.sentMs > view.sentMs) {
       view.sentMs = ack.sentMs;
       this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
+      if (this.#leasedUntilMs !== NEVER) this.#hasHeard = true;
     }
     if (ack.sentMs > view.silentSentMs) {
       view.silentSentMs = ack.sentMs;
@@ -142,6 +145,11 @@ export class Views {
     if (record === null || compareBallots(record.ballot, this.newest[range]!.ballot) <= 0) return;
     this.newest[range] = record;
     this.#unsettled.add(range);
+  }
+
+  /** The newest ballot of a record that any voter accepted; null before a majority was heard in this life: then a newer one may be chosen. */
+  knownNewest(range: number): Ballot | null {
+    return this.#hasHeard ? this.newest[range]!.ballot : null;
   }
 
   /** Is a majority of the voters in touch: did it acknowledge a heartbeat sent within F? */

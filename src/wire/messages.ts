@@ -11,7 +11,7 @@
  * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal] |
  * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record] |
  * | 6 | `accepted` | voter | claimant | written down, or not and why | claim: count, ranges: [range], refused: [refusal] |
- * | 7 | `begin` | owner | copy | follow me from this offset on | range: range, reign: ballot, session: count, offset: count, keeps: yes/no |
+ * | 7 | `begin` | owner | copy | follow me from this offset on | range: range, reign: ballot, session: count, offset: count, keeps: yes/no, record: ballot |
  * | 8 | `effects` | owner | copy | what was done, numbered | range: range, reign: ballot, session: count, from: count, bodies: [bytes] |
  * | 9 | `applied` | copy | owner | everything up to this offset is applied | range: range, reign: ballot, session: count, offset: count |
  * | 10 | `part` | owner | copy | a piece of the content | range: range, reign: ballot, session: count, number: count, at: count, entries: [bytes], isLast: yes/no |
@@ -223,6 +223,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     ...following,
     offset: count,
     keeps: boolean,
+    record: ballot,
   }),
   effects: frame<'effects'>(8, 'owner', 'copy', 'what was done, numbered', {
     ...following,

@@ -85,7 +85,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
   promised: { claim: count, granted: some(range), refused: some(refusal) },
   accept: { claim: count, records: some(record) },
   accepted: { claim: count, ranges: some(range), refused: some(refusal) },
-  begin: { ...following, offset: count, keeps: fc.boolean() },
+  begin: { ...following, offset: count, keeps: fc.boolean(), record: ballot },
   effects: { ...following, from: count, bodies: some(bytes) },
   applied: { ...following, offset: count },
   part: { ...following, number: count, at: count, entries: some(bytes), isLast: fc.boolean() },
