@@ -172,10 +172,11 @@ process.exitCode = await withChildren(async (children) => {
     await sleep(300 + Math.random() * 700);
     if (kind.startsWith('consumer')) {
       const wanted = kind.includes('reads') ? 'active' : 'standby';
-      const index = Math.max(
-        0,
-        consumers.findIndex((child) => states.get(child) === wanted),
-      );
+      let index = -1;
+      while (index < 0) {
+        index = consumers.findIndex((child) => states.get(child) === wanted);
+        if (index < 0) await sleep(50);
+      }
       consumers[index]!.process.kill('SIGKILL');
       await consumers[index]!.exited;
       replaced = newConsumer().then((child) => {

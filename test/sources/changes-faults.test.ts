@@ -1,6 +1,7 @@
 /** Changes by replication when things break: nothing is missed, whatever is killed, cut, dropped or exchanged. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { Children, modulePath } from '../../src/cli/children/children.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { LOGICAL, requiresPostgres } from '../support/postgres-server.ts';
 import { type Followed, GENEROUS_MS, PRODUCT, Recorder, until, World } from './changes-support.ts';
@@ -161,15 +162,72 @@ describe('changes by replication: faults', options, () => {
     const recorder = new Recorder(first.recorder.memory);
     recorder.outcome = 'queued';
     recorder.isSettled = false;
-    const second = await world.followed({ name, tables: { [p]: PRODUCT } }, recorder);
+    const second = world.follow({ name, tables: { [p]: PRODUCT } }, recorder);
     await until('the row', () => recorder.has('keys', 'product:1'));
     const held = recorder.memory.get(name);
     await sql(`INSERT INTO ${p} VALUES (2)`);
     await until('the next row', () => recorder.has('keys', 'product:2'));
     await second.run.stop();
     assert.equal(recorder.memory.get(name), held, 'the position was held');
-    const third = await world.followed({ name, tables: { [p]: PRODUCT } }, new Recorder(recorder.memory));
+    const third = world.follow({ name, tables: { [p]: PRODUCT } }, new Recorder(recorder.memory));
     await allOf(third.recorder, ['product:1', 'product:2']);
+  });
+
+  test('the process that reads is killed (SIGKILL) with rows in its hands, five times: the next one is sent them again', async () => {
+    const p = await table();
+    const name = world.newName();
+    const memory = new Map<string, string>();
+    const children = new Children();
+    const named = new Set<string>();
+    const all: string[] = [];
+    try {
+      for (let round = 0; round < 5; round += 1) {
+        const argument = JSON.stringify({ connection: world.server.connection, name, table: p });
+        const child = children.startNode(modulePath('./changes-child', import.meta.url), [argument], {
+          label: 'a reader',
+        });
+        let isReady = false;
+        let isHolding = false;
+        let held = 0;
+        const { process: other } = child;
+        other.on('message', (message: { id: string; what: string; keys: string[]; text: string }) => {
+          const { id, what, keys, text } = message;
+          const answer = (given: string | null): void => {
+            if (other.connected) other.send({ id, answer: given });
+          };
+          if (what === 'ready') isReady = true;
+          else if (what === 'recall') answer(memory.get(name) ?? null);
+          else if (what === 'remember') {
+            memory.set(name, text);
+            answer(null);
+          } else if (isHolding) held += 1;
+          else {
+            for (const key of keys) named.add(key);
+            answer(null);
+          }
+        });
+        await until('it to read', () => isReady || !child.running);
+        assert.ok(child.running, child.output);
+        await until('what was left to it', () => all.every((key) => named.has(key)));
+        await until('something to remember', () => memory.has(name));
+        isHolding = true;
+        for (let i = 0; i < 5; i += 1) {
+          await sql(`INSERT INTO ${p} VALUES ($1)`, [round * 10 + i]);
+          all.push(`product:${round * 10 + i}`);
+        }
+        await until('rows in its hands', () => held > 0);
+        other.kill('SIGKILL');
+        await child.exited;
+      }
+      const last = world.follow({ name, tables: { [p]: PRODUCT } }, new Recorder(memory));
+      await until('the rows of the last round', () => {
+        for (const key of last.recorder.all('keys')) named.add(key);
+        return all.every((key) => named.has(key));
+      });
+      assert.equal(last.stats().gaps, 0);
+    } finally {
+      await children.close();
+    }
   });
 
   const doubted = async (

@@ -79,7 +79,7 @@ describe('changes by triggers', options, () => {
     const recorder = new Recorder(first.recorder.memory);
     recorder.outcome = 'queued';
     recorder.isSettled = false;
-    const second = await world.followed({ name, via, tables: { t3: PRODUCT } }, recorder);
+    const second = world.follow({ name, via, tables: { t3: PRODUCT } }, recorder);
     await sql('INSERT INTO t3 VALUES (2)');
     await until('both', () => recorder.has('keys', 'product:2'));
     assert.ok((await left(name)) >= 1);

@@ -214,6 +214,8 @@ class Reader {
   #wake: () => void = () => {};
   #isNotified = false;
   #oldestMs: number | null = null;
+  /** Namespaces were only queued then: the store may not remember that they are as they should be. */
+  #heldSinceMs: number | null = null;
 
   constructor(run: Run, sql: Sql, objects: Objects, system: string, timeline: number) {
     this.#run = run;
@@ -247,7 +249,7 @@ class Reader {
       safeBytes: null,
       position: null,
     };
-    run.activated(true);
+    run.activated([...described.trees.values()].every((tree) => tree.length > 0));
     let lookedMs = Number.NEGATIVE_INFINITY;
     for (;;) {
       signal.throwIfAborted();
@@ -371,6 +373,10 @@ class Reader {
       this.#definitions = definitions;
       await this.#doubt(changed, `changed in their definition: ${changed.join(', ')}`, signal, false);
     }
+    if (this.#heldSinceMs !== null) {
+      if (!target.hasSettled(this.#heldSinceMs)) return;
+      this.#heldSinceMs = null;
+    }
     const text = writeMemory({ system: this.#system, timeline: this.#timeline, lsn: 0n, tables: definitions });
     await target.remember(settings.name, text, signal).catch(() => undefined);
   }
@@ -379,7 +385,10 @@ class Reader {
     const { settings, counts } = this.#run;
     const mappings = settings.tables.map(({ mapping }) => mapping).filter(({ table }) => tables.includes(table));
     if (isGap) counts.gaps += 1;
-    await this.#run.doubt([...new Set(mappings.flatMap(({ namespaces }) => namespaces))], reason, signal);
+    const namespaces = [...new Set(mappings.flatMap((mapping) => mapping.namespaces))];
+    if ((await this.#run.doubt(namespaces, reason, signal)) === 'queued') {
+      this.#heldSinceMs = this.#run.target.clock.now();
+    }
   }
 }
 
