@@ -3,6 +3,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { BreakwaterError, isUntouchable } from '../base/errors.ts';
+import type { Duration } from '../base/units.ts';
 import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store.ts';
 import { unacknowledged } from './acknowledged.ts';
 import type { Advice } from './advice/advice.ts';
@@ -11,7 +12,7 @@ import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './a
 import { Cache, type CacheControls, type Shared, type WriteUnderWay } from './cache.ts';
 import { type Following, Followings } from './changes/followings.ts';
 import type { ChangeStats, ChangeStream } from './changes/port.ts';
-import { checkNames, invalid } from './checks.ts';
+import { checkNames, duration, invalid } from './checks.ts';
 import type { Codec } from './codec/value-codec.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
 import { Counter, type CounterOptions } from './counter.ts';
@@ -30,6 +31,7 @@ import { newToken, type SessionToken } from './session.ts';
 import { Source, type SourceOptions } from './source.ts';
 import type { AnswerOf, CacheOptions, CacheStats, CodecChoice, Packed, SharedCacheOptions } from './types.ts';
 import { Voids } from './voids.ts';
+import type { BehindOptions } from './write/behind-options.ts';
 
 /** What to invalidate; at least one name in all. */
 export interface Invalidation {
@@ -78,6 +80,8 @@ export interface Closed {
   readonly unacknowledged: Required<InvalidateRequest>;
   /** Whether they are on disk, for the next start with the same `outbox.directory`. Otherwise they are lost: what they name may be stale until its TTL. */
   readonly isKept: boolean;
+  /** Rows that policy `behind` has acknowledged and the database does not have yet: they are on disk, and written after the next start with the same directory. */
+  readonly queued: number;
 }
 
 /** What a Breakwater is made of; `createBreakwater` makes it from options. */
@@ -87,6 +91,8 @@ export interface BreakwaterParts {
   readonly defaults: SharedCacheOptions;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
+  /** Of caches with policy `behind`. */
+  readonly behind?: BehindOptions;
   /** The bound of L1s on a store with a feed; null (default) = it is not followed. */
   readonly stalenessMs?: number | null;
   /** What the advisor may say, and where this process stands. Default: it says nothing aloud. */
@@ -138,6 +144,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       outage: new Outage(),
       voids: new Voids(parts.rememberedVoids),
       watch: new Watch(),
+      behind: parts.behind ?? {},
     };
     const { severalProcesses = null, plaintextHost = null } = parts.place ?? {};
     const { watch, outage } = this.#shared;
@@ -399,6 +406,17 @@ export class Breakwater<D extends CodecChoice = 'json'> {
   }
 
   /**
+   * Resolves when every write-behind queue of this process is empty: the database has all that was acknowledged before the call. Rejects with
+   * `WRITE_BEHIND_NOT_DRAINED` when it is not within `timeout` (default `"30s"`); what is left goes on being written.
+   */
+  async drain({ timeout = '30s' }: { readonly timeout?: Duration } = {}): Promise<void> {
+    if (this.#closed !== null) throw this.#closed;
+    const timeoutMs = duration(timeout, 'timeout', 'drain', 0);
+    const queues = [...this.#caches.values()].map(({ behind }) => behind?.drain(timeoutMs));
+    for (const result of await Promise.allSettled(queues)) if (result.status === 'rejected') throw result.reason;
+  }
+
+  /**
    * Ends it: gets under way reject with `CACHE_CLOSED`, loaders' signals are aborted, what waits in the outbox is tried once more for at most a second, and
    * connections are closed. Later calls reject with `CACHE_CLOSED`. Closing twice is once.
    *
@@ -427,6 +445,8 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     const writes = caches.flatMap((cache) => [...cache.writes].map(({ done }) => done));
     ended.push(this.#within(writes, LAST_WRITES_MS));
     await Promise.all(ended);
+    // Behind the writes under way, which may still be acknowledged; before the guards, through which it goes. Each has a deadline of its own.
+    const queued = await Promise.all(caches.map(({ behind }) => behind?.close() ?? 0));
     await this.#within(
       caches.flatMap(({ parting }) => [...parting]),
       LAST_FILLS_MS,
@@ -440,7 +460,8 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     const left = { keys: [...new Set([...keys, ...cutOff])], tags, namespaces };
     // A directory that was given and could not be opened, or a disk that is full, has kept nothing.
     const disk = store.outbox?.stats().disk ?? null;
-    return { unacknowledged: left, isKept: disk?.isOpen === true && disk.lastError === null };
+    const isKept = disk?.isOpen === true && disk.lastError === null;
+    return { unacknowledged: left, isKept, queued: queued.reduce((sum, one) => sum + one, 0) };
   }
 
   /** Resolves when all have settled, or after `ms`. */

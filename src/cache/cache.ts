@@ -41,7 +41,12 @@ import { hashNamespace, hashTags, type Voids } from './voids.ts';
 import { waitAlone } from './waiting.ts';
 import { type WarmOptions, type WarmProgress, warm } from './warm.ts';
 import { idsToWarm, warmPartsOf } from './warm-parts.ts';
+import type { Behind } from './write/behind.ts';
+import type { BehindOptions } from './write/behind-options.ts';
+import { type DeadLetterBox, deadLetterBox } from './write/dead-letter-box.ts';
 import { declaredSource } from './write/declared.ts';
+import { openWriter, type WritingParts } from './write/open.ts';
+import type { PackedValue, WriteReceipt, Writer } from './write/writer.ts';
 
 /** What all caches of one Breakwater share. */
 export interface Shared {
@@ -55,6 +60,8 @@ export interface Shared {
   readonly ports: FlightPorts;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
+  /** Of caches with policy `behind`. */
+  readonly behind: BehindOptions;
 }
 
 /** What the Breakwater does with any of its caches, whatever it holds. */
@@ -70,6 +77,8 @@ export interface CacheControls {
   readonly observer: CacheObserver;
   /** Whose source is being changed, or whose invalidation is not acknowledged yet. */
   readonly writes: ReadonlySet<WriteUnderWay>;
+  /** Its write-behind queue; null = it has none. */
+  readonly behind: Behind | null;
   /** What is on its way to the store, that other processes wait for: fills, and leases given back. None of it rejects. */
   readonly parting: ReadonlySet<Promise<unknown>>;
   stats(): CacheStats;
@@ -113,6 +122,9 @@ export class Cache<K extends string, V, A = Cached<V>> {
   readonly #interest: Interest;
   readonly #writes = new Set<WriteUnderWay>();
   readonly #dataSource: DataSource<V> | undefined;
+  /** null: policy `aside`. */
+  readonly #writer: Writer<V> | null;
+  readonly #behind: Behind | null;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -124,7 +136,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     expose: (controls: CacheControls) => void,
   ) {
     const { tags, known } = options;
-    const { load } = declaredSource(options, name);
+    const declared = declaredSource(options, name, shared);
     if (tags !== undefined && typeof tags !== 'function') throw invalid(`tags of cache "${name}"`, 'a function', tags);
     this.#check = checkOf(options.schema, `cache "${name}"`);
     this.#known = known === undefined ? null : checkKnown(known, name, shared.store.inProcess);
@@ -151,9 +163,13 @@ export class Cache<K extends string, V, A = Cached<V>> {
       watch,
       clock: ports.clock,
     });
+    this.#packing = new Packing(settings.packing, shared.store.maxValueBytes ?? Number.POSITIVE_INFINITY);
+    const { writer, behind } = openWriter(declared, this.#writing());
+    this.#writer = writer;
+    this.#behind = behind;
+    const load = behind === null ? declared.load : behind.loader(declared.load);
     this.#observer.sampler = samplerOf(name, load, settings, shared, this.#source, (id) => this.#current(id as K));
     this.#interest = this.#observer.sampler === null ? watch.interest : { hits: true };
-    this.#packing = new Packing(settings.packing, shared.store.maxValueBytes ?? Number.POSITIVE_INFINITY);
     this.#flights = new Flights<K, unknown>({
       name,
       namespace: this.#namespace,
@@ -181,6 +197,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       observer: this.#observer,
       writes: this.#writes,
       parting: this.#flights.parting,
+      behind: this.#behind,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),
     });
@@ -267,6 +284,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
   async set(id: K, value: V, options: SetOptions = {}): Promise<boolean> {
     const key = this.#keyOf(id);
     checkNames(options, SET_OPTIONS, 'set');
+    if (this.#behind !== null) throw noSet(key);
     const { store, voids, ports, writeTimeoutMs } = this.#shared;
     const packing = this.#packing;
     const encoded = packing.codec.encode(value, key);
@@ -351,24 +369,79 @@ export class Cache<K extends string, V, A = Cached<V>> {
    * With an outbox on disk the key is noted there before `update` runs, so that it is invalidated at the next start if this process is killed in between. With
    * `CACHE_WRITE_NOT_BEGUN` that was not possible, and `update` was not called.
    */
-  async write<T>(id: K, update: () => T | Promise<T>): Promise<Written<T>> {
+  write<T>(id: K, update: () => T | Promise<T>): Promise<Written<T>>;
+  /**
+   * Under policy `through` and `behind`: writes the row of `id`, `null` deletes it.
+   *
+   * Through: resolves when the database has it and nothing older is in any tier. Rejects with what the sink threw (`SOURCE_REFUSED`, ...): then the cache shows what
+   * the database has; with the codes of `write(id, fn)` otherwise.
+   *
+   * Behind: resolves when it is in the log on disk and visible to all who read; the database gets it later, unless a later write of the row makes it needless. Rejects with
+   * `WRITE_BEHIND_FULL`, `WRITE_BEHIND_UNAVAILABLE` (nothing was queued), `WRITE_BEHIND_UNACKNOWLEDGED` (it may be), `WRITE_BEHIND_UNSEEN` (it is, and other
+   * processes may not see it yet), `STORE_TOO_LARGE`.
+   *
+   * Both reject before anything is written with `CACHE_VALUE_INVALID`, `CACHE_VALUE_UNSERIALISABLE`, `CACHE_TAGS_INVALID`, and what the sink's `accept` says.
+   */
+  write(id: K, value: V | null): Promise<Written<WriteReceipt>>;
+  async write(id: K, update: unknown): Promise<Written<unknown>> {
     const key = this.#keyOf(id);
-    if (typeof update !== 'function') throw invalid(`write of ${key}`, 'a function that changes the source', update);
-    this.#counters.writes += 1;
-    const write = { key, done: this.#change(id, key, update) };
-    this.#writes.add(write);
+    if (typeof update !== 'function') {
+      if (this.#writer === null) throw invalid(`write of ${key}`, 'a function that changes the source', update);
+      const { result, token } = await this.writeMany(new Map([[id, update as V | null]]));
+      return { result: result.get(id)!, token };
+    }
+    return await this.#underWay([key], () => this.#change(id, key, update as () => unknown));
+  }
+
+  /**
+   * As {@link write} of each value. Through: one transaction, all or none. Behind: each by itself; when one is rejected the others may be queued.
+   */
+  async writeMany(changes: ReadonlyMap<K, V | null>): Promise<Written<ReadonlyMap<K, WriteReceipt>>> {
+    if (this.#closed !== null) throw this.#closed;
+    if (this.#writer === null) {
+      throw new BreakwaterError(
+        'CACHE_OPTION_INVALID',
+        `cannot write values to cache "${this.name}" under policy "aside": declare policy 'through' or 'behind', or use write(id, fn)`,
+      );
+    }
+    if (Object.prototype.toString.call(changes) !== '[object Map]') {
+      throw invalid(`the values of writeMany of cache "${this.name}"`, 'a Map of ids and values', changes);
+    }
+    const writer = this.#writer;
+    const copy: ReadonlyMap<K, V | null> = new Map(changes);
+    const keys = Array.from(copy.keys(), (id) => this.#keyOf(id));
+    return await this.#underWay(keys, async () => {
+      const result = (await writer.write(copy)) as ReadonlyMap<string, WriteReceipt> as never;
+      return { result, token: newToken(this.#shared.sessionId, this.#shared.voids.stamp) };
+    });
+  }
+
+  /** Queued writes that the database refused for good. Only under policy `behind`. docs/guide/17-write-behind.md */
+  get deadLetters(): DeadLetterBox {
+    const behind = this.#behind;
+    if (behind === null) throw invalid(`deadLetters of cache "${this.name}"`, "policy 'behind'", 'another');
+    return deadLetterBox(behind);
+  }
+
+  async #underWay<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
+    this.#counters.writes += keys.length;
+    const done = work();
+    const writes = keys.map((key) => ({ key, done }));
+    for (const write of writes) this.#writes.add(write);
     try {
-      return await write.done;
+      return await done;
     } finally {
-      this.#writes.delete(write);
+      for (const write of writes) this.#writes.delete(write);
     }
   }
 
   async #change<T>(id: K, key: string, update: () => T | Promise<T>): Promise<Written<T>> {
     // Before the row can be committed, so that nobody is told that it does not exist.
     this.#known?.add(id);
+    // What was queued before is the earlier change.
+    await this.#behind?.settled(id);
     const { outbox } = this.#shared.store;
-    const settle = outbox?.isDurable === true ? await this.#intend(outbox, key) : undefined;
+    const settle = outbox?.isDurable === true ? await this.#intend(outbox, [key]) : undefined;
     let result: T;
     try {
       result = await update();
@@ -384,32 +457,37 @@ export class Cache<K extends string, V, A = Cached<V>> {
   }
 
   /** The word that is found on disk if this process ends before the change is invalidated. */
-  async #intend(outbox: StoreOutbox, key: string): Promise<() => void> {
+  async #intend(outbox: StoreOutbox, keys: readonly string[]): Promise<() => void> {
     try {
-      return await outbox.intend([key], { timeoutMs: this.#shared.writeTimeoutMs });
+      return await outbox.intend(keys, { timeoutMs: this.#shared.writeTimeoutMs });
     } catch (error) {
-      throw notBegun(key, error);
+      throw notBegun(keys.join(', '), error);
     }
   }
 
   /** @param settle told when the invalidation is acknowledged, or in the outbox */
   async #invalidate(id: K, key: string, settle?: () => void): Promise<boolean> {
+    return (await this.#invalidateAll([id], [key], settle)) > 0;
+  }
+
+  async #invalidateAll(ids: readonly K[], keys: readonly string[], settle?: () => void): Promise<number> {
     const { store, writeTimeoutMs } = this.#shared;
     // 1. Nobody who asks from now on joins a load that began earlier; what L1 has goes.
-    this.#forget(id);
+    for (const id of ids) this.#forget(id);
+    const said = keys.length === 1 ? `delete ${keys[0]}` : `delete ${keys.length} keys (${keys[0]}, ...)`;
     try {
-      // 2. The store drops the entry and voids the leases of loads under way, anywhere.
-      const what = { cache: this.name, what: `delete ${key}`, keys: [key] };
-      const deleted = await invalidating(this.#shared, what, () => store.delete([key], { timeoutMs: writeTimeoutMs }));
+      // 2. The store drops the entries and voids the leases of loads under way, anywhere.
+      const what = { cache: this.name, what: said, keys };
+      const deleted = await invalidating(this.#shared, what, () => store.delete(keys, { timeoutMs: writeTimeoutMs }));
       settle?.();
-      return deleted > 0;
+      return deleted;
     } catch (error) {
-      const doubt = unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', `delete ${key}`, error);
+      const doubt = unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', said, error);
       if (doubt.queued) settle?.();
       throw doubt;
     } finally {
       // 3. What was read from the store between 1 and 2 may be old: it is not kept, and nobody joins it.
-      this.#forget(id);
+      for (const id of ids) this.#forget(id);
     }
   }
 
@@ -432,6 +510,74 @@ export class Cache<K extends string, V, A = Cached<V>> {
     return await warm(parts, idsToWarm<K>(ids, this.#dataSource, this.name, options.signal), options);
   }
 
+  /** What the writer does with this cache. */
+  #writing(): WritingParts<V> {
+    const { store, ports, watch } = this.#shared;
+    const ids = (given: readonly string[]): readonly K[] => given as readonly K[];
+    const keysOf = (given: readonly string[]): string[] => given.map((id) => this.#prefix + id);
+    return {
+      name: this.name,
+      store,
+      ports,
+      timeoutMs: this.#shared.writeTimeoutMs,
+      readTimeoutMs: this.#shared.readTimeoutMs,
+      loadTimeoutMs: this.#settings.loadTimeoutMs,
+      keyOf: (id) => this.#keyOf(id as K),
+      pack: (id, value) => this.#packed(id as K, value),
+      unpack: async (id, hit) => {
+        const entry = await this.#packing.open<A>(this.#prefix + id, hit, 0, async () => []);
+        return 'unreadable' in entry ? undefined : entry.value;
+      },
+      guarded: (call, timeoutMs) =>
+        this.#source.guard.run(({ signal }) => call(signal), {
+          hardTimeoutMs: timeoutMs,
+          deadlineMs: timeoutMs + this.#source.queueTimeoutMs,
+        }),
+      intend: async (keys) => {
+        const { outbox } = store;
+        return outbox?.isDurable === true ? await this.#intend(outbox, keys) : () => undefined;
+      },
+      forget: (id) => this.#forget(id as K),
+      invalidate: async (given, settle) => void (await this.#invalidateAll(ids(given), keysOf(given), settle)),
+      bothFailed: (given, update, invalidation) => writeError(keysOf(given).join(', '), update, invalidation),
+      onDeadLetter: (letter) => {
+        if (watch.hears('dead-letter')) {
+          const { id, version, code, message } = letter;
+          watch.tell('dead-letter', { cache: this.name, id, version, code, message });
+        }
+      },
+    };
+  }
+
+  /** A value, or null for an absence, as the store keeps it: as `set` makes it. */
+  async #packed(id: K, value: V | null): Promise<PackedValue> {
+    const key = this.#prefix + id;
+    const { ports } = this.#shared;
+    const { settings, packing } = { settings: this.#settings, packing: this.#packing };
+    const meanMs = value === null ? Math.max(1, settings.negativeTtlMs) : settings.ttlMs;
+    const ttlMs = Math.max(1, jitteredTtlMs(meanMs, settings.jitter, ports.random.nextFloat()));
+    const lifetime = { ttlMs, graceMs: value === null ? 0 : settings.graceMs, loadMs: 0 };
+    let plain: string | Uint8Array | null = null;
+    let tags = NO_TAGS;
+    if (value !== null) {
+      const encoded = packing.codec.encode(value, key);
+      const shared = encoded.value as A;
+      if (shared === null) throw absentValue(key);
+      const wrong = this.#check(shared);
+      if (wrong !== null) throw invalidValue(key, wrong);
+      tags = this.#tagsOf(shared, id);
+      plain = encoded.plain;
+    }
+    const { bytes, chunks } = await packing.pack(key, plain, lifetime, tags, ports.clock.now());
+    if (chunks.length > 0) {
+      throw new BreakwaterError(
+        'STORE_TOO_LARGE',
+        `cannot write ${key} by policy: its value is larger than one entry of the store; write it with write(id, fn)`,
+      );
+    }
+    return { bytes, ttlMs: keptMs(lifetime), tags };
+  }
+
   /** What this cache has counted since it was declared. */
   stats(): CacheStats {
     const l1 = this.#l1;
@@ -440,6 +586,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions, bypassed: l1.bypassed },
       flights: this.#flights.count,
       sample: this.#observer.sampler?.stats() ?? null,
+      queue: this.#behind?.stats() ?? null,
     };
   }
 
@@ -662,6 +809,13 @@ function readGetOptions(options: GetOptions): CallOptions {
         ? PLAIN
         : { ...(fresh === true && { fresh }), ...(maxStaleMs !== undefined && { maxStaleMs }) },
   };
+}
+
+function noSet(key: string): BreakwaterError {
+  return new BreakwaterError(
+    'CACHE_OPTION_INVALID',
+    `cannot set ${key}: under policy "behind" a value that only the cache has would hide what is queued; use write`,
+  );
 }
 
 function absentValue(key: string): BreakwaterError {

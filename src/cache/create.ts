@@ -24,6 +24,7 @@ import { show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 import { isRing, openRing, type RingFace } from './ring.ts';
 import type { CodecChoice, SharedCacheOptions } from './types.ts';
+import { type BehindOptions, checkBehind } from './write/behind-options.ts';
 
 type Scheme = 'breakwater' | 'breakwaters' | 'redis' | 'rediss' | 'valkey' | 'valkeys';
 type StoreUrlText = `${Scheme}://${string}`;
@@ -54,6 +55,8 @@ export interface BreakwaterOptions {
   readonly staleness?: Duration | false;
   /** Networked stores: what the store does not acknowledge is kept here and retried. */
   readonly outbox?: OutboxFace;
+  /** Where caches with policy `behind` keep their queues, and how; each may say otherwise for itself. */
+  readonly behind?: BehindOptions;
   /**
    * Unwise configurations (docs/advice.md) are told in `bw.advice()`, by the event `advice`, and the graver ones once by `process.emitWarning`. `{ silence: [codes] }`
    * leaves some out; `false`: no warnings, the rest stays. Default `{}`.
@@ -86,6 +89,7 @@ const OPTIONS = [
   'allowInWorkers',
   'staleness',
   'outbox',
+  'behind',
   'advice',
   'readTimeout',
   'writeTimeout',
@@ -132,6 +136,7 @@ export function openBreakwater<D extends CodecChoice = 'json'>(
     store: openStore(options, ports, writeTimeoutMs, world),
     ports,
     defaults: options.defaults ?? {},
+    behind: checkedBehind(options.behind),
     readTimeoutMs,
     writeTimeoutMs,
     stalenessMs: stalenessOf(options),
@@ -144,6 +149,11 @@ export function openBreakwater<D extends CodecChoice = 'json'>(
           .find((host) => host !== null) ?? null,
     },
   });
+}
+
+function checkedBehind(behind: BehindOptions = {}): BehindOptions {
+  checkBehind(behind, 'behind of createBreakwater');
+  return behind;
 }
 
 function openStore(

@@ -113,6 +113,44 @@ export interface Sink<V> {
    * @returns of each row that was there, the version that it had; null where the source has no versions
    */
   delete(ids: readonly string[], call?: SourceCall): Promise<ReadonlyMap<string, SourceVersion | null>>;
+  /**
+   * For policy `through`: all changes in one transaction; null deletes.
+   * @returns each row as a load finds it afterwards (defaults, triggers, rounding), null where there is none. A sink without it is written to by `upsert` and
+   * `delete`, and what they wrote is invalidated instead of kept
+   */
+  write?(changes: ReadonlyMap<string, V | null>, call?: SourceCall): Promise<ReadonlyMap<string, V | null>>;
+  /** What policy `behind` needs besides. */
+  readonly ordered?: OrderedSink<V>;
+}
+
+/** One write on its way: the later version wins, whatever the order in which they arrive. */
+export interface OrderedChange<V> {
+  /** A safe integer above 0. */
+  readonly version: number;
+  /** null: the row is deleted. */
+  readonly value: V | null;
+}
+
+/**
+ * Writes that carry an order of their own, and may be sent twice or in any order. What the database must keep for that: of each id the version of the last
+ * change that was applied, also of one that was deleted (an older write that comes late must not bring the row back), and one number for all ids, the epoch.
+ */
+export interface OrderedSink<V> {
+  /** Names the set of rows that share one order, alike in all processes, e.g. database, schema and table. */
+  target(call?: SourceCall): Promise<string>;
+  /**
+   * Applies each change unless one of an equal or later version was applied to its id; all that it applies in one transaction, or none.
+   * Rejects with `SOURCE_REFUSED`, `SOURCE_ROW_INVALID` or `SOURCE_KEY_INVALID` when the database will not have one of the rows, whoever asks; with any other code
+   * when it is worth trying again.
+   * @returns of each id the version that it has now
+   */
+  apply(changes: ReadonlyMap<string, OrderedChange<V>>, call?: SourceCall): Promise<ReadonlyMap<string, number>>;
+  /** The version last applied, of each id that has one. */
+  applied(ids: readonly string[], call?: SourceCall): Promise<ReadonlyMap<string, number>>;
+  /** Raises the epoch by `by` (0 or 1) and at least to `atLeast`, durably; the epoch after that. */
+  epoch(by: 0 | 1, atLeast: number, call?: SourceCall): Promise<number>;
+  /** Throws when a value can be seen to be none that the database takes, without asking it. */
+  accept?(id: string, value: V): void;
 }
 
 export interface SourceCall {

@@ -14,7 +14,15 @@ export type { CompressionOptions, PackingOptions } from './codec/options.ts';
 export type { Codec } from './codec/value-codec.ts';
 export type { Counter, CounterOptions, CounterStats } from './counter.ts';
 export { type BreakwaterOptions, createBreakwater, type OutboxFace } from './create.ts';
-export type { DataSource, IdQuery, Sink, SourceCall, WritableSource } from './data-source.ts';
+export type {
+  DataSource,
+  IdQuery,
+  OrderedChange,
+  OrderedSink,
+  Sink,
+  SourceCall,
+  WritableSource,
+} from './data-source.ts';
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError, SourceBusyError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
@@ -23,6 +31,7 @@ export type {
   BreakerEvent,
   BreakwaterEvents,
   BypassEvent,
+  DeadLetterEvent,
   EventName,
   FillEvent,
   HitEvent,
@@ -64,3 +73,7 @@ export type {
 } from './types.ts';
 export { NOT_MODIFIED, Validated } from './types.ts';
 export type { WarmOptions, WarmProgress } from './warm.ts';
+export type { BehindOptions } from './write/behind-options.ts';
+export type { DeadLetterBox, DeadLetterInfo } from './write/dead-letter-box.ts';
+export type { QueueStats } from './write/queue-stats.ts';
+export type { WriteReceipt } from './write/writer.ts';

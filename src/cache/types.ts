@@ -11,6 +11,8 @@ import type { StandardSchema } from './schema.ts';
 import type { SessionToken } from './session.ts';
 import type { Source, SourceOptions } from './source.ts';
 import type { SourceVersion } from './source-version.ts';
+import type { BehindOptions } from './write/behind-options.ts';
+import type { QueueStats } from './write/queue-stats.ts';
 
 export type { LoadContext, LoadedOne, Loader, LoadResult } from './data-source.ts';
 export { NOT_MODIFIED, Validated } from './data-source.ts';
@@ -154,6 +156,8 @@ export interface CacheOptions<K extends string, V, A = Cached<V>> extends Shared
   readonly policy?: WritePolicy;
   /** Where values are written to, by a policy that writes them. Default: that of `source`. */
   readonly sink?: Sink<V>;
+  /** Of policy `'behind'`: the queue, over what `createBreakwater({ behind })` says. */
+  readonly behind?: BehindOptions;
   /** Tags of a value, for `bw.invalidate({ tags })`. Called with what callers get (see {@link Cached}). */
   readonly tags?: (value: A, id: K) => readonly string[];
   /** Checks values before they are written and after they are read from L2, where what it refuses is a miss. Any Standard Schema v1 that answers at once. */
@@ -288,4 +292,6 @@ export interface CacheStats {
   readonly flights: number;
   /** What the sampler of wrong hits has found; null = hits are not sampled. */
   readonly sample: SamplerStats | null;
+  /** The write-behind queue; null = another policy. */
+  readonly queue: QueueStats | null;
 }

@@ -14,6 +14,7 @@ import { register as registerGateway } from './gateway.ts';
 import { register as registerGet } from './get.ts';
 import { register as registerInvalidate } from './invalidate.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
+import { register as registerQueue } from './queue.ts';
 import { register as registerServe } from './serve.ts';
 import { register as registerSet } from './set.ts';
 import { register as registerStats } from './stats.ts';
@@ -29,6 +30,7 @@ const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerInvalidate,
   registerStats,
   registerWarm,
+  registerQueue,
   registerDemo,
   registerBench,
 ];

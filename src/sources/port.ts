@@ -11,7 +11,14 @@
 import { BreakwaterError } from '../base/errors.ts';
 import { show } from '../cache/key.ts';
 
-export type { DataSource, Sink, SourceCall, WritableSource } from '../cache/data-source.ts';
+export type {
+  DataSource,
+  OrderedChange,
+  OrderedSink,
+  Sink,
+  SourceCall,
+  WritableSource,
+} from '../cache/data-source.ts';
 
 /** What the call was cut off with stays visible as the cause. */
 export function aborted(name: string, signal: AbortSignal): BreakwaterError {

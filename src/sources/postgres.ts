@@ -16,25 +16,28 @@
  */
 import { BreakwaterError } from '../base/errors.ts';
 import { checkNames, invalid } from '../cache/checks.ts';
+import { NOT_MODIFIED } from '../cache/data-source.ts';
 import { show } from '../cache/key.ts';
 import type { SourceVersion } from '../cache/source-version.ts';
 import { type DataSource, invalidKey, type WritableSource } from './port.ts';
 import { Answers } from './postgres/answers.ts';
-import type { PostgresPool, Result } from './postgres/connection.ts';
+import type { PostgresPool, PostgresQuery, Result } from './postgres/connection.ts';
 import { idsOf } from './postgres/ids.ts';
 import { KEY_TYPES, type KeyType } from './postgres/key-type.ts';
+import { orderedSink } from './postgres/ordered.ts';
 import { type PostgresReplicaOptions, type Read, type ReplicaStats, Replicas } from './postgres/replica.ts';
+
 import { rowsAsJson } from './postgres/rows.ts';
 import { Statement } from './postgres/statement.ts';
 import { DESCRIBE, quoted, type Statements, statementsFor } from './postgres/table.ts';
 
-export type { DataSource, Sink, SourceCall, WritableSource } from './port.ts';
 export {
   type ChangedRow,
   type ChangesTable,
   type PostgresChangesOptions,
   postgresChanges,
 } from './postgres/changes.ts';
+export type { DataSource, OrderedChange, OrderedSink, Sink, SourceCall, WritableSource } from './port.ts';
 export type { PostgresClient, PostgresPool, PostgresQuery, PostgresResult } from './postgres/connection.ts';
 export type { KeyType } from './postgres/key-type.ts';
 export type { PostgresReplicaOptions, ReplicaStats } from './postgres/replica.ts';
@@ -180,6 +183,47 @@ function tableSource<Row extends object>(
     return known;
   };
 
+  const rowChanges = (
+    changes: ReadonlyMap<string, Row | null>,
+    { keyType, upsert, delete: remove }: Statements,
+  ): readonly PostgresQuery[] => {
+    if (upsert === null) throw unwritable(name);
+    const rows = new Map<string, Row>();
+    const gone: string[] = [];
+    for (const [id, row] of changes) {
+      if (!KEY_TYPES[keyType].accepts(id)) throw invalidKey(name, id, KEY_TYPES[keyType].what);
+      if (row === null) gone.push(id);
+      else rows.set(id, row);
+    }
+    const queries: PostgresQuery[] = [];
+    if (rows.size > 0) queries.push({ text: upsert, values: [rowsAsJson(rows, keyType, declared, name)] });
+    if (gone.length > 0) queries.push({ text: remove, values: [gone] });
+    return queries;
+  };
+
+  /** Written and read back in one transaction: what triggers and types have made of the rows. */
+  const writeRows = async (
+    changes: ReadonlyMap<string, Row | null>,
+    known: Statements,
+    signal: AbortSignal | undefined,
+  ): Promise<ReadonlyMap<string, Row | null>> => {
+    const queries = rowChanges(changes, known);
+    const answers = new Answers<Row>([...changes.keys()], known.keyType, name);
+    if (queries.length === 0) return new Map();
+    const result = await database.transaction(async (run) => {
+      for (const query of queries) await run(query);
+      return await run({ text: known.load, values: [answers.asked] });
+    }, signal);
+    answers.add(result, 1);
+    const written = new Map<string, Row | null>();
+    for (const id of changes.keys()) {
+      const row = answers.found.get(id);
+      // A row that two rows claim, or of a key that a trigger has changed, is not kept.
+      written.set(id, row === undefined || row === NOT_MODIFIED || row instanceof Error ? null : (row as Row));
+    }
+    return written;
+  };
+
   return {
     name,
     load: async (ids, { signal, stale, quietMs }) => {
@@ -208,7 +252,7 @@ function tableSource<Row extends object>(
       upsert: async (rows, { signal } = {}) => {
         const { keyType, upsert } = await statements(signal);
         if (upsert === null) {
-          throw new BreakwaterError('SOURCE_REFUSED', `cannot write to ${name}: no unique index has its key alone`);
+          throw unwritable(name);
         }
         const json = rowsAsJson(rows, keyType, { key, columns, version }, name);
         return versionsIn(rows.size === 0 ? NOTHING : await database.write(upsert, [json], signal));
@@ -218,6 +262,13 @@ function tableSource<Row extends object>(
         for (const id of ids) if (!KEY_TYPES[keyType].accepts(id)) throw invalidKey(name, id, KEY_TYPES[keyType].what);
         return versionsIn(ids.length === 0 ? NOTHING : await database.write(remove, [ids], signal));
       },
+      write: async (changes, { signal } = {}) => writeRows(changes, await statements(signal), signal),
+      ordered: orderedSink<Row>({
+        database,
+        from,
+        plan: async (changes, signal) => rowChanges(changes, await statements(signal)),
+        accept: (id, row) => void rowsAsJson(new Map([[id, row]]), known?.keyType ?? 'text', declared, name),
+      }),
     },
   };
 }
@@ -240,6 +291,10 @@ class PrimaryReader {
 
 function replicasOf({ replica }: CommonOptions, primary: Statement, prepare: boolean): Replicas | null {
   return replica === undefined ? null : new Replicas(primary, replica, prepare);
+}
+
+function unwritable(name: string): BreakwaterError {
+  return new BreakwaterError('SOURCE_REFUSED', `cannot write to ${name}: no unique index has its key alone`);
 }
 
 const NOTHING: Result = { rows: [], fields: [] };

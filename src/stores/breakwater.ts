@@ -90,6 +90,8 @@ export class BreakwaterStore implements CacheStore {
       if (typeof sum !== 'number') throw unexpected('BW.COUNT');
       return sum;
     },
+    // A node keeps its sums in memory alone.
+    draw: (key, by, call) => this.counters.add(key, by, null, call),
     sum: async (keys, call) => {
       const sums = await Promise.all(keys.map((key) => this.#send(['BW.COUNT', key], call, true)));
       return sums.reduce((sum: number, one) => sum + Number(one), 0);

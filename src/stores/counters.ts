@@ -9,6 +9,11 @@ import type { StoreCall } from './call.ts';
 export interface StoreCounters {
   /** Adds an integer; the sum of this key. `ttlMs` null: for ever; else it begins anew with each addition. */
   add(key: string, by: number, ttlMs: number | null, call: StoreCall): Promise<number>;
+  /**
+   * As `add` for ever, of a sum that is 0 again whenever the store may have forgotten an addition that it acknowledged (it was restarted from an older copy, a replica took
+   * over): numbers below one that was given are then never given again without the sum having begun anew. For keys that `add` is not used with.
+   */
+  draw(key: string, by: number, call: StoreCall): Promise<number>;
   /** The sum over `keys`; who is not there counts 0. */
   sum(keys: readonly string[], call: StoreCall): Promise<number>;
 }

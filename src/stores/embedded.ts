@@ -82,6 +82,7 @@ export class EmbeddedStore implements CacheStore {
         const why = sum === 'full' ? 'there are too many counters' : 'the sum would be no safe integer';
         throw new BreakwaterError('STORE_REFUSED', `cannot count in ${show(key)}: ${why}`);
       }),
+    draw: (key, by, call) => this.counters.add(key, by, null, call),
     sum: (keys, call) =>
       this.#do('read a counter', call, () => {
         const nowMs = this.#clock.now();

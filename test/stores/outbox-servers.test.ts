@@ -287,7 +287,11 @@ test(
           for (const id of ids) assert.equal(first.get(id), current(id), `row ${id}`);
           await until(async () => (await bw.stats()).outbox!.disk!.isOpen && (await length(bw)) === 0);
           for (const id of ids) assert.equal(await elsewhere.get(id), current(id), `row ${id} in another process`);
-          assert.deepEqual(await bw.close(), { unacknowledged: { keys: [], tags: [], namespaces: [] }, isKept: true });
+          assert.deepEqual(await bw.close(), {
+            unacknowledged: { keys: [], tags: [], namespaces: [] },
+            isKept: true,
+            queued: 0,
+          });
           // Killed wherever it is.
           await runAndKill(store, directory, rows, 'load', lines);
         }

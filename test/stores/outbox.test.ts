@@ -389,7 +389,11 @@ describe('through the library', () => {
     assert.equal((await users.get('1'))?.n, 4);
     await drainPromises();
     assert.equal(users.peek('1')?.n, 4, 'normal service');
-    assert.deepEqual(await bw.close(), { unacknowledged: { keys: [], tags: [], namespaces: [] }, isKept: false });
+    assert.deepEqual(await bw.close(), {
+      unacknowledged: { keys: [], tags: [], namespaces: [] },
+      isKept: false,
+      queued: 0,
+    });
   });
 
   test('a tag: L1 and L2 are passed by for what carries it; other entries are served', async () => {
@@ -435,6 +439,7 @@ describe('through the library', () => {
     assert.deepEqual(await closing, {
       unacknowledged: { keys: ['user:1'], tags: ['odd'], namespaces: ['order'] },
       isKept: false,
+      queued: 0,
     });
   });
 });

@@ -23,7 +23,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   server: ['base', 'http', 'resp', 'wire', 'commands', 'node', 'dashboard', 'disk-log'],
   client: ['base', 'hash', 'resp'],
   stores: ['base', 'hash', 'client', 'engine', 'freshness', 'disk-log'],
-  cache: ['base', 'freshness', 'stores'],
+  cache: ['base', 'freshness', 'stores', 'disk-log'],
   sources: ['base', 'cache', 'disk-log'],
   gateway: ['base', 'http', 'stores', 'cache', 'sources'],
   testing: ['base', 'resp', 'client', 'node', 'server', 'stores', 'cache'],

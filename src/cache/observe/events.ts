@@ -98,6 +98,15 @@ export interface WrongHitEvent {
   readonly ageMs: number;
 }
 
+/** A queued write that the database refused for good: it is among the dead letters now, and the cache shows what the database has. */
+export interface DeadLetterEvent {
+  readonly cache: string;
+  readonly id: string;
+  readonly version: number;
+  /** What the database said. */
+  readonly code: string;
+  readonly message: string;
+}
 export interface BreakwaterEvents {
   readonly hit: HitEvent;
   readonly stale: StaleEvent;
@@ -116,6 +125,7 @@ export interface BreakwaterEvents {
   readonly advice: Advice;
   /** Of a stream of changes that is followed. */
   readonly changes: ChangesEvent;
+  readonly 'dead-letter': DeadLetterEvent;
 }
 
 export type EventName = keyof BreakwaterEvents;
@@ -135,6 +145,7 @@ export const EVENTS = [
   'wrong-hit',
   'advice',
   'changes',
+  'dead-letter',
 ] as const satisfies readonly EventName[];
 
 /** What takes time, and so has a span: one context a kind. */

@@ -202,6 +202,48 @@ export const LIBRARY_METRICS: readonly MetricRow[] = [
   cacheGauge('wrong_hit_oldest_seconds', 'Age of the oldest entry of a wrong hit.', (s) =>
     s.sample?.oldestWrongMs == null ? null : s.sample.oldestWrongMs / 1000,
   ),
+  cacheGauge(
+    'queue_length',
+    'Rows that were written behind and that the database does not have yet.',
+    (s) => s.queue?.length ?? null,
+  ),
+  cacheGauge('queue_oldest_seconds', 'How long the oldest of them has waited.', (s) =>
+    s.queue == null ? null : (s.queue.oldestAgeMs ?? 0) / 1000,
+  ),
+  cacheGauge('queue_bytes', 'Size of the queue on disk.', (s) => s.queue?.bytes ?? null),
+  cacheGauge('queue_open', '1 while the queue has its directory.', (s) =>
+    s.queue == null ? null : s.queue.isOpen ? 1 : 0,
+  ),
+  cacheGauge(
+    'queue_waiting',
+    'Writers that wait for room in the queue or for their group.',
+    (s) => s.queue?.waiting ?? null,
+  ),
+  cacheGauge(
+    'queue_dead_letters',
+    'Queued writes that the database refused for good.',
+    (s) => s.queue?.deadLetters ?? null,
+  ),
+  cacheGauge('queue_last_batch_rows', 'Rows of the batch that was written last.', (s) => s.queue?.lastBatch ?? null),
+  cacheCounter('queue_acknowledged', 'Writes that the queue has acknowledged.', (s) => s.queue?.acknowledged ?? null),
+  cacheCounter(
+    'queue_coalesced',
+    'Of them, those that a later write of their row made needless.',
+    (s) => s.queue?.coalesced ?? null,
+  ),
+  cacheCounter('queue_written', 'Rows that the database took.', (s) => s.queue?.written ?? null),
+  cacheCounter(
+    'queue_superseded',
+    'Rows of which the database had a later write already.',
+    (s) => s.queue?.superseded ?? null,
+  ),
+  cacheCounter('queue_flushes', 'Batches that were sent to the database.', (s) => s.queue?.flushes ?? null),
+  cacheCounter(
+    'queue_flush_failures',
+    'Of them, those that failed and are tried again.',
+    (s) => s.queue?.failures ?? null,
+  ),
+  cacheCounter('queue_refused', 'Writers that were refused because no room came.', (s) => s.queue?.refused ?? null),
   sourceRow(
     'breaker_state',
     'gauge',

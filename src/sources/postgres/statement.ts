@@ -12,6 +12,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BreakwaterError, messageOf } from '../../base/errors.ts';
+
 import {
   LostConnection,
   type PostgresPool,
@@ -20,6 +21,7 @@ import {
   runSeries,
   sqlState,
 } from './connection.ts';
+import { inTransaction, type Steps } from './transaction.ts';
 
 /** So many connections in a row and a read fails, whatever they were: larger than pools are, and an end. */
 const MOST_LOST = 100;
@@ -68,6 +70,19 @@ export class Statement {
   async write(text: string, values: unknown[], signal?: AbortSignal): Promise<Result> {
     try {
       return await this.#runPlanned((run) => run(text, values), signal);
+    } catch (error) {
+      throw this.#worded(error);
+    }
+  }
+
+  /**
+   * Several statements, one after the other on one connection, committed together: each sees what was committed before *it* began, and what those before it
+   * did. Never sent again. @throws BreakwaterError as {@link read}
+   */
+  async transaction(steps: Steps, signal?: AbortSignal): Promise<Result> {
+    try {
+      const pool = inTransaction(this.#pool, steps);
+      return await runSeries(pool, (run) => run({ text: '', values: [] }), signal, this.name);
     } catch (error) {
       throw this.#worded(error);
     }

@@ -86,6 +86,10 @@ export class Calls {
     return this.#call('count', slot, [key], [by, wholeMs(ttlMs)]);
   }
 
+  draw(slot: number, key: string, by: number): SlotRequest {
+    return this.#call('draw', slot, [key], [by]);
+  }
+
   lock(slot: number, keys: readonly [string, string], owner: string, ttlMs: number): SlotRequest {
     return this.#call('lock', slot, keys, [owner, Math.ceil(ttlMs)]);
   }

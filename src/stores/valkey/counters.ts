@@ -28,6 +28,15 @@ export class ValkeyCounters implements StoreCounters {
     return Number(outcome);
   }
 
+  async draw(key: string, by: number, call: StoreCall): Promise<number> {
+    const deadline = this.#shards.begin(call);
+    const layout = await this.#shards.layout(deadline);
+    const request = this.#calls.draw(layout.slotOf(key), key, by);
+    const [outcome] = await this.#shards.execute([request], deadline, { acknowledged: true });
+    if (outcome instanceof Error) throw surelyNotDone(storeError(outcome, call.signal));
+    return Number(outcome instanceof Uint8Array ? decoder.decode(outcome) : outcome);
+  }
+
   async sum(keys: readonly string[], call: StoreCall): Promise<number> {
     const deadline = this.#shards.begin(call);
     const layout = await this.#shards.layout(deadline);

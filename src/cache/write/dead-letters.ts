@@ -1,0 +1,80 @@
+/**
+ * Dead letters: acknowledged writes that the database will not have, whoever asks (a constraint, a value out of range), taken out of the queue so that the others go on,
+ * and kept on disk for people to decide: to the queue again, when the reason is mended, or away.
+ *
+ *     [1, id, version, value, queuedAtMs, diedAtMs, code, message]
+ *     [2, id, version]     it is no dead letter any more
+ */
+import { deserialize, serialize } from 'node:v8';
+import { DiskLog } from '../../disk-log/log.ts';
+import type { Queued } from './queue-log.ts';
+
+const DIED = 1;
+const GONE = 2;
+const MAX_BYTES = 256 * 1024 ** 2;
+const SEGMENT_BYTES = 1024 ** 2;
+
+export interface DeadLetter extends Queued {
+  readonly diedAtMs: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+export class DeadLetters {
+  readonly #log: DiskLog;
+  readonly #all: Map<string, DeadLetter>;
+
+  private constructor(log: DiskLog, all: Map<string, DeadLetter>) {
+    this.#log = log;
+    this.#all = all;
+  }
+
+  /** @throws BreakwaterError `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`; the system's own errors */
+  static async open(directory: string): Promise<DeadLetters> {
+    const log = await DiskLog.open(directory, { segmentBytes: SEGMENT_BYTES, maxBytes: MAX_BYTES });
+    const all = new Map<string, DeadLetter>();
+    for await (const { bytes } of log.read()) applyLetter(all, bytes);
+    return new DeadLetters(log, all);
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  list(): DeadLetter[] {
+    return [...this.#all.values()];
+  }
+
+  /** Resolves when it is on disk. @throws BreakwaterError of the log */
+  async add(letter: DeadLetter): Promise<void> {
+    const { id, version, bytes, queuedAtMs, diedAtMs, code, message } = letter;
+    await this.#log.append(serialize([DIED, id, version, bytes, queuedAtMs, diedAtMs, code, message]));
+    this.#all.set(nameOf(letter), letter);
+  }
+
+  /** @throws BreakwaterError of the log */
+  async remove(letter: DeadLetter): Promise<void> {
+    await this.#log.append(serialize([GONE, letter.id, letter.version]));
+    this.#all.delete(nameOf(letter));
+    if (this.#all.size === 0) await this.#log.trim(this.#log.next - 1);
+  }
+
+  close(): Promise<void> {
+    return this.#log.close();
+  }
+}
+
+/** One record of the log, in order. */
+export function applyLetter(all: Map<string, DeadLetter>, record: Uint8Array): void {
+  const [kind, id, version, ...rest] = deserialize(record) as [number, string, number, ...unknown[]];
+  if (kind === GONE) {
+    all.delete(nameOf({ id, version }));
+    return;
+  }
+  const [bytes, queuedAtMs, diedAtMs, code, message] = rest as [Uint8Array, number, number, string, string];
+  all.set(nameOf({ id, version }), { id, version, bytes, queuedAtMs, diedAtMs, code, message });
+}
+
+function nameOf({ id, version }: Pick<Queued, 'id' | 'version'>): string {
+  return `${version} ${id}`;
+}

@@ -1,0 +1,106 @@
+/** `breakwater queue`: what a write-behind directory holds, and what becomes of the writes that the database refused. */
+import type { Command } from 'commander';
+import { BreakwaterError } from '../base/errors.ts';
+import type { DeadLetter } from '../cache/write/dead-letters.ts';
+import { changeDead, type QueueView, viewQueues } from '../cache/write/offline.ts';
+import { unclone } from '../cache/write/queue-log.ts';
+import { formatCount, say, sayJson } from './output.ts';
+
+interface QueueOptions {
+  readonly cache?: string;
+  readonly all?: boolean;
+  readonly json?: boolean;
+}
+
+const NOTES = `
+The directory is that of the option behind ({ directory }), with a folder for each cache. "list" looks without disturbing the application. "retry"
+and "drop" need the directory for themselves: stop the application first, or call cache.deadLetters.retry() and .drop() in it.
+
+A row that is retried keeps its place in time: what was written to it since still wins.
+
+Examples:
+  breakwater queue list /var/lib/shop/queue
+  breakwater queue list /var/lib/shop/queue --cache product --json
+  breakwater queue retry /var/lib/shop/queue --cache product 42 43
+  breakwater queue drop /var/lib/shop/queue --all`;
+
+export function register(program: Command): void {
+  const queue = program.command('queue').description('write-behind queues on disk and their dead letters');
+  queue.addHelpText('after', NOTES);
+  queue
+    .command('list <directory>')
+    .description('rows that wait, and dead letters')
+    .option('--cache <name>', 'of this cache only')
+    .option('--json', 'answer as one line of JSON')
+    .action((directory: string, options: QueueOptions) => {
+      const views = viewQueues(directory, options.cache ?? null);
+      if (options.json) sayJson(views.map(viewAsJson));
+      else for (const view of views) sayView(view);
+    });
+  for (const what of ['retry', 'drop'] as const) {
+    queue
+      .command(`${what} <directory> [ids...]`)
+      .description(what === 'retry' ? 'puts dead letters into the queue again' : 'throws dead letters away')
+      .option('--cache <name>', 'of this cache only')
+      .option('--all', 'all of them')
+      .option('--json', 'answer as one line of JSON')
+      .action(async (directory: string, ids: readonly string[], options: QueueOptions) => {
+        if ((ids.length === 0) === (options.all !== true)) {
+          throw new BreakwaterError(
+            'USAGE_INVALID',
+            `cannot ${what} dead letters: name rows by their ids, or say --all`,
+          );
+        }
+        const done = await changeDead(what, directory, options.cache ?? null, ids.length === 0 ? null : ids);
+        const names = done.map(({ cache, letter }) => `${cache}:${letter.id}`);
+        if (options.json) sayJson({ [what]: names });
+        else
+          say(
+            `${what === 'retry' ? 'queued again' : 'dropped'}: ${formatCount(done.length)}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
+          );
+        const missing = ids.filter((id) => !done.some(({ letter }) => letter.id === id));
+        if (missing.length > 0) {
+          throw new BreakwaterError(
+            'QUEUE_NO_LETTER',
+            `there is no dead letter of ${missing.map((id) => JSON.stringify(id)).join(', ')}`,
+          );
+        }
+      });
+  }
+}
+
+function viewAsJson({ cache, pending, dead }: QueueView): object {
+  const oldest = pending.reduce((ms, { queuedAtMs }) => Math.min(ms, queuedAtMs), Number.POSITIVE_INFINITY);
+  return {
+    cache,
+    pending: pending.length,
+    oldestQueuedAt: pending.length === 0 ? null : new Date(oldest).toISOString(),
+    deadLetters: dead.map((letter) => ({
+      id: letter.id,
+      version: letter.version,
+      queuedAt: new Date(letter.queuedAtMs).toISOString(),
+      diedAt: new Date(letter.diedAtMs).toISOString(),
+      code: letter.code,
+      message: letter.message,
+      value: valueAsJson(letter),
+    })),
+  };
+}
+
+function sayView({ cache, pending, dead }: QueueView): void {
+  const ages = pending.map(({ queuedAtMs }) => Date.now() - queuedAtMs);
+  const oldest = pending.length === 0 ? '' : `, the oldest for ${formatCount(Math.round(Math.max(...ages) / 1000))} s`;
+  say(`${cache}: ${formatCount(pending.length)} rows wait${oldest}; ${formatCount(dead.length)} dead letters`);
+  for (const letter of dead) {
+    say(`  ${letter.id}  ${new Date(letter.diedAtMs).toISOString()}  ${letter.message} [${letter.code}]`);
+    say(`    ${JSON.stringify(valueAsJson(letter))}`);
+  }
+}
+
+/** For people: what JSON has no word for is shown as text. */
+function valueAsJson({ bytes }: DeadLetter): unknown {
+  const text = JSON.stringify(unclone(bytes), (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value instanceof Map || value instanceof Set ? [...value] : value,
+  );
+  return JSON.parse(text) as unknown;
+}
