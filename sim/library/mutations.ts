@@ -188,7 +188,7 @@ export const MUTATIONS: readonly Mutation[] = [
     'read-joined-on-its-way',
     'a get joins a read whose answer may have left the store before the get began',
     'src/cache/flights.ts',
-    'this.#leaveOpen(flight);\n      flight.departed = departed;',
+    'this.#open.leave(flight);\n      flight.departed = departed;',
     'flight.departed = departed;',
   ),
   {
