@@ -10,6 +10,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 export const HTTP_CODES = {
   KEY_NOT_FOUND: 404,
   KEY_KNOWN_ABSENT: 404,
+  VALUE_NOT_SHOWN: 404,
   ROUTE_NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   REQUEST_INVALID: 400,

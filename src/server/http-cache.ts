@@ -42,6 +42,8 @@ interface Found {
 type Read =
   | Found
   | { readonly kind: 'absent' }
+  /** The library stored it in a way that one entry alone does not show. */
+  | { readonly kind: 'unreadable'; readonly reason: string }
   | { readonly kind: 'miss'; readonly lease: string | null; readonly waitMs: number };
 
 export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: CacheRoutesOptions): void {
@@ -54,6 +56,13 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
       throw new HttpFailure('KEY_KNOWN_ABSENT', `the source is known to have nothing for ${quote(key)}`, {
         'cache-control': NO_CACHE,
       });
+    }
+    if (read.kind === 'unreadable') {
+      throw new HttpFailure(
+        'VALUE_NOT_SHOWN',
+        `there is an entry for ${quote(key)}, and it cannot be shown here: ${read.reason}; read it through the library`,
+        { 'cache-control': NO_CACHE },
+      );
     }
     if (read.kind === 'miss') {
       const headers: Record<string, string> = { 'cache-control': NO_CACHE };
@@ -173,8 +182,7 @@ function readEntry(session: LocalSession, key: string, wantLease: boolean): Read
   const [value, ttlMs, version] = reply;
   if (!(value instanceof Uint8Array)) throw refusal(reply);
   const shown = showValue(value);
-  if (shown.kind === 'unreadable') return { kind: 'miss', lease: null, waitMs: 0 };
-  if (shown.kind === 'absent') return shown;
+  if (shown.kind !== 'value') return shown;
   return { kind: 'hit', shown, ttlMs: Number(ttlMs), version: Number(version) };
 }
 

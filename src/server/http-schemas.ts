@@ -71,7 +71,9 @@ export const ROUTES = [
       304: { description: 'Unchanged since the ETag of If-None-Match.' },
       400: failure('KEY_INVALID'),
       404: {
-        ...failure('KEY_NOT_FOUND; KEY_KNOWN_ABSENT when the library remembers that the source has no such row.'),
+        ...failure(
+          'KEY_NOT_FOUND; KEY_KNOWN_ABSENT when the library remembers that the source has no such row; VALUE_NOT_SHOWN when it has stored the value in chunks, or in a format that this version does not know: then there is no lease.',
+        ),
         headers: {
           'Breakwater-Lease': header(
             'Present it with the PUT that fills this key. Absent when another caller holds the lease.',

@@ -7,7 +7,8 @@
  *
  * How bytes are shown
  *   written by the library (envelope)  the value inside; a remembered "no such row" shows as absent. In another codec than JSON: its bytes in base64.
- *                                      Encrypted, or compressed as is not undone here: the entry as it is stored, in base64. In chunks: not at all
+ *                                      Encrypted, or compressed as is not undone here: the entry as it is stored, in base64. In chunks: not at all,
+ *                                      and the answer says so with a code (VALUE_NOT_SHOWN)
  *   UTF-8 and JSON                     as that JSON
  *   other UTF-8                        as a JSON string
  *   anything else                      base64, marked `"encoding":"base64"`
@@ -36,7 +37,11 @@ export function showValue(bytes: Uint8Array): Shown {
   if (decoded.kind === 'unreadable') return { kind: 'unreadable', reason: decoded.reason };
   if (decoded.kind === 'foreign') return showPlain(bytes);
   const { wrapping } = decoded;
-  if (wrapping !== null && wrapping.role !== 'entry') return { kind: 'unreadable', reason: `a ${wrapping.role}` };
+  if (wrapping !== null && wrapping.role !== 'entry')
+    return {
+      kind: 'unreadable',
+      reason: wrapping.role === 'chunk' ? 'it is one chunk of a value' : 'its value is in chunks under other keys',
+    };
   if (decoded.absent) return { kind: 'absent' };
   const payload = plainOf(payloadOf(bytes, decoded), decoded);
   if (payload === null) return showBase64(bytes);

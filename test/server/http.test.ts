@@ -154,6 +154,16 @@ test('entries of the library show their value; a remembered absence is a 404 of 
   assert.deepEqual((await http('GET', '/cache/lib')).body.value, { n: 1 });
   await resp.command(['SET', 'lib', encodeEnvelope({ ...header, codec: 'none', absent: true }, '')]);
   await expectError(await http('GET', '/cache/lib'), 404, 'KEY_KNOWN_ABSENT');
+  const inChunks = { codecId: '', compression: 'none', plainBytes: 0, keyId: '', role: 'manifest' } as const;
+  const manifest = { ...header, codec: 'none', wrapping: { ...inChunks, nonce: new Uint8Array(0) } } as const;
+  for (const bytes of [encodeWith(manifest, Uint8Array.of(1), crc32), Uint8Array.of(0xc1, 99, 0)]) {
+    await resp.command(['SET', 'lib', bytes]);
+    const refused = await http('GET', '/cache/lib');
+    await expectError(refused, 404, 'VALUE_NOT_SHOWN');
+    assert.equal(refused.headers.get('breakwater-lease'), null, 'nobody is told to fill over it');
+    const batch = await http('POST', '/cache/batch-get', { keys: ['lib'] });
+    assert.deepEqual(batch.body['missing'], ['lib']);
+  }
 });
 
 test('keys: every UTF-8 text of 1 to 512 bytes, URL-encoded', async () => {
