@@ -86,7 +86,7 @@ async function useIt(client: AnyClient): Promise<void> {
   assert.equal(await waiting, keys[1]);
 }
 
-describe('cluster clients', () => {
+describe('cluster clients', { timeout: 300_000 }, () => {
   for (const protocol of [2, 3] as const) {
     test(`ioredis, RESP${protocol}`, async () => {
       const client = new Cluster([{ host: '127.0.0.1', port: cluster.members[0]!.port }], {
@@ -206,7 +206,7 @@ describe('cluster clients', () => {
   });
 });
 
-describe('one primary with two replicas', () => {
+describe('one primary with two replicas', { timeout: 300_000 }, () => {
   let small: NodesInACluster;
   before(async () => {
     small = await NodesInACluster.start(3, new Ranges(4), { weights: [1, 1e-6, 1e-6], copies: 3 });
