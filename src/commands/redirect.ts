@@ -12,6 +12,7 @@
  *
  * Commands without keys are about this member alone and are always executed.
  */
+import { slotOf } from '../hash/slot.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { type ClusterFace, COPIED, ELSEWHERE, FROZEN, OWNED, UNOWNED } from './cluster-face.ts';
@@ -36,8 +37,13 @@ export function redirectOf(row: CommandRow): Redirect {
   if (next === null) return () => false;
   const reads = row.flags.split(' ').includes('readonly');
   const isOurs = row.name.startsWith('bw.');
+  const [first, last] = row.keys;
+  // Most commands have their one key in front: a GET should not pay for the others.
+  const hasOneKey = first === 1 && last === 1;
   return (cluster, session, args, out) => {
-    const slot = slotOfKeys(next, args);
+    const slot = hasOneKey
+      ? slotOf(args.bytes, args.start[1]!, args.start[1]! + args.length[1]!)
+      : slotOfKeys(next, args);
     if (slot === NO_KEYS) return false;
     if (slot === MANY_SLOTS) {
       out.error(CROSS_SLOT);
