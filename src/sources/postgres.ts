@@ -31,13 +31,13 @@ import { rowsAsJson } from './postgres/rows.ts';
 import { Statement } from './postgres/statement.ts';
 import { DESCRIBE, quoted, type Statements, statementsFor } from './postgres/table.ts';
 
+export type { DataSource, OrderedChange, OrderedSink, Sink, SourceCall, WritableSource } from './port.ts';
 export {
   type ChangedRow,
   type ChangesTable,
   type PostgresChangesOptions,
   postgresChanges,
 } from './postgres/changes.ts';
-export type { DataSource, OrderedChange, OrderedSink, Sink, SourceCall, WritableSource } from './port.ts';
 export type { PostgresClient, PostgresPool, PostgresQuery, PostgresResult } from './postgres/connection.ts';
 export type { KeyType } from './postgres/key-type.ts';
 export type { PostgresReplicaOptions, ReplicaStats } from './postgres/replica.ts';
