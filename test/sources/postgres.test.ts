@@ -265,6 +265,42 @@ describe('postgres()', options, () => {
     await assert.rejects(loose.sink.upsert(rows), { code: 'SOURCE_REFUSED', message: /unique index/ });
   });
 
+  test('wrong types: nothing of a write is kept; what a load brings is checked by the cache’s schema before it is stored', async () => {
+    const source = products({ columns: ['id', 'name', 'price', 'made', 'version'] });
+    for (const [column, value] of [
+      ['price', 'not a number'],
+      ['made', 'no date'],
+      ['name', null],
+    ] as const) {
+      const good = { id: '2101', name: 'good', price: '1', made: null };
+      const rows = new Map<string, object>([
+        ['2101', good],
+        ['2102', { ...good, id: '2102', [column]: value }],
+      ]);
+      await assert.rejects(source.sink.upsert(rows as never), { code: 'SOURCE_REFUSED' }, column);
+      assert.equal((await get(source, '2101', '2102')).size, 0);
+    }
+    const schema = {
+      '~standard': {
+        version: 1 as const,
+        vendor: 'test',
+        validate: (value: unknown) =>
+          typeof (value as { price: unknown }).price === 'number'
+            ? { value }
+            : { issues: [{ message: 'price is no number' }] },
+      },
+    };
+    const bw = createBreakwater();
+    try {
+      // numeric comes as text, and this declaration says otherwise.
+      const cache = bw.cache('product', { load: source.load, schema, loadTimeout: '60s' });
+      await assert.rejects(cache.get('7'), { code: 'CACHE_VALUE_INVALID' });
+      assert.equal(cache.peek('7'), undefined);
+    } finally {
+      await bw.close();
+    }
+  });
+
   test('versions of a row rise in the order of commits, among writers at once and over a delete', async () => {
     const source = products();
     const write = (name: string) => source.sink.upsert(new Map([['3001', { id: '3001', name, version: 0 }]]));
