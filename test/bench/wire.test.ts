@@ -9,6 +9,19 @@ import { requires } from '../support/requirements.ts';
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const TINY = ['--quick', '--seconds', '0.1', '--connections', '4', '--memory', '8mb', '--json'];
 
+interface Row {
+  readonly target: string;
+  readonly operation: string;
+  readonly state: string;
+  readonly errors: number;
+  readonly firstError: string;
+  readonly operationsPerSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly hitRatio: number | null;
+  readonly cpuToRedis: number | null;
+}
+
 async function bench(
   args: readonly string[],
   path = process.env['PATH'],
@@ -31,9 +44,14 @@ async function bench(
 }
 
 test('a node alone: every cell is there, every reply was right', async () => {
-  const { code, out, err } = await bench(['wire', ...TINY, '--targets', 'breakwater']);
-  assert.equal(code, 0, err);
-  const { rows, environment } = JSON.parse(out);
+  let [rows, environment]: [Row[], { readonly node: string }] = [[], { node: '' }];
+  // On a machine that slept through one of the sixteen windows there is nothing to say of it: once more, and longer.
+  for (const seconds of ['0.1', '1', '4']) {
+    const { code, out, err } = await bench(['wire', ...TINY, '--seconds', seconds, '--targets', 'breakwater']);
+    assert.equal(code, 0, err);
+    ({ rows, environment } = JSON.parse(out));
+    if (rows.every(({ operationsPerSecond }) => operationsPerSecond > 0)) break;
+  }
   assert.equal(rows.length, 2 * 2 * 2 * 2);
   assert.match(environment.node, /^v\d/);
   assert.ok(rows.some((row: { operationsPerSecond: number }) => row.operationsPerSecond > 0));
