@@ -1,14 +1,14 @@
 /**
  * `npm run sim -- --seed S --nodes N --minutes M --faults ...`: the cluster, one schedule or thousands of them, and the trace of the first that fails.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { type BatchResult, type Failure, NOTHING, sum } from './batch.ts';
+import { positive, whole } from '../run/words.ts';
+import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
+import { NOTHING } from './batch.ts';
 import { describeFault, FAULT_KINDS, type FaultKind, type Plan, type PlanOptions, planOf } from './plan.ts';
 import { shrink } from './shrink.ts';
-import { type Report, Simulation } from './simulation.ts';
+import { type Counts, type Report, Simulation } from './simulation.ts';
 
 export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M] [--faults a,b,...] [options]      the cluster
 
@@ -30,7 +30,6 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
 `;
 
 const BATCH = 25;
-const PROGRESS_MS = 15_000;
 
 export async function clusterCommand(args: string[]): Promise<number> {
   const { values } = parseArgs({
@@ -73,11 +72,14 @@ export async function clusterCommand(args: string[]): Promise<number> {
     return report.violations.length === 0 ? 0 : 1;
   }
   const seeds = whole('seeds', values.seeds, 1);
-  const outcome = await runAll({
+  const outcome = await runOverWorkers({
+    worker: new URL('./worker.ts', import.meta.url),
+    nothing: NOTHING,
+    batchSize: BATCH,
     from: whole('from', values.from, 0),
     seeds,
-    plans,
-    processes: Math.min(whole('processes', values.processes, 1), Math.ceil(seeds / BATCH)),
+    job: plans,
+    processes: whole('processes', values.processes, 1),
     everyTwice: whole('twice', values.twice, 0),
     keepGoing: values['keep-going'],
     onProgress: values.json ? () => undefined : (text) => console.log(text),
@@ -108,84 +110,11 @@ function traced(plan: Plan): Report {
   return new Simulation(plan, true).run();
 }
 
-interface Work {
-  readonly from: number;
-  readonly seeds: number;
-  readonly plans: PlanOptions;
-  readonly processes: number;
-  readonly everyTwice: number;
-  readonly keepGoing: boolean;
-  readonly onProgress: (text: string) => void;
-}
-
-interface Outcome extends BatchResult {
-  readonly elapsedMs: number;
-  readonly processes: number;
-}
-
-async function runAll({ from, seeds, plans, processes, everyTwice, keepGoing, onProgress }: Work): Promise<Outcome> {
-  const startMs = performance.now();
-  let next = from;
-  let done = 0;
-  let counts = NOTHING;
-  let repeated = 0;
-  let isStopped = false;
-  const stop = (): void => {
-    isStopped = true;
-  };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
-  const failures: Failure[] = [];
-  /** By the batch's first seed: the hash of all does not depend on who was faster. */
-  const hashes = new Map<number, number>();
-  let saidMs = startMs;
-  const one = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const child: ChildProcess = fork(fileURLToPath(new URL('./worker.ts', import.meta.url)), {
-        execArgv: [...process.execArgv, '--max-semi-space-size=32'],
-      });
-      const give = (): void => {
-        if (isStopped || next >= from + seeds) {
-          child.disconnect();
-          return;
-        }
-        const count = Math.min(BATCH, from + seeds - next);
-        child.send({ ...plans, from: next, seeds: count, everyTwice, stopAtFailure: !keepGoing });
-        next += count;
-      };
-      child.on('message', (result: BatchResult) => {
-        done += result.seeds;
-        repeated += result.repeated;
-        counts = sum(counts, result.counts);
-        hashes.set(result.from, result.hash);
-        failures.push(...result.failures);
-        if (failures.length > 0 && !keepGoing) isStopped = true;
-        const nowMs = performance.now();
-        if (nowMs - saidMs > PROGRESS_MS) {
-          saidMs = nowMs;
-          const rate = ((done * 1000) / (nowMs - startMs)).toFixed(0);
-          onProgress(`${done} of ${seeds}, ${rate} a second, ${failures.length} failed`);
-        }
-        give();
-      });
-      child.on('error', reject);
-      child.on('exit', (code) => {
-        if (code === 0) resolve();
-        else reject(new Error(`a worker ended with ${code}`));
-      });
-      give();
-    });
-  await Promise.all(Array.from({ length: processes }, one));
-  failures.sort((a, b) => a.seed - b.seed);
-  let hash = 0;
-  for (const [, value] of [...hashes].sort(([a], [b]) => a - b)) hash = (Math.imul(hash ^ value, 0x01000193) >>> 0) ^ 1;
-  const elapsedMs = Math.round(performance.now() - startMs);
-  return { from, seeds: done, hash: hash >>> 0, repeated, failures, counts, elapsedMs, processes };
-}
-
-function summary({ from, seeds, hash, repeated, failures, counts, elapsedMs, processes }: Outcome): string {
+function summary(outcome: Outcome<Counts>): string {
+  const { repeated, counts, hash } = outcome;
   const n = (value: number): string => value.toLocaleString('en-US');
   return [
-    `${n(seeds)} schedules (seeds ${from} to ${from + seeds - 1}) in ${(elapsedMs / 1000).toFixed(1)} s, ${((seeds * 1000) / elapsedMs).toFixed(1)} a second in ${processes} process(es): ${failures.length} failed`,
+    headline(outcome, n),
     `${n(counts.reads)} reads: ${n(counts.hits)} hits checked (${n(counts.copyHits)} from copies, ${n(counts.gutterHits)} from a gutter), ${n(counts.misses)} misses, ${n(counts.unserved)} not served`,
     `${n(counts.acknowledged)} invalidations acknowledged; ${n(counts.unacknowledged)} times one was not, and said so; ${n(counts.fills)} fills stored, ${n(counts.refusedFills)} refused`,
     `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included), ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
@@ -212,16 +141,4 @@ function faultsOf(text: string): readonly FaultKind[] {
     }
   }
   return kinds as FaultKind[];
-}
-
-function whole(name: string, text: string, least: number, most = Number.MAX_SAFE_INTEGER): number {
-  const value = Number(text);
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  throw new Error(`--${name} must be an integer from ${least}${most < 1e9 ? ` to ${most}` : ''}, received "${text}"`);
-}
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (Number.isFinite(value) && value > 0) return value;
-  throw new Error(`--${name} must be a number above 0, received "${text}"`);
 }

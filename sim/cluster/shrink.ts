@@ -1,4 +1,5 @@
-/** A failing schedule made smaller: faults are left out as long as what is left still fails, many at a time and then one by one. */
+/** A failing schedule of the cluster with fewer faults. */
+import { leaveOut } from '../run/shrink.ts';
 import type { Fault, Plan } from './plan.ts';
 import { type Report, Simulation } from './simulation.ts';
 
@@ -9,27 +10,14 @@ export function shrink(
   plan: Plan,
   isBad: (report: Report) => boolean = ({ violations }) => violations.length > 0,
 ): { readonly plan: Plan; readonly runs: number } {
-  let runs = 0;
   const fails = (faults: readonly Fault[]): boolean => {
-    runs += 1;
     try {
       return isBad(new Simulation({ ...plan, faults }).run());
     } catch {
+      // Whatever throws is wrong too.
       return true;
     }
   };
-  let { faults } = plan;
-  for (let size = Math.ceil(faults.length / 2); size >= 1 && runs < MOST_RUNS; ) {
-    let shrunk = false;
-    for (let from = 0; from < faults.length && runs < MOST_RUNS; ) {
-      const rest = [...faults.slice(0, from), ...faults.slice(from + size)];
-      if (fails(rest)) {
-        faults = rest;
-        shrunk = true;
-      } else from += size;
-    }
-    if (size === 1 && !shrunk) break;
-    if (size > 1) size = Math.floor(size / 2);
-  }
+  const { parts: faults, runs } = leaveOut(plan.faults, fails, MOST_RUNS);
   return { plan: { ...plan, faults }, runs };
 }

@@ -15,8 +15,8 @@ import { search } from '../../sim/library/ablation.ts';
 
 const SEEDS = Number(process.env['BREAKWATER_SIM_CLUSTER_SEEDS'] ?? 100);
 
-test('no wrong hit, one owner a range, and everything comes together, in random schedules of five members', () => {
-  const { failures, counts, seeds, repeated } = runBatch({
+test('no wrong hit, one owner a range, and everything comes together, in random schedules of five members', async () => {
+  const { failures, counts, seeds, repeated } = await runBatch({
     from: 1,
     seeds: SEEDS,
     everyTwice: 25,
@@ -39,9 +39,16 @@ test('the same seed leaves the same trace, recorded or not', () => {
   }
 });
 
-test('three members, seven, and one', () => {
+test('three members, seven, and one', async () => {
   for (const members of [1, 3, 7]) {
-    const { failures } = runBatch({ from: 1, seeds: 4, everyTwice: 0, stopAtFailure: false, members, runMs: 15_000 });
+    const { failures } = await runBatch({
+      from: 1,
+      seeds: 4,
+      everyTwice: 0,
+      stopAtFailure: false,
+      members,
+      runMs: 15_000,
+    });
     assert.deepEqual(failures, [], `${members} members`);
   }
 });
