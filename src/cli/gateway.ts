@@ -4,10 +4,12 @@
  */
 import type { Command } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Finding } from '../gateway/check.ts';
 import type { GatewayConfig } from '../gateway/config/read.ts';
 import type { RunningGateway } from '../gateway/gateway.ts';
 import { EXIT_FAILURE, EXIT_USAGE, say, sayError } from './output.ts';
+import { endOnBug, untilStopped } from './process.ts';
 import { packageVersion } from './version.ts';
 
 const NOTES = `
@@ -97,19 +99,12 @@ async function serve(config: GatewayConfig): Promise<void> {
     import('../server/log.ts'),
   ]);
   const log = createLog(config.log);
-  const onBug = (error: unknown): never => {
-    log.error('stopping: a bug in Breakwater', {
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    });
-    process.exit(1);
-  };
-  process.on('uncaughtException', onBug);
-  process.on('unhandledRejection', onBug);
+  endOnBug(log);
   const version = packageVersion();
   const running = await startGateway(config, { version, log });
   for (const warning of config.warnings) log.warn(warning);
   banner(running, version);
-  await stopped(running, log.info);
+  await untilStopped(log, () => close(running, log));
 }
 
 function banner({ config, url, namespaces }: RunningGateway, version: string): void {
@@ -131,30 +126,16 @@ function banner({ config, url, namespaces }: RunningGateway, version: string): v
 ready`);
 }
 
-/** Resolves when a signal asked it to stop and it has; a second signal does not wait. */
-function stopped(
-  running: RunningGateway,
-  info: (message: string, fields?: Readonly<Record<string, unknown>>) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let isAsked = false;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (isAsked) process.exit(1);
-      isAsked = true;
-      info(`${signal}: stopping`);
-      running.close().then(({ unacknowledged: { keys, tags, namespaces }, isKept }) => {
-        const left = keys.length + tags.length + namespaces.length;
-        if (left > 0)
-          info(`${left} invalidations were not acknowledged by the store`, {
-            isKept,
-            keys: keys.slice(0, 10),
-            tags,
-            namespaces,
-          });
-        resolve();
-      }, reject);
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
+/** What is left behind is told. */
+async function close(running: RunningGateway, log: Log): Promise<void> {
+  const { unacknowledged, isKept } = await running.close();
+  const { keys, tags, namespaces } = unacknowledged;
+  const left = keys.length + tags.length + namespaces.length;
+  if (left === 0) return;
+  log.info(`${left} invalidations were not acknowledged by the store`, {
+    isKept,
+    keys: keys.slice(0, 10),
+    tags,
+    namespaces,
   });
 }

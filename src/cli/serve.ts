@@ -8,6 +8,7 @@ import type { RunningServer } from '../server/serve.ts';
 import { SETTINGS } from '../server/settings.ts';
 import { keepYoungGenerationSmall } from '../server/young-generation.ts';
 import { say } from './output.ts';
+import { endOnBug, untilStopped } from './process.ts';
 import { packageVersion } from './version.ts';
 
 const NOTES = `
@@ -58,20 +59,12 @@ async function serve(flags: Record<string, string>): Promise<void> {
     file: file ?? process.env['BREAKWATER_CONFIG'] ?? null,
   });
   const log = createLog(config.logFormat);
-  const onBug = (error: unknown): never => {
-    log.error('stopping: a bug in Breakwater', {
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    });
-    process.exit(1);
-  };
-  process.on('uncaughtException', onBug);
-  process.on('unhandledRejection', onBug);
-
+  endOnBug(log);
   const version = packageVersion();
   const server = await startServer(config, { version, log });
   for (const warning of warnings) log.warn(warning);
   banner(server, version);
-  await stopped(server, log.info);
+  await untilStopped(log, () => server.close());
 }
 
 function banner({ config, respPort, httpPort }: RunningServer, version: string): void {
@@ -89,19 +82,4 @@ function banner({ config, respPort, httpPort }: RunningServer, version: string):
          npx breakwater get user:42${respPort === 7379 ? '' : ` --port ${respPort}`}
 
 ready`);
-}
-
-/** Resolves when a signal asked the node to stop and it has; a second signal does not wait. */
-function stopped(server: RunningServer, info: (message: string) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let asked = false;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (asked) process.exit(1);
-      asked = true;
-      info(`${signal}: stopping`);
-      server.close().then(resolve, reject);
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
-  });
 }

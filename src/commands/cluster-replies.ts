@@ -10,6 +10,7 @@
  */
 import type { ReplyWriter } from '../resp/writer.ts';
 import type { ClusterView, MemberView, SlotRunView } from './cluster-face.ts';
+import { integerField, textField } from './fields.ts';
 
 /** An array of `[first, last, [host, port, id, {}], copy ...]`, by slots. */
 export function writeSlots(view: ClusterView, out: ReplyWriter): void {
@@ -77,21 +78,14 @@ function writeShard(
   out.array(1 + copies.length);
   for (const member of [owner, ...copies]) {
     out.map(7);
-    out.bulkText('id');
-    out.bulkText(member.id);
-    out.bulkText('port');
-    out.integer(member.port);
-    out.bulkText('ip');
-    out.bulkText(member.host);
-    out.bulkText('endpoint');
-    out.bulkText(member.host);
-    out.bulkText('role');
-    out.bulkText(member === owner ? 'master' : 'replica');
-    out.bulkText('replication-offset');
+    textField(out, 'id', member.id);
+    integerField(out, 'port', member.port);
+    textField(out, 'ip', member.host);
+    textField(out, 'endpoint', member.host);
+    textField(out, 'role', member === owner ? 'master' : 'replica');
     // Ranges have numbers of their own; a member as a whole has none.
-    out.integer(0);
-    out.bulkText('health');
-    out.bulkText(member.health === 'failed' ? 'fail' : 'online');
+    integerField(out, 'replication-offset', 0);
+    textField(out, 'health', member.health === 'failed' ? 'fail' : 'online');
   }
 }
 

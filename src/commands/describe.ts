@@ -5,6 +5,7 @@ import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { errorShowing } from './echo.ts';
 import { wrongArity } from './errors.ts';
+import { textField } from './fields.ts';
 import { FRESHNESS_ARGUMENTS } from './freshness-arguments.ts';
 import { globMatches } from './glob.ts';
 import { nextKeyOf } from './key-positions.ts';
@@ -81,14 +82,10 @@ function writeDocs(row: CommandRow, out: ReplyWriter): void {
   const specs = FRESHNESS_ARGUMENTS[row.name] ?? [];
   out.bulkText(row.name);
   out.map(4 + (subcommands.length > 0 ? 1 : 0) + (specs.length > 0 ? 1 : 0));
-  out.bulkText('summary');
-  out.bulkText(row.summary);
-  out.bulkText('since');
-  out.bulkText(row.since);
-  out.bulkText('group');
-  out.bulkText(row.group);
-  out.bulkText('complexity');
-  out.bulkText(row.complexity);
+  textField(out, 'summary', row.summary);
+  textField(out, 'since', row.since);
+  textField(out, 'group', row.group);
+  textField(out, 'complexity', row.complexity);
   if (specs.length > 0) writeArguments(specs, out);
   if (subcommands.length === 0) return;
   out.bulkText('subcommands');
@@ -102,14 +99,9 @@ function writeArguments(specs: readonly ArgumentSpec[], out: ReplyWriter): void 
   for (const spec of specs) {
     const flags = [...(spec.optional ? ['optional'] : []), ...(spec.multiple ? ['multiple'] : [])];
     out.map(2 + (spec.token ? 1 : 0) + (flags.length > 0 ? 1 : 0) + (spec.parts ? 1 : 0));
-    out.bulkText('name');
-    out.bulkText(spec.name);
-    out.bulkText('type');
-    out.bulkText(spec.type);
-    if (spec.token) {
-      out.bulkText('token');
-      out.bulkText(spec.token);
-    }
+    textField(out, 'name', spec.name);
+    textField(out, 'type', spec.type);
+    if (spec.token) textField(out, 'token', spec.token);
     if (flags.length > 0) {
       out.bulkText('flags');
       out.set(flags.length);

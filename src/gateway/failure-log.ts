@@ -3,17 +3,7 @@
  * many there were.
  */
 import { BreakwaterError, messageOf } from '../base/errors.ts';
-
-type Fields = Readonly<Record<string, unknown>>;
-
-/** Where lines go. */
-export interface Log {
-  info(message: string, fields?: Fields): void;
-  warn(message: string, fields?: Fields): void;
-  error(message: string, fields?: Fields): void;
-}
-
-export const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
+import type { Log } from '../base/log.ts';
 
 const EVERY_MS = 10_000;
 /** Kinds that are told apart: codes of ours, so never as many. */

@@ -7,6 +7,7 @@
 import type { Server } from 'node:http';
 import { Registry } from 'prom-client';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
+import { type Log, SILENT } from '../base/log.ts';
 import type { Closed } from '../cache/breakwater.ts';
 import { ByteBudget } from '../http/body.ts';
 import { HttpFailure } from '../http/errors.ts';
@@ -16,7 +17,7 @@ import { listenOn } from '../http/listen.ts';
 import { pathOf } from '../http/request.ts';
 import { Access } from './access.ts';
 import type { GatewayConfig } from './config/read.ts';
-import { FailureLog, type Log, SILENT } from './failure-log.ts';
+import { FailureLog } from './failure-log.ts';
 import { GatewayMetrics, type Route } from './metrics.ts';
 import { type Declared, declareNamespaces } from './namespaces.ts';
 import { Readiness } from './readiness.ts';

@@ -1,5 +1,6 @@
 /** The shapes of a gateway's HTTP face beside the common ones (`http/shapes.ts`): requests are checked with them and its OpenAPI document is made of them. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { HEALTH_ROUTE, OPENAPI_ROUTE } from '../http/routes.ts';
 import {
   anyJson,
   BatchGetBody,
@@ -169,13 +170,7 @@ export const ROUTES = [
       ...unauthorised,
     },
   }),
-  createRoute({
-    method: 'get',
-    path: '/healthz',
-    operationId: 'health',
-    summary: 'Is the process alive?',
-    responses: { 200: json(z.object({ status: z.literal('ok') }), 'Yes.') },
-  }),
+  HEALTH_ROUTE,
   createRoute({
     method: 'get',
     path: '/readyz',
@@ -201,13 +196,7 @@ export const ROUTES = [
     summary: 'Prometheus metrics',
     responses: { 200: text('Text exposition format.'), ...unauthorised },
   }),
-  createRoute({
-    method: 'get',
-    path: '/openapi.json',
-    operationId: 'openApi',
-    summary: 'This document',
-    responses: { 200: json(z.looseObject({}), 'OpenAPI 3.1.') },
-  }),
+  OPENAPI_ROUTE,
 ];
 
 /** Registers every route's documentation and returns the document. */

@@ -3,6 +3,7 @@
  * `{"value":1,"ttl":60}` is refused: a misspelt `ttlSeconds` would store for ever.
  */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { HEALTH_ROUTE, OPENAPI_ROUTE } from '../http/routes.ts';
 import {
   anyJson,
   BatchGetBody,
@@ -158,13 +159,7 @@ export const ROUTES = [
       415: failure('CONTENT_TYPE_UNSUPPORTED'),
     },
   }),
-  createRoute({
-    method: 'get',
-    path: '/healthz',
-    operationId: 'health',
-    summary: 'Is the process alive?',
-    responses: { 200: json(z.object({ status: z.literal('ok') }), 'Yes.') },
-  }),
+  HEALTH_ROUTE,
   createRoute({
     method: 'get',
     path: '/readyz',
@@ -189,13 +184,7 @@ export const ROUTES = [
     summary: 'What the status page shows',
     responses: { 200: json(z.looseObject({}), 'Figures of now and of the last minutes. May gain fields.') },
   }),
-  createRoute({
-    method: 'get',
-    path: '/openapi.json',
-    operationId: 'openApi',
-    summary: 'This document',
-    responses: { 200: json(z.looseObject({}), 'OpenAPI 3.1.') },
-  }),
+  OPENAPI_ROUTE,
 ];
 
 /** Registers every route's documentation and returns the document. */

@@ -3,18 +3,10 @@
  * message and fields. Nothing is logged per request.
  */
 import { pino } from 'pino';
+import type { Log } from '../base/log.ts';
 import type { LogFormat } from './settings.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
-
-export interface Log {
-  info(message: string, fields?: Fields): void;
-  warn(message: string, fields?: Fields): void;
-  error(message: string, fields?: Fields): void;
-}
-
-/** Says nothing: for tests and for servers inside another process. */
-export const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 /** A log on stderr, so that stdout stays for what was asked for. `auto`: text when stderr is a terminal. */
 export function createLog(format: LogFormat): Log {

@@ -2,8 +2,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { after } from 'node:test';
+import type { Log } from '../../src/base/log.ts';
 import { readConfig } from '../../src/gateway/config/read.ts';
-import type { Log } from '../../src/gateway/failure-log.ts';
 import { type RunningGateway, startGateway } from '../../src/gateway/gateway.ts';
 
 export interface Answer {

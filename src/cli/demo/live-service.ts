@@ -8,12 +8,13 @@
  *
  * Each has live objects of its own (L1), kept right by the node's feed within 250 ms. All follow the database's changes, and one of them at a time reads them.
  */
-import { createServer, type ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { BreakwaterError, createBreakwater } from '../../cache/index.ts';
 import { postgresChanges } from '../../sources/postgres.ts';
+import { listenAsChild, send, tell } from './child-server.ts';
 import { importPg } from './postgres.ts';
 import { type Product, SELECT_PRODUCTS, SET_STOCK } from './product.ts';
-import type { ServiceMessage, ServiceOptions } from './service.ts';
+import type { ServiceOptions } from './service.ts';
 
 /** Of the slot and the publication. */
 export const STREAM = 'breakwater_demo';
@@ -93,34 +94,11 @@ async function run({ database, poolSize, store, warmRows }: LiveOptions): Promis
     const { value, from } = await products.getDetailed(id);
     send(response, value === null ? 404 : 200, JSON.stringify(value), from);
   };
-  const server = createServer((request, response) => {
-    answer(request.method ?? 'GET', request.url ?? '/', response).catch((error: unknown) => {
-      send(response, 503, JSON.stringify({ error: String(error) }), 'error');
-    });
-  });
-  server.keepAliveTimeout = 60_000;
-  server.listen(0, '127.0.0.1', () => {
-    const address = server.address();
-    tell({ kind: 'ready', port: address !== null && typeof address === 'object' ? address.port : 0 });
-  });
-  process.once('SIGTERM', () => {
-    server.closeAllConnections();
-    server.close();
-    void bw
-      .close()
-      .then(() => pool.end())
-      .finally(() => process.exit(0));
-  });
-}
-
-function send(response: ServerResponse, status: number, body: string, from: string): void {
-  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), 'x-cache': from };
-  response.writeHead(status, headers);
-  response.end(body);
-}
-
-function tell(message: ServiceMessage): void {
-  process.send?.(message);
+  listenAsChild(
+    (request, response) => answer(request.method ?? 'GET', request.url ?? '/', response),
+    503,
+    () => bw.close().then(() => pool.end()),
+  );
 }
 
 process.once('message', (options: LiveOptions) => {

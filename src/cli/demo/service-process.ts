@@ -1,7 +1,8 @@
 /** A process of the application, started and listening. */
 import { BreakwaterError } from '../../base/errors.ts';
 import { type Child, type Children, modulePath } from '../children/children.ts';
-import type { ServiceMessage, ServiceOptions } from './service.ts';
+import type { ServiceMessage } from './child-server.ts';
+import type { ServiceOptions } from './service.ts';
 
 const SERVICE_TIMEOUT_MS = 60_000;
 

@@ -5,9 +5,10 @@
  *
  * Each answer names the tier that it came from in `X-Cache`, so that the replay can count hits where they are used.
  */
-import { createServer, type ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import type { Pool } from 'pg';
 import { createBreakwater } from '../../cache/index.ts';
+import { listenAsChild, send, tell } from './child-server.ts';
 import { type Connection, importPg } from './postgres.ts';
 import { type Product, SELECT_PRODUCTS } from './product.ts';
 
@@ -17,10 +18,6 @@ export interface ServiceOptions {
   /** `breakwater://host:port`, or null to run without a cache. */
   readonly store: `breakwater://${string}` | null;
 }
-
-export type ServiceMessage =
-  | { readonly kind: 'ready'; readonly port: number }
-  | { readonly kind: 'failed'; readonly message: string };
 
 interface Answer {
   readonly product: Product | null;
@@ -69,15 +66,6 @@ function cached(pool: Pool, store: `breakwater://${string}`): Products {
   };
 }
 
-function send(response: ServerResponse, status: number, body: string, from: string): void {
-  response.writeHead(status, {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-    'x-cache': from,
-  });
-  response.end(body);
-}
-
 async function answer(products: Products, url: string, response: ServerResponse): Promise<void> {
   const one = /^\/products\/(\d{1,9})$/.exec(url);
   if (one) {
@@ -101,25 +89,7 @@ async function run(options: ServiceOptions): Promise<void> {
   const pool = new PoolClass({ ...options.database, max: options.poolSize });
   pool.on('error', () => {});
   const products = options.store === null ? uncached(pool) : cached(pool, options.store);
-  const server = createServer((request, response) => {
-    answer(products, request.url ?? '/', response).catch((error: unknown) => {
-      send(response, 500, JSON.stringify({ error: String(error) }), 'error');
-    });
-  });
-  server.keepAliveTimeout = 60_000;
-  server.listen(0, '127.0.0.1', () => {
-    const address = server.address();
-    tell({ kind: 'ready', port: address !== null && typeof address === 'object' ? address.port : 0 });
-  });
-  process.once('SIGTERM', () => {
-    server.closeAllConnections();
-    server.close();
-    void products.close().finally(() => process.exit(0));
-  });
-}
-
-function tell(message: ServiceMessage): void {
-  process.send?.(message);
+  listenAsChild((request, response) => answer(products, request.url ?? '/', response), 500, products.close);
 }
 
 process.once('message', (options: ServiceOptions) => {

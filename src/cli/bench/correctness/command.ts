@@ -1,10 +1,10 @@
 /** The command line of `breakwater bench correctness`. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { BreakwaterError } from '../../../base/errors.ts';
 import { withChildren } from '../../children/children.ts';
 import { say, sayError, sayJson } from '../../output.ts';
 import { environment, environmentLine } from '../environment.ts';
+import { countFlag, invalidFlag } from '../flags.ts';
 import { correctnessMarkdown, correctnessNotes, correctnessTable } from './report.ts';
 import { findSubjects, SUBJECT_NAMES } from './roster.ts';
 import { ALL_SCENARIOS, runCorrectness } from './run.ts';
@@ -67,15 +67,15 @@ async function correctness(options: Options): Promise<number> {
   ).map((name) => {
     const found = ALL_SCENARIOS.find((scenario) => scenario.name === name);
     if (found === undefined)
-      throw invalid('--scenarios', `some of ${ALL_SCENARIOS.map((s) => s.name).join(', ')}`, name);
+      throw invalidFlag('--scenarios', `some of ${ALL_SCENARIOS.map((s) => s.name).join(', ')}`, name);
     return found;
   });
   const quick = options.quick === true;
   const size = {
-    keys: count('--keys', options.keys ?? (quick ? '3' : '20'), 100),
+    keys: countFlag('--keys', options.keys ?? (quick ? '3' : '20'), 100),
     callers: quick ? 50 : 200,
-    operations: count('--operations', options.operations ?? (quick ? '1000' : '20000'), 10_000_000),
-    seed: count('--seed', options.seed, 0xffff_ffff),
+    operations: countFlag('--operations', options.operations ?? (quick ? '1000' : '20000'), 10_000_000),
+    seed: countFlag('--seed', options.seed, 0xffff_ffff),
   };
   for (const line of missing) sayError(line);
   return await withChildren(async (children) => {
@@ -110,14 +110,4 @@ function plain(cell: Awaited<ReturnType<typeof runCorrectness>>[number]): unknow
 
 function names(text: string, all: readonly string[]): string[] {
   return text === 'all' ? [...all] : text.split(',').map((word) => word.trim());
-}
-
-function count(flag: string, text: string, max: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
-  throw invalid(flag, `a whole number from 1 to ${max}`, text);
-}
-
-function invalid(flag: string, expected: string, received: string): BreakwaterError {
-  return new BreakwaterError('USAGE_INVALID', `cannot read ${flag}: expected ${expected}, received "${received}"`);
 }

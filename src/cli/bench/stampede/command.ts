@@ -1,11 +1,11 @@
 /** The command line of `breakwater bench stampede`. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { BreakwaterError } from '../../../base/errors.ts';
 import { withChildren } from '../../children/children.ts';
 import { say, sayError, sayJson } from '../../output.ts';
 import { findSubjects, SUBJECT_NAMES } from '../correctness/roster.ts';
 import { environment, environmentLine } from '../environment.ts';
+import { countFlag, invalidFlag } from '../flags.ts';
 import { stampedeMarkdown, stampedePreamble, stampedeTable } from './report.ts';
 import { runStampede } from './run.ts';
 
@@ -52,17 +52,17 @@ export function registerStampede(bench: Command): void {
 async function stampede(options: Options): Promise<number> {
   const subjects = [];
   for (const word of options.subjects.split(',').map((name) => name.trim())) {
-    if (!CHOICES.includes(word)) throw invalid('--subjects', `some of ${CHOICES.join(', ')}`, word);
+    if (!CHOICES.includes(word)) throw invalidFlag('--subjects', `some of ${CHOICES.join(', ')}`, word);
     const { subjects: found, missing } = await findSubjects([word]);
     for (const line of missing) sayError(line);
     if (found[0] !== undefined) subjects.push({ word, subject: found[0] });
   }
   const plan = {
     subjects,
-    processes: count('--processes', options.processes, 100),
-    callers: count('--callers', options.callers, 100_000),
-    loadMs: count('--load-ms', options.loadMs, 4_000),
-    rounds: count('--rounds', options.rounds, 1_000),
+    processes: countFlag('--processes', options.processes, 100),
+    callers: countFlag('--callers', options.callers, 100_000),
+    loadMs: countFlag('--load-ms', options.loadMs, 4_000),
+    rounds: countFlag('--rounds', options.rounds, 1_000),
   };
   return await withChildren(async (children) => {
     const rows = await runStampede(plan, children, sayError);
@@ -78,14 +78,4 @@ async function stampede(options: Options): Promise<number> {
     say(stampedeTable(rows));
     return 0;
   });
-}
-
-function count(flag: string, text: string, max: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
-  throw invalid(flag, `a whole number from 1 to ${max}`, text);
-}
-
-function invalid(flag: string, expected: string, received: string): BreakwaterError {
-  return new BreakwaterError('USAGE_INVALID', `cannot read ${flag}: expected ${expected}, received "${received}"`);
 }

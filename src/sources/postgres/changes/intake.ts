@@ -43,6 +43,20 @@ export interface IntakeCounts {
   unreadable: number;
 }
 
+export function noIntake(): IntakeCounts {
+  return {
+    rows: 0,
+    transactions: 0,
+    unmappedRows: 0,
+    mappingFailures: 0,
+    unknownValues: 0,
+    folded: 0,
+    truncated: 0,
+    schemaChanges: 0,
+    unreadable: 0,
+  };
+}
+
 /** Something to tell people. */
 export interface Doubt {
   readonly what: 'folded' | 'mapping' | 'gap';
@@ -65,17 +79,7 @@ interface Known {
 const FULL_NAMES = 2_000;
 
 export class Intake {
-  readonly counts: IntakeCounts = {
-    rows: 0,
-    transactions: 0,
-    unmappedRows: 0,
-    mappingFailures: 0,
-    unknownValues: 0,
-    folded: 0,
-    truncated: 0,
-    schemaChanges: 0,
-    unreadable: 0,
-  };
+  readonly counts = noIntake();
   readonly #mappingOf: MappingOf;
   readonly #namespaces: readonly string[];
   readonly #foldAbove: number;

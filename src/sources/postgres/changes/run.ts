@@ -11,7 +11,7 @@ import { Histogram } from '../../../base/histogram.ts';
 import { jittered, pause } from '../../../cache/changes/pause.ts';
 import type { ChangeRun, ChangeStats, ChangeTarget } from '../../../cache/changes/port.ts';
 import { Deferred } from '../../../cache/waiting.ts';
-import type { Doubt, IntakeCounts } from './intake.ts';
+import { type Doubt, type IntakeCounts, noIntake } from './intake.ts';
 import type { Settings } from './options.ts';
 
 /** What waiting does not cure: `ready` rejects with these. */
@@ -71,15 +71,7 @@ export class Run implements ChangeRun {
     activations: number;
     failures: number;
   } = {
-    rows: 0,
-    transactions: 0,
-    unmappedRows: 0,
-    mappingFailures: 0,
-    unknownValues: 0,
-    folded: 0,
-    truncated: 0,
-    schemaChanges: 0,
-    unreadable: 0,
+    ...noIntake(),
     keys: 0,
     tags: 0,
     namespaces: 0,

@@ -1,0 +1,29 @@
+/** How a process of ours that serves comes to its end: by a bug at once, by a signal in order. */
+import type { Log } from '../base/log.ts';
+
+/** What nobody caught is a bug of ours, and nothing it left behind can be trusted: logged, and the process ends with 1. */
+export function endOnBug(log: Log): void {
+  const onBug = (error: unknown): never => {
+    log.error('stopping: a bug in Breakwater', {
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+    process.exit(1);
+  };
+  process.on('uncaughtException', onBug);
+  process.on('unhandledRejection', onBug);
+}
+
+/** Resolves when a signal asked to stop and `close` is done; a second signal does not wait. */
+export function untilStopped(log: Log, close: () => Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let isAsked = false;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (isAsked) process.exit(1);
+      isAsked = true;
+      log.info(`${signal}: stopping`);
+      close().then(resolve, reject);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
