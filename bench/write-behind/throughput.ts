@@ -14,36 +14,16 @@ import { importPg } from '../../src/cli/demo/postgres.ts';
 import { DiskLog } from '../../src/disk-log/log.ts';
 import { postgres } from '../../src/sources/postgres.ts';
 import { KillablePostgres } from './database.ts';
+import { COUNTERS, zipf } from './zipf.ts';
 
 const WRITERS = 64;
-const COUNTERS = 10_000;
 const seconds = Number(process.argv[2] ?? '10');
 const children = new Children();
-
-/** Ranks 1..COUNTERS with weight 1 / rank. */
-function zipf(): () => number {
-  const sums = new Float64Array(COUNTERS);
-  let sum = 0;
-  for (let i = 0; i < COUNTERS; i += 1) {
-    sum += 1 / (i + 1);
-    sums[i] = sum;
-  }
-  return () => {
-    const wanted = Math.random() * sum;
-    let [low, high] = [0, COUNTERS - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (sums[middle]! < wanted) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  };
-}
 
 async function run(
   write: (id: string, n: number) => Promise<unknown>,
 ): Promise<{ done: number; perSecond: number; cpuMicrosPerWrite: number; p50: number; p99: number }> {
-  const next = zipf();
+  const next = zipf(Math.random);
   const values = new Float64Array(COUNTERS);
   const tookMs: number[] = [];
   const beganMs = performance.now();

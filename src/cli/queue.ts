@@ -1,9 +1,8 @@
 /** `breakwater queue`: what a write-behind directory holds, and what becomes of the writes that the database refused. */
 import type { Command } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
-import type { DeadLetter } from '../cache/write/dead-letters.ts';
 import { changeDead, type QueueView, viewQueues } from '../cache/write/offline.ts';
-import { unclone } from '../cache/write/queue-log.ts';
+import { type DeadLetter, unclone } from '../cache/write/queue-log.ts';
 import { formatCount, say, sayJson } from './output.ts';
 
 interface QueueOptions {

@@ -132,6 +132,11 @@ export class DiskLog {
     return this.#next;
   }
 
+  /** Not null: the log is over, and rejects everything with this. */
+  get failure(): BreakwaterError | null {
+    return this.#failure;
+  }
+
   get stats(): DiskLogStats {
     let records = 0;
     for (const { first, next, holes } of this.#segments) {

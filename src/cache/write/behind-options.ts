@@ -10,6 +10,11 @@ export interface BehindOptions {
   readonly directory?: string;
   /** How long a write waits for later ones of its row, with which it becomes one. Default `"1s"`. Longer: fewer rows written, and more that waits. */
   readonly flushInterval?: Duration;
+  /**
+   * Longest that a row waits that is written again and again: within `flushInterval`, or within this of when it was sent last. Default ten times `flushInterval`, at most 10 s and never
+   * less than `flushInterval`. `0` or less than `flushInterval`: all rows wait for `flushInterval` alike.
+   */
+  readonly maxDelay?: Duration;
   /** Most rows of one batch. Default 500. */
   readonly maxBatch?: number;
   /** Longest that one batch may take at the database. Default `"10s"`. */
@@ -31,6 +36,7 @@ export interface BehindOptions {
 export interface BehindSettings {
   readonly directory: string;
   readonly flushIntervalMs: number;
+  readonly maxDelayMs: number;
   readonly maxBatch: number;
   readonly flushTimeoutMs: number;
   readonly maxEntries: number;
@@ -44,6 +50,7 @@ export interface BehindSettings {
 const NAMES = [
   'directory',
   'flushInterval',
+  'maxDelay',
   'maxBatch',
   'flushTimeout',
   'maxEntries',
@@ -53,6 +60,7 @@ const NAMES = [
   'attempts',
   'hold',
 ] as const;
+const MOST_DEFAULT_DELAY_MS = 10_000;
 const LEAST_BYTES = 32 * 1024 ** 2;
 
 /** @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `DURATION_INVALID`, `SIZE_INVALID` */
@@ -77,9 +85,15 @@ function settingsOf(options: BehindOptions, where: string): BehindSettings {
     throw invalid(`maxBytes of ${where}`, 'a size', maxBytes);
   const bytes = parseSizeBytes(maxBytes, `maxBytes of ${where}`);
   if (bytes < LEAST_BYTES) throw invalid(`maxBytes of ${where}`, 'at least 32 MiB', maxBytes);
+  const flushIntervalMs = duration(options.flushInterval ?? '1s', 'flushInterval', where, 0);
+  const maxDelayMs =
+    options.maxDelay === undefined
+      ? Math.min(10 * flushIntervalMs, MOST_DEFAULT_DELAY_MS)
+      : duration(options.maxDelay, 'maxDelay', where, 0);
   return {
     directory,
-    flushIntervalMs: duration(options.flushInterval ?? '1s', 'flushInterval', where, 0),
+    flushIntervalMs,
+    maxDelayMs: Math.max(flushIntervalMs, maxDelayMs),
     maxBatch: count(options.maxBatch ?? 500, 'maxBatch', where, 10_000),
     flushTimeoutMs: duration(options.flushTimeout ?? '10s', 'flushTimeout', where, 1),
     maxEntries: count(options.maxEntries ?? 100_000, 'maxEntries', where, 10_000_000),

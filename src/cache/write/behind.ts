@@ -17,10 +17,10 @@ import type { CacheStore, ReadHit, SetOutcome } from '../../stores/store.ts';
 import type { LoadContext, Loader, LoadResult, OrderedSink } from '../data-source.ts';
 import type { FlightPorts } from '../loads.ts';
 import type { BehindSettings } from './behind-options.ts';
-import type { DeadLetter } from './dead-letters.ts';
 import { type Note, Notes } from './notes.ts';
-import { type Pending, WriteQueue } from './queue.ts';
-import { type Queued, unclone } from './queue-log.ts';
+import type { Pending } from './pending-rows.ts';
+import { WriteQueue } from './queue.ts';
+import { type DeadLetter, type Queued, type QueueStorage, unclone } from './queue-log.ts';
 import type { QueueStats } from './queue-stats.ts';
 import { guardedWrite } from './refusals.ts';
 import { Versions } from './versions.ts';
@@ -28,7 +28,7 @@ import { Versions } from './versions.ts';
 /** What the cache does for its queue. */
 export interface BehindPorts {
   readonly name: string;
-  readonly directory: string;
+  readonly storage: QueueStorage;
   readonly settings: BehindSettings;
   readonly ordered: OrderedSink<unknown>;
   readonly store: CacheStore;
@@ -75,7 +75,7 @@ export class Behind {
       },
       epoch: (by, atLeast) => this.#asked((signal) => ordered.epoch(by, atLeast, { signal })),
     });
-    this.#queue = new WriteQueue(name, ports.directory, settings, {
+    this.#queue = new WriteQueue(name, ports.storage, settings, {
       ...world,
       versions,
       apply: (changes) =>
@@ -147,12 +147,12 @@ export class Behind {
     return async (ids, context) => {
       const answers = new Map<K, unknown>();
       // What this process has itself acknowledged, and nobody has replaced, is the truth: the database need not be asked, nor be there.
-      const own = ids.filter((id) => this.#queue.pendingOf(id)?.isOurs === true);
+      const own = ids.filter((id) => this.#certain(id) !== null);
       if (own.length > 0) {
         const notes = await this.#readNotes(own);
         for (const id of own) {
-          const pending = this.#queue.pendingOf(id);
-          if (pending?.isOurs === true && (notes.get(id)?.version ?? 0) <= pending.version) {
+          const pending = this.#certain(id);
+          if (pending !== null && (notes.get(id)?.version ?? 0) <= pending.version) {
             answers.set(id, unclone(pending.bytes));
           }
         }
@@ -199,11 +199,17 @@ export class Behind {
     return rows;
   }
 
+  /** What this process has acknowledged and the database certainly does not have. */
+  #certain(id: string): Pending | null {
+    const pending = this.#queue.pendingOf(id);
+    return pending !== undefined && this.#queue.isCertain(pending) ? pending : null;
+  }
+
   #candidate(id: string, note: Note | undefined): Candidate | null {
     const pending = this.#queue.pendingOf(id);
     if (pending !== undefined && pending.version >= (note?.version ?? 0)) {
-      const { version, isOurs, bytes } = pending;
-      return { version, isCertain: isOurs, value: () => Promise.resolve(unclone(bytes)) };
+      const { version, bytes } = pending;
+      return { version, isCertain: this.#queue.isCertain(pending), value: () => Promise.resolve(unclone(bytes)) };
     }
     if (note === undefined) return null;
     const { version, packed } = note;

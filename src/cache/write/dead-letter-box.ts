@@ -1,8 +1,7 @@
 /** Dead letters as an application sees them. `breakwater queue` does the same from outside, when no process has the directory. */
 import { invalid } from '../checks.ts';
 import type { Behind } from './behind.ts';
-import type { DeadLetter } from './dead-letters.ts';
-import { unclone } from './queue-log.ts';
+import { type DeadLetter, unclone } from './queue-log.ts';
 
 /** A write that was acknowledged, and that the database refused for good. */
 export interface DeadLetterInfo {

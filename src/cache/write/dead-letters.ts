@@ -7,20 +7,14 @@
  */
 import { deserialize, serialize } from 'node:v8';
 import { DiskLog } from '../../disk-log/log.ts';
-import type { Queued } from './queue-log.ts';
+import type { DeadLetter, DeadLetterLog, Queued } from './queue-log.ts';
 
 const DIED = 1;
 const GONE = 2;
 const MAX_BYTES = 256 * 1024 ** 2;
 const SEGMENT_BYTES = 1024 ** 2;
 
-export interface DeadLetter extends Queued {
-  readonly diedAtMs: number;
-  readonly code: string;
-  readonly message: string;
-}
-
-export class DeadLetters {
+export class DiskDeadLetters implements DeadLetterLog {
   readonly #log: DiskLog;
   readonly #all: Map<string, DeadLetter>;
 
@@ -30,11 +24,11 @@ export class DeadLetters {
   }
 
   /** @throws BreakwaterError `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`; the system's own errors */
-  static async open(directory: string): Promise<DeadLetters> {
+  static async open(directory: string): Promise<DiskDeadLetters> {
     const log = await DiskLog.open(directory, { segmentBytes: SEGMENT_BYTES, maxBytes: MAX_BYTES });
     const all = new Map<string, DeadLetter>();
     for await (const { bytes } of log.read()) applyLetter(all, bytes);
-    return new DeadLetters(log, all);
+    return new DiskDeadLetters(log, all);
   }
 
   get size(): number {

@@ -6,8 +6,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BreakwaterError, messageOf } from '../../base/errors.ts';
 import { peek } from '../../disk-log/peek.ts';
-import { applyLetter, type DeadLetter, DeadLetters } from './dead-letters.ts';
-import { type Queued, QueueLog, readRecord } from './queue-log.ts';
+import { applyLetter, DiskDeadLetters } from './dead-letters.ts';
+import { DiskQueueLog, readRecord } from './disk-queue.ts';
+import type { DeadLetter, Queued } from './queue-log.ts';
 
 /** One cache's. */
 export interface QueueView {
@@ -54,9 +55,9 @@ export async function changeDead(
 ): Promise<{ readonly cache: string; readonly letter: DeadLetter }[]> {
   const done: { readonly cache: string; readonly letter: DeadLetter }[] = [];
   for (const name of cachesIn(directory, cache)) {
-    const queue = await opened(what, directory, name, QueueLog.open(join(directory, name, 'queue'), MAX_BYTES));
+    const queue = await opened(what, directory, name, DiskQueueLog.open(join(directory, name, 'queue'), MAX_BYTES));
     try {
-      const dead = await opened(what, directory, name, DeadLetters.open(join(directory, name, 'dead')));
+      const dead = await opened(what, directory, name, DiskDeadLetters.open(join(directory, name, 'dead')));
       try {
         for (const letter of dead.list()) {
           if (ids !== null && !ids.includes(letter.id)) continue;

@@ -5,8 +5,9 @@ import { decodeEnvelope } from '../../base/envelope.ts';
 import type { ReadHit } from '../../stores/store.ts';
 import type { FlightPorts } from '../loads.ts';
 import { Behind } from './behind.ts';
-import type { DeadLetter } from './dead-letters.ts';
 import type { Declared } from './declared.ts';
+import { diskStorage } from './disk-queue.ts';
+import type { DeadLetter } from './queue-log.ts';
 import { type PackedValue, Writer, type WriterPorts } from './writer.ts';
 
 /** What a cache gives. */
@@ -27,7 +28,7 @@ export function openWriter<K extends string, V>(
   const { name, store, timeoutMs, ports } = parts;
   const behind = new Behind({
     name,
-    directory: join(settings.directory, name),
+    storage: diskStorage(join(settings.directory, name), settings.maxBytes),
     settings,
     ordered: sink.ordered as NonNullable<typeof sink.ordered> as never,
     store,

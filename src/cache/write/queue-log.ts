@@ -1,24 +1,25 @@
 /**
- * The queue on disk: what was acknowledged and is not in the database yet, as records of the append log (disk-log/log.ts).
+ * Where acknowledged writes are until the database has them: the port that the queue (queue.ts) stands on. Two makers, one suite for both
+ * (test/contract/queue-log-contract.ts):
  *
- *     [1, id, version, value, queuedAtMs]     a write; null deletes
- *     [2, id, version, id, version, ...]      the database has these, or they are dead letters: nothing of these ids up to these versions is pending
+ *   disk-queue.ts     an append log in a directory of this process. Read again by whoever opens the directory next
+ *   stream-queue.ts   streams in Redis or Valkey, the store's own servers. What a dead process leaves is taken over by another one
  *
- * Only the newest record of an id counts: the log is read from the front, and what comes later replaces. So it is cut in front of the oldest record that is the newest
- * of its id. One write that waits for long (the database refuses it for now) would hold all that came behind it: such are written again at the end.
+ * What a maker promises:
  *
- * Values are written as structured clones (`node:v8`): dates, bigints, binary data, maps and sets come back as they were, as the sink wants them; functions are refused.
- * That something was settled may be lost in a crash. Then it is sent to the database once more, where it has no effect.
+ *   append    resolves when the write is kept: from then on it comes out of `pending` of a later `open`, or is adopted, whatever ends this process. Of an id the newest alone
+ *             counts (by version). One that rejects with a code of {@link NO_ROOM} is not kept; with any other it may be
+ *   settle    need not be kept: what was settled may come once more after a crash, and has no effect then
+ *   adopt     writes of a process that is gone, at any time. They are kept as if they had been appended here
+ *   isSole    nobody else can have sent what is pending here to the database
+ *   failure   not null: it keeps nothing any more, until it is opened anew. What is pending stays in memory, and goes to the database from there
+ *
+ * Values are structured clones (`node:v8`): dates, bigints, binary data, maps and sets come back as they were, as the sink wants them; functions are refused.
  */
 import { deserialize, serialize } from 'node:v8';
 import { BreakwaterError, messageOf } from '../../base/errors.ts';
-import { DiskLog } from '../../disk-log/log.ts';
 
-export const SEGMENT_BYTES = 4 * 1024 ** 2;
-const WRITE = 1;
-const SETTLED = 2;
-
-/** A write as the log has it. */
+/** A write as a log has it. */
 export interface Queued {
   readonly id: string;
   readonly version: number;
@@ -27,6 +28,64 @@ export interface Queued {
   /** Wall clock, for people. */
   readonly queuedAtMs: number;
 }
+
+/** A write that the database will not have, whoever asks. */
+export interface DeadLetter extends Queued {
+  readonly diedAtMs: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface QueueLog {
+  /** What it takes at present. */
+  readonly bytes: number;
+  readonly isSole: boolean;
+  readonly failure: BreakwaterError | null;
+  /** What was not kept, or not given up, in the background; null = all is well. */
+  readonly lastError: string | null;
+  /** The oldest first. */
+  pending(): Iterable<Queued>;
+  /** Kept in the order of the calls. @throws BreakwaterError */
+  append(write: Queued): Promise<void>;
+  /** Nothing of these ids up to these versions is pending any more. */
+  settle(writes: readonly Queued[]): void;
+  close(): Promise<void>;
+}
+
+/** Dead letters, kept for people to decide: to the queue again, when the reason is mended, or away. */
+export interface DeadLetterLog {
+  readonly size: number;
+  /** The oldest first. */
+  list(): DeadLetter[];
+  /** Resolves when it is kept. @throws BreakwaterError */
+  add(letter: DeadLetter): Promise<void>;
+  /** @throws BreakwaterError */
+  remove(letter: DeadLetter): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface OpenQueue {
+  readonly log: QueueLog;
+  readonly dead: DeadLetterLog;
+}
+
+/** Where a queue is to be kept. */
+export interface QueueStorage {
+  /** Bytes beyond which writers wait. */
+  readonly maxBytes: number;
+  /** @param adopt told of writes that a process has left which is gone. @throws BreakwaterError; the system's own errors */
+  open(adopt: (writes: readonly Queued[]) => void): Promise<OpenQueue>;
+}
+
+/** Codes of `append` that say for certain: not kept, and no room at present, or never. */
+export const NO_ROOM: ReadonlySet<string> = new Set([
+  'DISK_LOG_FULL',
+  'DISK_LOG_BUSY',
+  'DISK_LOG_RECORD_TOO_LARGE',
+  'STORE_NO_ROOM',
+  'STORE_OVERLOADED',
+  'STORE_TOO_LARGE',
+]);
 
 /** @throws BreakwaterError `CACHE_VALUE_UNSERIALISABLE` */
 export function cloneOf(value: unknown, key: string): Uint8Array {
@@ -43,141 +102,4 @@ export function cloneOf(value: unknown, key: string): Uint8Array {
 
 export function unclone(bytes: Uint8Array): unknown {
   return deserialize(bytes);
-}
-
-export class QueueLog {
-  readonly #log: DiskLog;
-  /** The newest of each id, in the order of positions. */
-  readonly #live = new Map<string, { readonly write: Queued; readonly position: number }>();
-  #liveBytes = 0;
-  #isRewriting = false;
-  lastError: string | null = null;
-
-  private constructor(log: DiskLog) {
-    this.#log = log;
-  }
-
-  /** @throws BreakwaterError `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`; the system's own errors */
-  static async open(directory: string, maxBytes: number): Promise<QueueLog> {
-    const log = await DiskLog.open(directory, { segmentBytes: SEGMENT_BYTES, maxBytes, maxPendingBytes: maxBytes });
-    try {
-      const queue = new QueueLog(log);
-      for await (const { position, bytes } of log.read()) queue.#replay(position, bytes);
-      return queue;
-    } catch (error) {
-      await log.close();
-      throw error;
-    }
-  }
-
-  /** What is pending, the oldest first. */
-  *pending(): Generator<Queued> {
-    for (const { write } of this.#live.values()) yield write;
-  }
-
-  get bytes(): number {
-    return this.#log.stats.bytes;
-  }
-
-  /** Resolves when it is on disk. Records are in the order of the calls. @throws BreakwaterError of the log */
-  async append(write: Queued): Promise<void> {
-    const position = await this.#log.append(recordOf(write));
-    this.#note(write, position);
-    this.#rewriteIfDue();
-  }
-
-  /** Nothing of these ids up to these versions is pending any more. */
-  settle(writes: readonly Queued[]): void {
-    if (writes.length === 0) return;
-    const record: unknown[] = [SETTLED];
-    for (const { id, version } of writes) {
-      record.push(id, version);
-      this.#forget(id, version);
-    }
-    this.#log.append(serialize(record)).then(
-      () => this.#trim(),
-      (error: unknown) => {
-        this.lastError = messageOf(error);
-      },
-    );
-  }
-
-  close(): Promise<void> {
-    return this.#log.close();
-  }
-
-  #replay(position: number, bytes: Uint8Array): void {
-    const record = readRecord(bytes);
-    if (record.kind === 'write') this.#note(record.write, position);
-    else for (const [id, version] of record.upTo) this.#forget(id, version);
-  }
-
-  #forget(id: string, version: number): void {
-    const known = this.#live.get(id);
-    if (known === undefined || known.write.version > version) return;
-    this.#live.delete(id);
-    this.#liveBytes -= known.write.bytes.length;
-  }
-
-  #note(write: Queued, position: number): void {
-    const known = this.#live.get(write.id);
-    if (known !== undefined) {
-      // Written again at the end, it has the same version.
-      if (known.write.version > write.version || known.position > position) return;
-      this.#live.delete(write.id);
-      this.#liveBytes -= known.write.bytes.length;
-    }
-    this.#live.set(write.id, { write, position });
-    this.#liveBytes += write.bytes.length;
-  }
-
-  #trim(): void {
-    const [oldest] = this.#live.values();
-    this.#log.trim((oldest?.position ?? this.#log.next) - 1).catch(() => undefined);
-  }
-
-  #rewriteIfDue(): void {
-    const { bytes } = this.#log.stats;
-    if (this.#isRewriting || bytes < 4 * SEGMENT_BYTES + 4 * this.#liveBytes) return;
-    this.#isRewriting = true;
-    const before = this.#log.next;
-    const old: Queued[] = [];
-    for (const { write, position } of this.#live.values()) if (position < before) old.push(write);
-    Promise.all(
-      old.map(async (write) => {
-        const position = await this.#log.append(recordOf(write));
-        // Unless it was settled, or replaced, meanwhile: then the record says nothing that is not known.
-        if (this.#live.get(write.id)?.write.version === write.version) this.#note(write, position);
-      }),
-    ).then(
-      () => {
-        this.#isRewriting = false;
-        this.#trim();
-      },
-      (error: unknown) => {
-        this.#isRewriting = false;
-        this.lastError = messageOf(error);
-      },
-    );
-  }
-}
-
-function recordOf({ id, version, bytes, queuedAtMs }: Queued): Uint8Array {
-  return serialize([WRITE, id, version, bytes, queuedAtMs]);
-}
-
-/** What a record says, for tools. */
-export function readRecord(
-  bytes: Uint8Array,
-):
-  | { readonly kind: 'write'; readonly write: Queued }
-  | { readonly kind: 'settled'; readonly upTo: readonly (readonly [id: string, version: number])[] } {
-  const record = deserialize(bytes) as readonly unknown[];
-  if (record[0] === WRITE) {
-    const [, id, version, value, queuedAtMs] = record as readonly [number, string, number, Uint8Array, number];
-    return { kind: 'write', write: { id, version, bytes: value, queuedAtMs } };
-  }
-  const upTo: [string, number][] = [];
-  for (let i = 1; i < record.length; i += 2) upTo.push([record[i] as string, record[i + 1] as number]);
-  return { kind: 'settled', upTo };
 }
