@@ -20,7 +20,8 @@
  *   effects(from)              numbered; a gap is answered with the offset it has, and what is missing is sent again out of the backlog
  *   part(number, at)           entries as they were behind effect `at`: a copy that stands elsewhere says so, and the part is cut anew
  *
- * Bounds: the backlog in effects (a copy that is further behind begins anew, empty), writes that wait, one part on the way a copy.
+ * Bounds: the backlog in effects and bytes (a copy that is further behind begins anew, empty), writes that wait, one part on the way a copy. What every copy has applied leaves the backlog, so a
+ * healthy range keeps what is on its way and no more.
  */
 import { assert } from '../base/assert.ts';
 import { type Ballot, sameBallot } from '../base/ballot.ts';
@@ -32,8 +33,13 @@ import { DRIFT, type Timing } from './timing.ts';
 
 /** Effects kept for copies that are behind. */
 export const MAX_BACKLOG = 512;
+/** Their bytes, the last one left out of account. */
+export const MAX_BACKLOG_BYTES = 256 * 1024;
 /** Writes of one range that wait for their copies. */
-export const MAX_PENDING = 512;
+export const MAX_PENDING = 4096;
+/** Effects that nobody needs any more leave together, when there are so many of them or so many bytes are kept. */
+const TRIM_COUNT = 16;
+const TRIM_BYTES = 16 * 1024;
 /** In one message. */
 const MAX_BATCH = 64;
 /** Several times within `ackMs`: one loss must not cost a copy its place. */
@@ -104,6 +110,7 @@ export class Primary {
   /** Effects of offsets `#backlogFrom` to `offset`. */
   #backlog: Uint8Array[] = [];
   #backlogFrom = 1;
+  #backlogBytes = 0;
   #pending: Pending[] = [];
   /** Sets that were proposed since the record, and may have been accepted. */
   #proposed: (readonly NodeId[])[] = [];
@@ -157,16 +164,14 @@ export class Primary {
     this.offset += 1;
     if (removes) this.#removalOffset = this.offset;
     this.#backlog.push(body);
-    if (this.#backlog.length > 2 * MAX_BACKLOG) {
-      this.#backlog = this.#backlog.slice(MAX_BACKLOG);
-      this.#backlogFrom += MAX_BACKLOG;
-    }
+    this.#backlogBytes += body.length;
     for (const follower of this.followers.values()) {
       if (!follower.isFollowing || follower.sentUpTo !== this.offset - 1) continue;
       follower.sentUpTo = this.offset;
       if (follower.applied === this.offset - 1) follower.movedMs = nowMs;
       this.#ports.send(follower.id, this.#effects(follower, this.offset, [body]));
     }
+    this.#trim();
     return this.offset;
   }
 
@@ -285,6 +290,7 @@ export class Primary {
     if (message.offset > follower.applied) {
       follower.applied = Math.min(message.offset, this.offset);
       follower.movedMs = nowMs;
+      this.#trim();
     }
     this.#feed(follower, nowMs, false);
     this.#feedPart(follower, nowMs);
@@ -336,6 +342,9 @@ export class Primary {
   invariants(): void {
     assert(this.#backlogFrom + this.#backlog.length === this.offset + 1, 'primary: the backlog ends at the offset');
     assert(this.#backlog.length <= 2 * MAX_BACKLOG, 'primary: the backlog is bounded');
+    const bytes = this.#backlog.reduce((sum, body) => sum + body.length, 0);
+    assert(bytes === this.#backlogBytes, 'primary: the bytes of the backlog are counted');
+    assert(this.#backlog.length <= 1 || bytes <= MAX_BACKLOG_BYTES, 'primary: the bytes of the backlog are bounded');
     assert(this.#pending.length <= MAX_PENDING, 'primary: the writes that wait are bounded');
     let last = 0;
     for (const { offset } of this.#pending) {
@@ -360,6 +369,32 @@ export class Primary {
       if (follower.mayHoldMore || follower.applied < this.#removalOffset) return true;
     }
     return false;
+  }
+
+  /** Takes effects out of the backlog that everybody has, and the oldest of those that do not fit. */
+  #trim(): void {
+    const { length } = this.#backlog;
+    if (length < TRIM_COUNT && this.#backlogBytes < TRIM_BYTES) return;
+    let had = this.offset;
+    for (const { isFollowing, applied, startOffset } of this.followers.values()) {
+      const has = isFollowing ? applied : startOffset;
+      if (has < had) had = has;
+    }
+    const isOver = length > 2 * MAX_BACKLOG;
+    let drop = Math.max(0, had + 1 - this.#backlogFrom, isOver ? length - MAX_BACKLOG : 0);
+    let rest = this.#backlogBytes;
+    for (let at = 0; at < drop; at += 1) rest -= this.#backlog[at]!.length;
+    if (rest > MAX_BACKLOG_BYTES) {
+      while (drop < length - 1 && rest > MAX_BACKLOG_BYTES / 2) {
+        rest -= this.#backlog[drop]!.length;
+        drop += 1;
+      }
+    }
+    // Few and light: they go with the next ones.
+    if (drop === 0 || (drop < TRIM_COUNT && drop < length && this.#backlogBytes <= MAX_BACKLOG_BYTES)) return;
+    this.#backlog = drop === length ? [] : this.#backlog.slice(drop);
+    this.#backlogFrom += drop;
+    this.#backlogBytes = rest;
   }
 
   #isProposed(id: NodeId): boolean {

@@ -50,6 +50,8 @@ export class Views {
   /** By range: the highest epoch that any voter has promised or accepted. */
   readonly epochs: number[];
   readonly majority: number;
+  /** Grows whenever another record is known to be chosen. */
+  chosenChanges = 0;
   readonly #timing: Timing;
   readonly #views: View[];
   /** Ranges whose newest record is not known to be chosen. */
@@ -135,6 +137,7 @@ export class Views {
     if (compareBallots(ballot, this.newest[range]!.ballot) > 0) this.newest[range] = record;
     if (compareBallots(ballot, this.chosen[range]!.ballot) <= 0) return false;
     this.chosen[range] = record;
+    this.chosenChanges += 1;
     if (sameBallot(this.newest[range]!.ballot, ballot)) this.#unsettled.delete(range);
     return true;
   }
@@ -165,6 +168,14 @@ export class Views {
       if (nowMs - view.sentMs < this.#timing.leaseMs && !objects(view.rows[range]!, ballot)) count += 1;
     }
     return count >= this.majority;
+  }
+
+  /** Until when `isLeased` will go on saying so if nothing more is heard; in the past: it does not say so. O(voters). */
+  leasedUntilMs(range: number, ballot: Ballot): number {
+    const sent: number[] = [];
+    for (const view of this.#views) if (!objects(view.rows[range]!, ballot)) sent.push(view.sentMs);
+    if (sent.length < this.majority) return NEVER;
+    return Math.min(this.#leasedUntilMs, sent.sort((a, b) => b - a)[this.majority - 1]! + this.#timing.leaseMs);
   }
 
   /** Does any voter know of a promise or a record above `ballot`? */
@@ -234,7 +245,10 @@ export class Views {
       if (count >= this.majority) this.chosen[range] = record;
     }
     const chosen = this.chosen[range]!;
-    if (chosen !== held) changed.add(range);
+    if (chosen !== held) {
+      changed.add(range);
+      this.chosenChanges += 1;
+    }
     if (sameBallot(chosen.ballot, this.newest[range]!.ballot)) this.#unsettled.delete(range);
   }
 

@@ -90,6 +90,8 @@ export class Context {
   readonly startedMs: number;
   /** null: a single node. */
   cluster: ClusterFace | null = null;
+  /** The write at hand is the fill of a lease: in a cluster nobody waits until copies have it. */
+  isFill = false;
   /** The moment of the current request, whole milliseconds. */
   nowMs: number;
   /** Open sessions by id. */

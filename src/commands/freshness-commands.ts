@@ -182,7 +182,9 @@ export function bwSet(context: Context, session: Session, args: Args, out: Reply
       return;
     }
   }
+  context.isFill = leased;
   const result = write(context, args, 1, expiresAtMs, versioned ? source : null);
+  context.isFill = false;
   if (result !== STORED) {
     if (versioned) freshness.sourceLost(bytes, start[1]!, length[1]!, source.high, source.low, context.nowMs);
     refuse(context, length[1]!, length[2]!, result, out);
@@ -261,7 +263,9 @@ function fillOne(context: Context, args: Args, at: number, expiresAtMs: number):
     if (!freshness.mayFill(bytes, start[at]!, length[at]!, token.epoch, token.counter, tags.hashes, tags.count))
       return 0;
   }
+  context.isFill = length[at + 3] !== 0;
   const result = write(context, args, at, expiresAtMs, null);
+  context.isFill = false;
   if (result !== STORED) return -1;
   if (length[at + 3] !== 0) freshness.filled(bytes, start[at]!, length[at]!);
   return 1;

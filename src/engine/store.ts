@@ -471,6 +471,23 @@ export class Store implements StoreFace {
     return this.#versionHigh * 0x1_0000_0000 + (this.#versionLow >>> 0);
   }
 
+  /** The moment of the last call that took one. */
+  protected get nowMs(): number {
+    return this.#records.nowMs;
+  }
+
+  /** The last number given. */
+  get lastVersion(): number {
+    return this.#versionHigh * 0x1_0000_0000 + (this.#versionLow >>> 0);
+  }
+
+  /** Later stamps are above `version`: one that another member has given is not given again. */
+  raiseVersion(version: number): void {
+    if (version <= this.lastVersion) return;
+    this.#versionLow = version | 0;
+    this.#versionHigh = Math.floor(version / 0x1_0000_0000);
+  }
+
   get invalidationFloor(): number {
     return this.#records.invalidationFloor;
   }
@@ -485,6 +502,21 @@ export class Store implements StoreFace {
 
   onSourceGone(listener: (ref: number, cause: SourceGoneCause, nowMs: number) => void): void {
     this.#records.sourceGone = listener;
+  }
+
+  /** What was stored before this and is dead by an invalidation before it is no longer there: the sweep of `tick` has passed. */
+  get sweptFloor(): number {
+    return this.#sweptFloor;
+  }
+
+  /** Is there a record of the key, be it expired or dead? */
+  holds(key: Uint8Array, start: number, length: number): boolean {
+    return this.#table.find(this.#table.hash(key, start, length), key, start, length) !== 0;
+  }
+
+  /** `listener` is told of each entry that is evicted or reaped because it has expired, while it can still be read. It must only read. */
+  onGone(listener: (ref: number) => void): void {
+    this.#records.gone = listener;
   }
 
   get stats(): StoreStats {

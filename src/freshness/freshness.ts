@@ -86,6 +86,8 @@ export class Freshness {
   readonly sources: SourceVersions;
   /** null: nobody follows, and an invalidation costs one comparison more. */
   listener: InvalidationListener | null = null;
+  /** In a cluster: tokens of this key that were granted before this number are of an earlier reign, and void. null: tokens outlive nothing but their table. */
+  fillFloor: ((key: Uint8Array, start: number, length: number) => number) | null = null;
   readonly #store: VersionedStore;
   /** Where a key is copied to find its namespace; grows to the longest key met. */
   #key = new Uint8Array(512);
@@ -132,6 +134,10 @@ export class Freshness {
     owner = 0,
   ): number {
     const { leases, namespaces } = this;
+    if (leases.live !== 0 && this.fillFloor !== null) {
+      const version = leases.newestVersionOf(key, start, length);
+      if (version >= 0 && version < this.fillFloor(key, start, length)) leases.voidKey(key, start, length);
+    }
     // The holder of a lease whose namespace was invalidated since loads in vain: nobody should wait for it.
     if (leases.live !== 0 && namespaces.newest !== 0) {
       const version = leases.newestVersionOf(key, start, length);
@@ -158,7 +164,7 @@ export class Freshness {
     tagCount: number,
   ): boolean {
     const version = this.leases.versionOf(key, start, length, epoch, counter);
-    let allowed = version >= 0;
+    let allowed = version >= 0 && (this.fillFloor === null || version >= this.fillFloor(key, start, length));
     if (allowed && version < this.namespaces.newest) {
       allowed = !this.namespaces.invalidatedAfter(namespaceOfKey(key, start, length), version);
     }
@@ -277,6 +283,15 @@ export class Freshness {
   invalidateNamespace(name: Uint8Array, start: number, length: number): void {
     this.#invalidate(this.namespaces, namespaceHash(name, start, length));
     if (this.listener !== null) this.listener.namespace(name, start, length);
+  }
+
+  /** A copy does what the owner did: as `invalidateTag`, by the hash. Nobody is told: followers hear of it from the owner. */
+  copyTag(hash: number): void {
+    this.#invalidate(this.tags, hash);
+  }
+
+  copyNamespace(hash: number): void {
+    this.#invalidate(this.namespaces, hash);
   }
 
   /** Checks both tables and the leases. */

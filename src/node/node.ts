@@ -33,6 +33,12 @@ import type { ReplyWriter } from '../resp/writer.ts';
 import { NodeSession } from './node-session.ts';
 import { type NodeStats, statsOf } from './node-stats.ts';
 
+/** What stands between a command and its reply in a cluster (`cluster-node.ts`). */
+export interface ReplyGate {
+  /** A request was executed, or failed; its reply is `out.bytes[from .. out.length)`. The gate may take it away, and give it back later by another door. */
+  onReply(session: NodeSession, from: number, out: ReplyWriter): void;
+}
+
 export interface NodeOptions {
   /** Bound of the store, all its structures counted. */
   readonly memoryBytes: number;
@@ -88,6 +94,8 @@ const LONGEST_TICK_MS = 1000;
 export class Node {
   readonly id: string;
   readonly context: Context;
+  /** null: every reply goes out at once. */
+  gate: ReplyGate | null = null;
   readonly #limits: RequestLimits;
   #lastSessionId = 0;
   #framesRefused = 0;
@@ -187,7 +195,8 @@ export class Node {
     context.inputBytes += end - start;
     out.protocol = session.protocol;
     parser.begin(chunk, start, end);
-    while (out.length < limit) {
+    const { gate } = this;
+    while (out.length < limit && !session.halted) {
       const found = parser.next();
       if (found === REQUEST) {
         session.requests += 1;
@@ -203,6 +212,7 @@ export class Node {
             out.error(INTERNAL);
             this.#failed(error, nameOfRow(session.lastCommand), session);
           }
+          if (gate !== null) gate.onReply(session, replyAt, out);
         }
         if (session.closing) break;
       } else {

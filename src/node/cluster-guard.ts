@@ -1,0 +1,140 @@
+/**
+ * What commands ask of the cluster at each key (`commands/cluster-face.ts`), out of the protocol's core: may this member answer for the slot, and who does if it may not.
+ *
+ * A GET asks, so the answer is kept: how long the lease lasts that a range is served under, until anything happens that could end it sooner (`changed`). What is kept is never longer than what the core
+ * itself would say at that moment.
+ */
+import type { ClusterCore } from '../cluster/core.ts';
+import type { Member, NodeId } from '../cluster/member.ts';
+import type { Ranges } from '../cluster/ranges.ts';
+import { SlotMap } from '../cluster/slot-map.ts';
+import type { Timing } from '../cluster/timing.ts';
+import {
+  type ClusterFace,
+  type ClusterView,
+  COPIED,
+  ELSEWHERE,
+  FROZEN,
+  type MemberView,
+  OWNED,
+  UNOWNED,
+  UNSURE,
+} from '../commands/cluster-face.ts';
+import { clusterViewOf, type Heard } from './cluster-view.ts';
+
+const NEVER = Number.NEGATIVE_INFINITY;
+/** A member of whom so many heartbeats are missing is shown as suspected. */
+const SUSPECTED_HEARTBEATS = 3;
+
+export class ClusterGuard implements ClusterFace {
+  /** The moment of the door that was entered last, not rounded: leases are judged by it. */
+  nowMs = 0;
+  framesSent = 0;
+  framesReceived = 0;
+  readonly #core: ClusterCore;
+  readonly #ranges: Ranges;
+  readonly #timing: Timing;
+  /** By range: it is ours to serve until then. */
+  readonly #untilMs: Float64Array;
+  readonly #shift: number;
+  #isCurrent = false;
+  #map: SlotMap;
+  #view: ClusterView | null = null;
+  #viewOf = -1;
+  #viewHealth = '';
+
+  constructor(core: ClusterCore, ranges: Ranges, members: readonly Member[], timing: Timing) {
+    this.#core = core;
+    this.#ranges = ranges;
+    this.#timing = timing;
+    this.#untilMs = new Float64Array(ranges.count).fill(NEVER);
+    this.#shift = 31 - Math.clz32(ranges.slotsPerRange);
+    this.#map = SlotMap.empty(ranges, members);
+  }
+
+  get members(): ReadonlyMap<NodeId, Member> {
+    return this.#map.members;
+  }
+
+  /** Something happened after which an answer may be another. */
+  changed(): void {
+    if (!this.#isCurrent) return;
+    this.#isCurrent = false;
+    this.#untilMs.fill(NEVER);
+  }
+
+  onMember(member: Member): void {
+    if (!this.#map.members.has(member.id)) return;
+    const map = this.#map.withMember(member);
+    if (map === this.#map) return;
+    this.#map = map;
+    this.#view = null;
+  }
+
+  stateOf(slot: number): number {
+    const range = slot >>> this.#shift;
+    return this.nowMs < this.#untilMs[range]! ? OWNED : this.#ask(range);
+  }
+
+  /** Does it own the range and hold its lease? */
+  isOwned(range: number): boolean {
+    return this.nowMs < this.#untilMs[range]! || this.#ask(range) === OWNED;
+  }
+
+  /** Where a client is sent. null: nobody, or one who has not been heard of lately: who asks again later is sent to the next. */
+  ownerOf(slot: number): MemberView | null {
+    const { owner } = this.#core.views.chosen[this.#ranges.of(slot)]!;
+    if (owner === null || this.#core.views.silenceOf(owner, this.nowMs) >= this.#timing.leaseMs) return null;
+    return this.view.members.find(({ id }) => id === owner) ?? null;
+  }
+
+  get isOk(): boolean {
+    return this.#core.views.hasMajority(this.nowMs);
+  }
+
+  get view(): ClusterView {
+    const { views, self } = this.#core;
+    const health = [...this.#map.members.keys()].map((id) => this.#healthOf(id)).join(' ') + this.isOk;
+    if (this.#view !== null && this.#viewOf === views.chosenChanges && this.#viewHealth === health) return this.#view;
+    this.#map = this.#map.withRecords(views.chosen);
+    this.#viewOf = views.chosenChanges;
+    this.#viewHealth = health;
+    this.#view = clusterViewOf(this.#map, (member) => this.#heard(member), {
+      self,
+      isOk: this.isOk,
+      framesSent: this.framesSent,
+      framesReceived: this.framesReceived,
+    });
+    return this.#view;
+  }
+
+  #ask(range: number): number {
+    const route = this.#core.route(range, true, this.nowMs);
+    switch (route.kind) {
+      case 'serve':
+        this.#isCurrent = true;
+        this.#untilMs[range] = this.#core.views.leasedUntilMs(range, this.#core.primaries[range]!.record.ballot);
+        return OWNED;
+      case 'serve-copy':
+        return COPIED;
+      case 'moved':
+        return ELSEWHERE;
+      case 'try-again':
+        return FROZEN;
+      case 'down':
+        return UNOWNED;
+      case 'minority':
+        return UNSURE;
+    }
+  }
+
+  #healthOf(id: NodeId): Heard['health'] {
+    const silentMs = this.#core.views.silenceOf(id, this.nowMs);
+    if (silentMs >= this.#timing.takeoverMs) return 'failed';
+    return silentMs >= SUSPECTED_HEARTBEATS * this.#timing.heartbeatMs ? 'suspected' : 'online';
+  }
+
+  #heard({ id }: Member): Heard {
+    return { health: this.#healthOf(id), pingSentMs: 0, pongReceivedMs: 0 };
+  }
+}

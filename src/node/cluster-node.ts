@@ -1,0 +1,391 @@
+/**
+ * A node that is a member of a cluster: `Node` executes commands, `ClusterCore` says which of them are ours to answer, and this joins the two. Pure as both are; the doors are told in `cluster-door.ts`.
+ *
+ * Life of a DEL
+ *   1. `execute` asks the guard for the key's slot: we own its range and hold its lease, or the client is sent elsewhere.
+ *   2. The command deletes the key in our memory; the memory tells the journal (below), which makes an effect of it and hands it to the core under a number.
+ *   3. The core sends the effect to every copy. The reply stands in the output already; because a write of it waits, `onReply` takes it away and parks it (`parked-replies.ts`).
+ *   4. Copies say `applied`; the core says `settled`; the reply is due and goes out by `onPush`. Without the copies: `-NOREPLICAS`, after `writeMs` at the latest.
+ *
+ * A first SET, or a fill of a lease, takes the same way and is settled in step 3, so its reply never leaves the output.
+ *
+ * Bounds: replies that wait, a session (then it is halted); writes that wait, a range (the core; then a write is not acknowledged, and says so); effects kept for copies, a range, in number and bytes.
+ */
+import { assert } from '../base/assert.ts';
+import { ClusterCore } from '../cluster/core.ts';
+import type { Member, NodeId } from '../cluster/member.ts';
+import type { Message } from '../cluster/messages.ts';
+import type { Output } from '../cluster/outputs.ts';
+import { place } from '../cluster/placement.ts';
+import { Ranges } from '../cluster/ranges.ts';
+import { DEFAULT_TIMING } from '../cluster/timing.ts';
+import type { ClusterView } from '../commands/cluster-face.ts';
+import type { SourceVersion, TagList } from '../engine/face.ts';
+import type { ReplyWriter } from '../resp/writer.ts';
+import type { ClusterDoors, ClusterEffect, ClusterNodeOptions } from './cluster-door.ts';
+import { ClusterGuard } from './cluster-guard.ts';
+import { CLEAR_EFFECT, EXPIRE_KEY_AT, expireFrame, REMOVE_KEY_AT, removeFrame, storeFrame } from './effect.ts';
+import { type Journal, MemberStore } from './member-store.ts';
+import { Node, type ReplyGate } from './node.ts';
+import type { NodeSession } from './node-session.ts';
+import { NOT_ACKNOWLEDGED, ParkedReplies, ParkedReply } from './parked-replies.ts';
+import { RangeMemory } from './range-memory.ts';
+
+const MINUS = 45;
+const NOTHING: readonly ClusterEffect[] = [];
+
+/** A write that waits: the reply it belongs to, and the session that is to be told. */
+interface Waiting {
+  readonly reply: ParkedReply;
+  readonly session: NodeSession;
+}
+
+interface Held {
+  readonly afterWrite: number;
+  readonly to: NodeId;
+  readonly message: Message;
+}
+
+export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
+  readonly node: Node;
+  readonly core: ClusterCore;
+  readonly memory: RangeMemory;
+  readonly guard: ClusterGuard;
+  readonly #store: MemberStore;
+  #nowMs: number;
+  #effects: ClusterEffect[] = [];
+  /** Answers of our voter that wait for their rows to be on the disk. */
+  #held: Held[] = [];
+  #persisted = 0;
+  #lastWrite = 0;
+  readonly #waiting = new Map<number, Waiting>();
+  /** Whose request is being executed, and the reply to it if one of its writes waits. */
+  #session: NodeSession | null = null;
+  #reply: ParkedReply | null = null;
+  /** Sessions whose first parked reply may go. */
+  readonly #due = new Set<NodeSession>();
+
+  /** @throws BreakwaterError `TIMING_INVALID`, `RANGES_INVALID`, `PLACEMENT_INVALID`, `ENGINE_OPTIONS_INVALID` */
+  constructor({ node, cluster }: ClusterNodeOptions) {
+    const { self, members, voters, rangeCount, copies } = cluster;
+    const own = members.find(({ id }) => id === self);
+    assert(own !== undefined, 'a member is among the members');
+    const ranges = new Ranges(rangeCount);
+    const timing = { ...DEFAULT_TIMING, ...cluster.timing };
+    let store: MemberStore | null = null;
+    this.node = new Node({
+      ...node,
+      nodeId: self,
+      makeStore: (options) => {
+        store = new MemberStore(options, (key, start, length) => this.memory.rangeOf(key, start, length));
+        return store;
+      },
+    });
+    this.#store = store!;
+    this.#nowMs = node.startMs;
+    const { context } = this.node;
+    this.memory = new RangeMemory(this.#store, context.freshness, ranges);
+    this.#touch(node.startMs);
+    const order = orderOf(members, ranges, Math.min(copies, members.length));
+    this.core = new ClusterCore({
+      self,
+      incarnation: own.incarnation,
+      members: members.map(({ id }) => id),
+      voters,
+      rangeCount,
+      copies: Math.min(copies, members.length),
+      order: (range) => order[range]!,
+      timing,
+      store: this.memory,
+      isFounder: cluster.isFounder,
+      isDurable: cluster.isDurable,
+      restored: cluster.restored,
+      hasForgotten: cluster.hasForgotten,
+      nowMs: node.startMs,
+    });
+    this.guard = new ClusterGuard(this.core, ranges, members, timing);
+    this.guard.nowMs = this.#nowMs;
+    this.node.gate = this;
+    this.#store.journal = this;
+    this.#store.onGone((ref) => this.#gone(ref));
+    context.cluster = this.guard;
+  }
+
+  // -- clients
+
+  openSession(
+    nowMs: number,
+    info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal' },
+  ): NodeSession {
+    return this.node.openSession(nowMs, info);
+  }
+
+  closeSession(session: NodeSession): void {
+    this.node.closeSession(session);
+    this.#due.delete(session);
+  }
+
+  onRequest(
+    session: NodeSession,
+    chunk: Uint8Array,
+    start: number,
+    end: number,
+    nowMs: number,
+    out: ReplyWriter,
+  ): void {
+    this.#touch(nowMs);
+    this.#session = session;
+    this.node.onRequest(session, chunk, start, end, nowMs, out);
+    this.#session = null;
+    this.#pump();
+  }
+
+  get hasPushes(): boolean {
+    return this.#due.size !== 0 || this.node.hasPushes;
+  }
+
+  takePushed(): NodeSession[] {
+    if (this.#due.size === 0) return this.node.takePushed();
+    const sessions = new Set(this.#due);
+    this.#due.clear();
+    if (this.node.hasPushes) for (const session of this.node.takePushed()) sessions.add(session);
+    return [...sessions];
+  }
+
+  onPush(session: NodeSession, out: ReplyWriter): boolean {
+    const { parked } = session;
+    if (parked !== null && parked.count !== 0) {
+      if (session.closing && session.kind !== 'resp') return false;
+      out.protocol = session.protocol;
+      const hasMore = parked.release(out, session.outputLimitBytes);
+      if (session.halted && !parked.isFull) session.halted = false;
+      if (hasMore) return true;
+    }
+    return this.node.onPush(session, out);
+  }
+
+  // -- members, disk, time
+
+  onMessage(from: NodeId, message: Message, nowMs: number): void {
+    this.#touch(nowMs);
+    this.guard.framesReceived += 1;
+    if (mayChangeRoutes(message)) this.guard.changed();
+    this.core.onMessage(from, message, this.#nowMs);
+    this.#pump();
+  }
+
+  onPersisted(number: number, nowMs: number): void {
+    this.#touch(nowMs);
+    if (number > this.#persisted) this.#persisted = number;
+    const held = this.#held;
+    this.#held = [];
+    for (const { afterWrite, to, message } of held) this.#send(to, message, afterWrite);
+    this.#pump();
+  }
+
+  onTick(nowMs: number): number {
+    this.#touch(nowMs);
+    this.guard.changed();
+    const coreMs = this.core.onTick(this.#nowMs);
+    this.#pump();
+    const nodeMs = this.node.onTick(nowMs);
+    this.memory.tick();
+    this.#pump();
+    return Math.min(coreMs, nodeMs);
+  }
+
+  takeEffects(): readonly ClusterEffect[] {
+    if (this.#effects.length === 0) return NOTHING;
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+
+  onMember(member: Member): void {
+    this.guard.onMember(member);
+  }
+
+  leave(isLeaving: boolean): void {
+    this.core.isLeaving = isLeaving;
+  }
+
+  get ownedCount(): number {
+    return this.core.primaries.reduce((count, primary) => count + (primary === null ? 0 : 1), 0);
+  }
+
+  get view(): ClusterView {
+    return this.guard.view;
+  }
+
+  get isOk(): boolean {
+    return this.guard.isOk;
+  }
+
+  /** Throws unless everything within is whole. O(entries). */
+  invariants(): void {
+    this.core.invariants();
+    this.#store.invariants();
+    this.node.context.freshness.invariants();
+    for (const session of this.node.context.sessions.values()) (session as NodeSession).parked?.invariants();
+  }
+
+  // -- ReplyGate
+
+  onReply(session: NodeSession, from: number, out: ReplyWriter): void {
+    const reply = this.#reply;
+    this.#reply = null;
+    const { parked } = session;
+    if (reply === null && (parked === null || parked.count === 0)) return;
+    if (reply !== null) {
+      // First SETs are settled by now, others perhaps.
+      this.#pump();
+      if (reply.writes === 0 && (parked === null || parked.count === 0)) {
+        if (!reply.isRefused || out.bytes[from] === MINUS) return;
+        out.length = from;
+        out.error(NOT_ACKNOWLEDGED);
+        return;
+      }
+    }
+    session.parked ??= new ParkedReplies();
+    session.parked.park(reply ?? new ParkedReply(), out, from);
+    if (session.parked.isFull) session.halted = true;
+  }
+
+  // -- Journal
+
+  stored(
+    range: number,
+    key: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    value: Uint8Array,
+    valueStart: number,
+    valueLength: number,
+    leftMs: number,
+    tags: TagList | null,
+    source: SourceVersion | null,
+    isFirst: boolean,
+  ): void {
+    const frame = storeFrame(keyLength, valueLength, leftMs, this.#store.lastVersion, tags, source);
+    frame.body.set(key.subarray(keyStart, keyStart + keyLength), frame.keyAt);
+    frame.body.set(value.subarray(valueStart, valueStart + valueLength), frame.valueAt);
+    if (this.node.context.isFill) this.core.note(range, frame.body, false, this.#nowMs);
+    else this.#write(range, frame.body, isFirst);
+  }
+
+  deleted(range: number, key: Uint8Array, start: number, length: number): void {
+    const body = removeFrame(length);
+    body.set(key.subarray(start, start + length), REMOVE_KEY_AT);
+    this.#write(range, body, false);
+  }
+
+  expiryMoved(range: number, key: Uint8Array, length: number, leftMs: number, isNearer: boolean): void {
+    const body = expireFrame(length, leftMs);
+    body.set(key.subarray(0, length), EXPIRE_KEY_AT);
+    this.#write(range, body, !isNearer);
+  }
+
+  cleared(): void {
+    for (const primary of this.core.primaries) {
+      if (primary !== null) this.#write(primary.range, CLEAR_EFFECT, false);
+    }
+  }
+
+  // -- within
+
+  /** Evicted or expired. What we only copy may go without a word. */
+  #gone(ref: number): void {
+    const range = this.memory.rangeOfRef(ref);
+    if (this.core.primaries[range] === null) return;
+    const length = this.#store.keyLength(ref);
+    const body = removeFrame(length);
+    this.#store.copyKey(ref, body, REMOVE_KEY_AT);
+    this.core.note(range, body, true, this.#nowMs);
+  }
+
+  #write(range: number, body: Uint8Array, isFirst: boolean): void {
+    assert(this.core.primaries[range] !== null, 'only an owner changes a range');
+    const session = this.#session;
+    if (session === null) {
+      this.core.note(range, body, !isFirst, this.#nowMs);
+      return;
+    }
+    this.#reply ??= new ParkedReply();
+    this.#reply.writes += 1;
+    this.#lastWrite += 1;
+    this.#waiting.set(this.#lastWrite, { reply: this.#reply, session });
+    this.core.write(range, this.#lastWrite, body, isFirst, this.#nowMs);
+  }
+
+  #touch(nowMs: number): void {
+    if (nowMs > this.#nowMs) this.#nowMs = nowMs;
+    this.memory.nowMs = Math.floor(this.#nowMs);
+    if (this.guard !== undefined) this.guard.nowMs = this.#nowMs;
+  }
+
+  /** Does what the core wants done, until it wants nothing. What it says to itself is heard at once. */
+  #pump(): void {
+    for (let outputs = this.core.take(); outputs.length > 0; outputs = this.core.take()) {
+      for (const output of outputs) this.#do(output);
+    }
+  }
+
+  #do(output: Output): void {
+    switch (output.kind) {
+      case 'send':
+        this.#send(output.to, output.message, output.afterWrite);
+        break;
+      case 'write':
+        this.#effects.push({ kind: 'persist', number: output.number, rows: output.rows });
+        break;
+      case 'settled':
+        this.#settled(output.id, output.isAcknowledged);
+        break;
+      case 'event': {
+        const { event } = output;
+        if (event.kind === 'reign-began') this.memory.begin(event.range);
+        this.#effects.push(output);
+        break;
+      }
+    }
+  }
+
+  #send(to: NodeId, message: Message, afterWrite: number): void {
+    if (afterWrite > this.#persisted) {
+      this.#held.push({ afterWrite, to, message });
+    } else if (to === this.core.self) {
+      if (mayChangeRoutes(message)) this.guard.changed();
+      this.core.onMessage(to, message, this.#nowMs);
+    } else {
+      this.guard.framesSent += 1;
+      this.#effects.push({ kind: 'send', to, message });
+    }
+  }
+
+  #settled(id: number, isAcknowledged: boolean): void {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) return;
+    this.#waiting.delete(id);
+    const { reply, session } = waiting;
+    reply.writes -= 1;
+    if (!isAcknowledged) reply.isRefused = true;
+    if (session.parked?.isDue === true && this.node.context.sessions.has(session.id)) this.#due.add(session);
+  }
+}
+
+/** Heartbeats and votes make and end leases; what copies say does not. */
+function mayChangeRoutes({ kind }: Message): boolean {
+  return kind !== 'effects' && kind !== 'applied' && kind !== 'part' && kind !== 'part-ack' && kind !== 'following';
+}
+
+/** Who should hold each range, best first: placement, and behind it everybody else that may, beginning elsewhere for each range. */
+function orderOf(members: readonly Member[], ranges: Ranges, copies: number): readonly (readonly NodeId[])[] {
+  const able = members
+    .filter(({ weight }) => weight > 0)
+    .map(({ id }) => id)
+    .sort();
+  return place(members, ranges, [], { copies }).map(({ inSync }, range) => {
+    const rest = able.map((_, index) => able[(range + index) % able.length]!).filter((id) => !inSync.includes(id));
+    return [...inSync, ...rest];
+  });
+}

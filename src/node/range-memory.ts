@@ -1,0 +1,229 @@
+/**
+ * A member's memory, range by range, as the protocol wants it (`cluster/range-store.ts`): over one engine in which the entries of all ranges lie mixed.
+ *
+ * Why one engine and not one a range: memory that is cut into 1,024 parts is full when one of them is. The price is that a range has no list of its entries. Two things make it small:
+ *
+ *   a range is emptied by a number   everything of it that was stored before `floors[range]` is dead, as with an invalidated namespace (`freshness/generations.ts`): O(1), and the engine's sweep takes
+ *                                    the entries away a little at each tick. A synchronisation ends the same way: what was not stored since it began goes
+ *   entries carry a mark             8 bits of their range, in the engine's own room for that: no byte an entry more. Up to 256 ranges it is the range; above, it spares 255 of 256 keys a look
+ *
+ * A range is cut into parts by walking the whole table, so many buckets a part: O(entries of the member) for one range. A member that must fill another from nothing walks once a range.
+ *
+ * The floor is asked about only for entries older than the newest one, and once the sweep has passed it, not at all.
+ */
+import type { RangeStore } from '../cluster/range-store.ts';
+import type { Ranges } from '../cluster/ranges.ts';
+import { STORED } from '../engine/face.ts';
+import type { Freshness } from '../freshness/freshness.ts';
+import { keyHash } from '../freshness/names.ts';
+import { slotOf } from '../hash/slot.ts';
+import {
+  CLEAR,
+  EXPIRE,
+  EXPIRE_KEY_AT,
+  NAMESPACE,
+  numberOf,
+  REMOVE,
+  REMOVE_KEY_AT,
+  readStore,
+  STORE,
+  storeFrame,
+  TAG,
+} from './effect.ts';
+import type { MemberStore } from './member-store.ts';
+
+/** One part has about so many bytes... */
+const PART_BYTES = 128 * 1024;
+/** ...and costs a walk through at most so many buckets: some tenths of a millisecond. */
+const PART_BUCKETS = 4096;
+const STEP_BUCKETS = 16;
+/** What one step may add however large values are: a frame has a bound. An entry left out is an entry the copy does not have. */
+const MOST_PART_BYTES = 16 * 1024 * 1024;
+const EVERY_MARK = 256;
+
+export class RangeMemory implements RangeStore {
+  /** The moment of the door that was entered last. */
+  nowMs = 0;
+  /** What copies could not hold for want of room. */
+  refused = 0;
+  readonly ranges: Ranges;
+  readonly #store: MemberStore;
+  readonly #freshness: Freshness;
+  /** By range: what was stored before is gone. */
+  readonly #floors: Float64Array;
+  /** By range: what was there when its synchronisation began was stored before. */
+  readonly #syncFloors: Float64Array;
+  /** By range: lease tokens granted before are of an earlier reign. */
+  readonly #tokenFloors: Float64Array;
+  /** The newest floor that the sweep has not passed yet, 0 = none; and what the sweep must have reached to have passed it. */
+  #newestFloor = 0;
+  #sweepTo = 0;
+  readonly #key = new Uint8Array(65_535);
+  readonly #source = { high: 0, low: 0 };
+  readonly #tags = { count: 0, hashes: new Float64Array(255) };
+
+  constructor(store: MemberStore, freshness: Freshness, ranges: Ranges) {
+    this.#store = store;
+    this.#freshness = freshness;
+    this.ranges = ranges;
+    this.#floors = new Float64Array(ranges.count);
+    this.#syncFloors = new Float64Array(ranges.count);
+    this.#tokenFloors = new Float64Array(ranges.count);
+    store.setLiveness((ref) => this.#isDead(ref));
+    freshness.fillFloor = (key, start, length) => this.#tokenFloors[this.rangeOf(key, start, length)]!;
+  }
+
+  rangeOf(key: Uint8Array, start: number, length: number): number {
+    return this.ranges.of(slotOf(key, start, start + length));
+  }
+
+  rangeOfRef(ref: number): number {
+    if (this.ranges.count <= EVERY_MARK) return this.#store.markOf(ref);
+    const length = this.#store.keyLength(ref);
+    this.#store.copyKey(ref, this.#key, 0);
+    return this.rangeOf(this.#key, 0, length);
+  }
+
+  /** A reign begins: no token of an earlier one may fill, no stamp of an earlier one is given again. */
+  begin(range: number): void {
+    this.#tokenFloors[range] = this.#store.nextVersion();
+  }
+
+  /** Time passes. */
+  tick(): void {
+    if (this.#newestFloor !== 0 && this.#store.sweptFloor >= this.#sweepTo) this.#newestFloor = 0;
+  }
+
+  // -- RangeStore
+
+  apply(range: number, body: Uint8Array): void {
+    const store = this.#store;
+    switch (body[0]) {
+      case STORE:
+        this.#take(range, body);
+        break;
+      case REMOVE:
+        store.copyDelete(body, REMOVE_KEY_AT, body.length - REMOVE_KEY_AT, this.nowMs);
+        this.#changed(body, REMOVE_KEY_AT, body.length - REMOVE_KEY_AT);
+        break;
+      case EXPIRE: {
+        const leftMs = numberOf(body);
+        const length = body.length - EXPIRE_KEY_AT;
+        const ref = store.peek(body, EXPIRE_KEY_AT, length, this.nowMs);
+        if (ref === 0 || store.copyExpiry(ref, leftMs === 0 ? 0 : this.nowMs + leftMs)) break;
+        store.copyDelete(body, EXPIRE_KEY_AT, length, this.nowMs);
+        break;
+      }
+      case TAG:
+        this.#freshness.copyTag(numberOf(body));
+        break;
+      case NAMESPACE:
+        this.#freshness.copyNamespace(numberOf(body));
+        break;
+      case CLEAR:
+        this.clear(range);
+        break;
+      default:
+        // Of a newer version of ours. What it did is not known, so nothing of the range may stay.
+        this.clear(range);
+    }
+  }
+
+  clear(range: number): void {
+    this.#raise(range, this.#store.nextVersion());
+  }
+
+  beginSync(range: number): void {
+    this.#syncFloors[range] = this.#store.nextVersion();
+  }
+
+  put(range: number, entries: readonly Uint8Array[]): void {
+    for (const entry of entries) this.#take(range, entry);
+  }
+
+  endSync(range: number): void {
+    this.#raise(range, this.#syncFloors[range]!);
+  }
+
+  cut(range: number, cursor: number): { readonly entries: readonly Uint8Array[]; readonly cursor: number } {
+    const store = this.#store;
+    const entries: Uint8Array[] = [];
+    const mark = range & (EVERY_MARK - 1);
+    let bytes = 0;
+    const visit = (ref: number): void => {
+      if (store.markOf(ref) !== mark || this.rangeOfRef(ref) !== range) return;
+      const size = store.keyLength(ref) + store.valueLength(ref);
+      if (bytes + size > MOST_PART_BYTES && entries.length > 0) return;
+      bytes += size;
+      entries.push(this.#entryOf(ref));
+    };
+    let at = cursor;
+    for (let walked = 0; walked < PART_BUCKETS && bytes < PART_BYTES; walked += STEP_BUCKETS) {
+      at = store.scan(at, STEP_BUCKETS, this.nowMs, visit);
+      if (at === 0) return { entries, cursor: -1 };
+    }
+    return { entries, cursor: at };
+  }
+
+  // -- within
+
+  #entryOf(ref: number): Uint8Array {
+    const store = this.#store;
+    const keyLength = store.keyLength(ref);
+    const valueLength = store.valueLength(ref);
+    const expiresAtMs = store.expiresAtMs(ref);
+    const tags = this.#tags;
+    tags.count = store.tagCount(ref);
+    for (let i = 0; i < tags.count; i += 1) tags.hashes[i] = store.tagHash(ref, i);
+    const source = store.readSource(ref, this.#source) ? this.#source : null;
+    const leftMs = expiresAtMs === 0 ? 0 : Math.max(1, Math.ceil(expiresAtMs - this.nowMs));
+    const frame = storeFrame(keyLength, valueLength, leftMs, store.version(ref), tags, source);
+    store.copyKey(ref, frame.body, frame.keyAt);
+    store.copyValue(ref, frame.body, frame.valueAt);
+    return frame.body;
+  }
+
+  #take(range: number, body: Uint8Array): void {
+    const store = this.#store;
+    const { keyAt, keyLength, valueAt, valueLength, leftMs, stamp, hasSource, source, tags } = readStore(body);
+    store.raiseVersion(stamp);
+    const stored = store.copySet(
+      body,
+      keyAt,
+      keyLength,
+      valueAt,
+      valueLength,
+      leftMs === 0 ? 0 : this.nowMs + leftMs,
+      this.nowMs,
+      range,
+      tags.count === 0 ? null : tags,
+      hasSource ? source : null,
+    );
+    if (!hasSource) this.#changed(body, keyAt, keyLength);
+    if (stored === STORED) return;
+    // No room: what was there is older than what the owner has now.
+    this.refused += 1;
+    store.copyDelete(body, keyAt, keyLength, this.nowMs);
+  }
+
+  #changed(key: Uint8Array, start: number, length: number): void {
+    const { sources } = this.#freshness;
+    if (sources.size !== 0) sources.changed(keyHash(key, start, length));
+  }
+
+  #raise(range: number, floor: number): void {
+    this.#floors[range] = floor;
+    if (floor > this.#newestFloor) this.#newestFloor = floor;
+    // A number of now, whatever the floor's: the sweep may have passed that one already, when it was none yet.
+    this.#sweepTo = this.#store.nextVersion();
+    this.#store.invalidationFloor = this.#sweepTo;
+  }
+
+  #isDead(ref: number): boolean {
+    if (this.#newestFloor !== 0) {
+      const version = this.#store.version(ref);
+      if (version < this.#newestFloor && version < this.#floors[this.rangeOfRef(ref)]!) return true;
+    }
+    return this.#freshness.isDead(ref);
+  }
+}
