@@ -2,22 +2,23 @@
  * One Breakwater: the caches declared on one store, what this process invalidates across them, and their end.
  */
 import { randomUUID } from 'node:crypto';
-import { BreakwaterError, isUntouchable } from '../base/errors.ts';
+import { BreakwaterError } from '../base/errors.ts';
 import type { Duration } from '../base/units.ts';
 import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store.ts';
 import { unacknowledged } from './acknowledged.ts';
 import type { Advice } from './advice/advice.ts';
 import { Advisor, type AdvisorSettings, SILENT } from './advice/advisor.ts';
 import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './advice/rules.ts';
-import { Cache, type CacheControls, type Shared, type WriteUnderWay } from './cache.ts';
+import { Cache } from './cache.ts';
 import { type Following, Followings } from './changes/followings.ts';
 import type { ChangeStats, ChangeStream } from './changes/port.ts';
-import { checkNames, duration, invalid } from './checks.ts';
+import { duration, invalid } from './checks.ts';
 import type { Codec } from './codec/value-codec.ts';
 import { Coherence, type CoherenceStats } from './coherence.ts';
 import { Counter, type CounterOptions } from './counter.ts';
 import type { GuardStats } from './guard/stats.ts';
-import { checkName, checkTags, show } from './key.ts';
+import { checkInvalidation, describe, type Invalidation } from './invalidation.ts';
+import { checkName } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 import { acquireLock, type Lock, type LockOptions, type LockParts, LockWaiters } from './lock.ts';
 import { invalidating } from './observe/acknowledged.ts';
@@ -28,25 +29,11 @@ import { type Listener, Watch } from './observe/watch.ts';
 import { cacheSettings, checkDefaults, type Reach, type Settings } from './options.ts';
 import { Outage } from './outage.ts';
 import { newToken, type SessionToken } from './session.ts';
+import type { CacheControls, Shared, WriteUnderWay } from './shared.ts';
 import { Source, type SourceOptions } from './source.ts';
 import type { AnswerOf, CacheOptions, CacheStats, CodecChoice, Packed, SharedCacheOptions } from './types.ts';
 import { Voids } from './voids.ts';
 import type { BehindOptions } from './write/behind-options.ts';
-
-/** What to invalidate; at least one name in all. */
-export interface Invalidation {
-  /** Full keys, with the cache's name: `user:42`. */
-  readonly keys?: readonly string[];
-  /** Everything that carries one of these tags. O(1) each, whatever it covers. */
-  readonly tags?: readonly string[];
-  /** Everything in the caches of these names. O(1) each. */
-  readonly namespaces?: readonly string[];
-  /**
-   * When it is done: `'store'` (default) when the store has acknowledged; `'everywhere'` when besides no L1 of any process can serve what was
-   * invalidated: each has acknowledged, or its staleness bound has run out. So within about a second whoever is dead. Embedded: the same thing at once.
-   */
-  readonly wait?: 'store' | 'everywhere';
-}
 
 export interface BreakwaterStats {
   readonly store: {
@@ -101,8 +88,6 @@ export interface BreakwaterParts {
   /** How many invalidated keys, tags and namespaces this process remembers, a power of two: what was forgotten counts as invalidated. Default 4,096. */
   readonly rememberedVoids?: number;
 }
-
-const INVALIDATION = ['keys', 'tags', 'namespaces', 'wait'] as const;
 
 /** Longest that `close` waits for the updates of writes that are under way. */
 const LAST_WRITES_MS = 1_000;
@@ -223,35 +208,23 @@ export class Breakwater<D extends CodecChoice = 'json'> {
    */
   async invalidate(what: Invalidation): Promise<void> {
     if (this.#closed !== null) throw this.#closed;
-    checkNames(what, INVALIDATION, 'invalidate');
-    const keys = checkList(what.keys, 'keys');
-    const tags = checkTags(checkList(what.tags, 'tags'), 'to invalidate', Number.POSITIVE_INFINITY);
-    const namespaces = checkNamespaces(checkList(what.namespaces, 'namespaces'));
-    if (keys.length + tags.length + namespaces.length === 0) {
-      throw invalid('invalidate', 'at least one of keys, tags, namespaces', 'none');
-    }
+    const names = checkInvalidation(what);
     const everywhere = this.#everywhere(what.wait);
-    await this.#invalidate({ keys, tags, namespaces });
+    await this.#invalidate(names);
     await everywhere();
   }
 
-  async #invalidate({ keys, tags, namespaces }: Required<InvalidateRequest>): Promise<void> {
+  async #invalidate(names: Required<InvalidateRequest>): Promise<void> {
+    const what = `invalidate ${describe(names)}`;
     // Twice, as a delete does: see voids.ts.
-    this.#void(keys, tags, namespaces);
+    this.#void(names);
     try {
       const { store, writeTimeoutMs: timeoutMs } = this.#shared;
-      const what = `invalidate ${describe(keys, tags, namespaces)}`;
-      await invalidating(this.#shared, { cache: null, what, keys, tags, namespaces }, () =>
-        store.invalidate({ keys, tags, namespaces }, { timeoutMs }),
-      );
+      await invalidating(this.#shared, { cache: null, what, ...names }, () => store.invalidate(names, { timeoutMs }));
     } catch (error) {
-      throw unacknowledged(
-        'CACHE_INVALIDATION_UNACKNOWLEDGED',
-        `invalidate ${describe(keys, tags, namespaces)}`,
-        error,
-      );
+      throw unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', what, error);
     } finally {
-      this.#void(keys, tags, namespaces);
+      this.#void(names);
     }
   }
 
@@ -557,7 +530,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     return this.#caches.get(key.slice(0, Math.max(0, key.indexOf(':'))));
   }
 
-  #void(keys: readonly string[], tags: readonly string[], namespaces: readonly string[]): void {
+  #void({ keys, tags, namespaces }: Required<InvalidateRequest>): void {
     const { voids } = this.#shared;
     for (const key of keys) {
       this.#forget(key);
@@ -574,36 +547,6 @@ function mapped<A, B>(map: ReadonlyMap<string, A>, of: (one: A) => B): Record<st
 function reachOf(store: CacheStore, stalenessMs: number | null): Reach {
   if (store.inProcess) return 'process';
   return store.feed !== undefined && stalenessMs !== null ? 'feed' : 'ttl';
-}
-
-/** A copy: a store may connect before it reads the list, the outbox keeps it, and meanwhile the caller may use his array for the next round. */
-function checkList(given: unknown, name: string): readonly string[] {
-  if (given === undefined) return [];
-  if (isUntouchable(given) || !Array.isArray(given))
-    throw invalid(`${name} of invalidate`, 'an array of strings', given);
-  const list: readonly unknown[] = Array.from(given);
-  for (const one of list) {
-    if (typeof one !== 'string') throw invalid(`${name} of invalidate`, 'an array of strings', one);
-  }
-  return list as readonly string[];
-}
-
-/** A name that no key can have would be acknowledged, and nothing invalidated. */
-function checkNamespaces(names: readonly string[]): readonly string[] {
-  for (const name of names) {
-    if (name.includes(':')) {
-      throw invalid('namespaces of invalidate', 'what stands before the first ":" of keys (the name of a cache)', name);
-    }
-  }
-  return names;
-}
-
-function describe(keys: readonly string[], tags: readonly string[], namespaces: readonly string[]): string {
-  const parts: string[] = [];
-  if (keys.length > 0) parts.push(`${keys.length} key(s) (${show(keys[0])})`);
-  if (tags.length > 0) parts.push(`${tags.length} tag(s) (${show(tags[0])})`);
-  if (namespaces.length > 0) parts.push(`${namespaces.length} namespace(s) (${show(namespaces[0])})`);
-  return parts.join(', ');
 }
 
 function keysOf(writes: ReadonlySet<WriteUnderWay>): string[] {

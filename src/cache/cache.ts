@@ -3,96 +3,45 @@
  *
  *     get -> L1 -> a seat in a flight of the key (flights.ts) -> L2 with a lease -> loader -> fill -> L1
  *
+ * What changes the truth (`set`, `delete`, `write`) is done in write/changing.ts.
+ *
  * The L1 path is written for its cost: one lookup, and the promise that the entry already has. Whatever else there is to check
  * (keys, options, closed) is checked behind a miss: an id that L1 has was checked when it came in.
  */
 import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
-import { parseDurationMs } from '../base/units.ts';
-import { jitteredTtlMs } from '../freshness/jitter.ts';
 import { surelyFreshMs } from '../freshness/judge.ts';
-import type { CacheStore, ReadHit, SetOutcome, StoreOutbox } from '../stores/store.ts';
-import { notBegun, setError, unacknowledged, writeError } from './acknowledged.ts';
-import { checkNames, duration, invalid } from './checks.ts';
-import { type ChunkReader, chunkTtlMs, Packing } from './codec/packing.ts';
-import { FREEZE_VALUES } from './codec.ts';
+import type { ReadHit } from '../stores/store.ts';
+import { invalid } from './checks.ts';
+import { type ChunkReader, Packing } from './codec/packing.ts';
 import { type Counters, newCounters } from './counters.ts';
 import type { DataSource, IdQuery } from './data-source.ts';
 import { type Entry, keptMs, verdictOf } from './entry.ts';
 import { KnownKeys } from './filter/known-keys.ts';
 import { type FlightWishes, PLAIN, type Seat } from './flight.ts';
 import { Flights } from './flights.ts';
+import { type CallOptions, checkIds, readGetOptions } from './get-options.ts';
 import { checkTags, fullKey } from './key.ts';
 import { L1 } from './l1.ts';
 import type { L1Entry } from './l1-queue.ts';
-import { type FlightPorts, invalidValue } from './loads.ts';
-import { invalidating, setting } from './observe/acknowledged.ts';
 import { CacheObserver } from './observe/cache-observer.ts';
 import { samplerOf } from './observe/sampling.ts';
-import { HIT_CHANNEL, type Interest, type Watch } from './observe/watch.ts';
+import { HIT_CHANNEL, type Interest } from './observe/watch.ts';
 import type { Settings } from './options.ts';
-import type { Outage } from './outage.ts';
 import { type Check, checkOf } from './schema.ts';
-import { isOwnToken, newToken } from './session.ts';
+import { isOwnToken } from './session.ts';
+import type { CacheControls, Shared } from './shared.ts';
 import { Source } from './source.ts';
-import { parseSourceVersion } from './source-version.ts';
 import type { Cached, CacheOptions, CacheStats, Detailed, GetOptions, SetOptions, Written } from './types.ts';
-import { hashNamespace, hashTags, type Voids } from './voids.ts';
+import { hashNamespace, hashTags } from './voids.ts';
 import { waitAlone } from './waiting.ts';
 import { type WarmOptions, type WarmProgress, warm } from './warm.ts';
 import { idsToWarm, warmPartsOf } from './warm-parts.ts';
-import type { Behind } from './write/behind.ts';
-import type { BehindOptions } from './write/behind-options.ts';
+import { Changing } from './write/changing.ts';
 import { type DeadLetterBox, deadLetterBox } from './write/dead-letter-box.ts';
 import { declaredSource } from './write/declared.ts';
-import { openWriter, type WritingParts } from './write/open.ts';
-import type { PackedValue, WriteReceipt, Writer } from './write/writer.ts';
+import type { WriteReceipt } from './write/writer.ts';
 
-/** What all caches of one Breakwater share. */
-export interface Shared {
-  /** Names this Breakwater in session tokens. */
-  readonly sessionId: string;
-  readonly store: CacheStore;
-  readonly outage: Outage;
-  readonly voids: Voids;
-  /** Through which all of it is seen from outside. */
-  readonly watch: Watch;
-  readonly ports: FlightPorts;
-  readonly readTimeoutMs: number;
-  readonly writeTimeoutMs: number;
-  /** Of caches with policy `behind`. */
-  readonly behind: BehindOptions;
-}
-
-/** What the Breakwater does with any of its caches, whatever it holds. */
-export interface CacheControls {
-  /** This process wrote or invalidated `id`. */
-  forget(id: string): void;
-  /** What L1 has of `id` may be out of date. */
-  drop(id: string): void;
-  /** Another caller's load of `id` is over, with a value or without. */
-  leaseEnded(id: string): void;
-  /** The guard in front of its loader. */
-  readonly source: Source;
-  readonly observer: CacheObserver;
-  /** Whose source is being changed, or whose invalidation is not acknowledged yet. */
-  readonly writes: ReadonlySet<WriteUnderWay>;
-  /** Its write-behind queue; null = it has none. */
-  readonly behind: Behind | null;
-  /** What is on its way to the store, that other processes wait for: fills, and leases given back. None of it rejects. */
-  readonly parting: ReadonlySet<Promise<unknown>>;
-  stats(): CacheStats;
-  close(reason: BreakwaterError): void;
-}
-
-/** A `write` that has not settled. */
-export interface WriteUnderWay {
-  readonly key: string;
-  readonly done: Promise<unknown>;
-}
-
-const GET_OPTIONS = ['signal', 'timeout', 'maxStale', 'fresh', 'after'] as const;
-const SET_OPTIONS = ['ttl', 'version'] as const;
 const NO_TAGS: readonly string[] = Object.freeze([]);
 
 /**
@@ -120,11 +69,8 @@ export class Cache<K extends string, V, A = Cached<V>> {
   readonly #known: KnownKeys | null;
   readonly #observer: CacheObserver;
   readonly #interest: Interest;
-  readonly #writes = new Set<WriteUnderWay>();
   readonly #dataSource: DataSource<V> | undefined;
-  /** null: policy `aside`. */
-  readonly #writer: Writer<V> | null;
-  readonly #behind: Behind | null;
+  readonly #changing: Changing<K, V, A>;
   #closed: BreakwaterError | null = null;
 
   /** @internal Use `bw.cache`. `expose` is given what only the Breakwater may do with it. */
@@ -164,9 +110,20 @@ export class Cache<K extends string, V, A = Cached<V>> {
       clock: ports.clock,
     });
     this.#packing = new Packing(settings.packing, shared.store.maxValueBytes ?? Number.POSITIVE_INFINITY);
-    const { writer, behind } = openWriter(declared, this.#writing());
-    this.#writer = writer;
-    this.#behind = behind;
+    this.#changing = new Changing<K, V, A>({
+      ...{ name, prefix: this.#prefix, namespace: this.#namespace, declared, settings, shared },
+      source: this.#source,
+      packing: this.#packing,
+      check: this.#check,
+      known: this.#known,
+      counters: this.#counters,
+      tagsOf: (value, id) => this.#tagsOf(value, id),
+      keyOf: (id) => this.#keyOf(id),
+      refuseClosed: () => this.#refuseClosed(),
+      forget: (id) => this.#forget(id),
+      keep: (id, entry, stamp, atMs) => this.#keep(id, entry, stamp, atMs),
+    });
+    const { behind } = this.#changing;
     const load = behind === null ? declared.load : behind.loader(declared.load);
     this.#observer.sampler = samplerOf(name, load, settings, shared, this.#source, (id) => this.#current(id as K));
     this.#interest = this.#observer.sampler === null ? watch.interest : { hits: true };
@@ -195,9 +152,9 @@ export class Cache<K extends string, V, A = Cached<V>> {
       leaseEnded: (id) => this.#flights.wake(id as K),
       source: this.#source,
       observer: this.#observer,
-      writes: this.#writes,
+      writes: this.#changing.writes,
       parting: this.#flights.parting,
-      behind: this.#behind,
+      behind,
       stats: () => this.stats(),
       close: (reason) => this.#close(reason),
     });
@@ -281,68 +238,8 @@ export class Cache<K extends string, V, A = Cached<V>> {
    * (`STORE_TOO_LARGE`, `STORE_NO_ROOM`, `STORE_TOO_MANY_TAGS`, `STORE_KEY_RESERVED`): then nothing is stored under the key. It is in no L1 here either way.
    * What was not acknowledged the outbox removes from the store as soon as that answers ({@link UnacknowledgedError.queued}).
    */
-  async set(id: K, value: V, options: SetOptions = {}): Promise<boolean> {
-    const key = this.#keyOf(id);
-    checkNames(options, SET_OPTIONS, 'set');
-    if (this.#behind !== null) throw noSet(key);
-    const { store, voids, ports, writeTimeoutMs } = this.#shared;
-    const packing = this.#packing;
-    const encoded = packing.codec.encode(value, key);
-    const shared = encoded.value as A;
-    if (shared === null) throw absentValue(key);
-    if (FREEZE_VALUES) packing.codec.freeze(shared);
-    const wrong = this.#check(shared);
-    if (wrong !== null) throw invalidValue(key, wrong);
-    const meanMs = options.ttl === undefined ? this.#settings.ttlMs : duration(options.ttl, 'ttl', 'set', 1);
-    const ttlMs = jitteredTtlMs(meanMs, this.#settings.jitter, ports.random.nextFloat());
-    const lifetime = { ttlMs, graceMs: this.#settings.graceMs, loadMs: 0 };
-    const tags = this.#tagsOf(shared, id);
-    const version = options.version === undefined ? {} : { version: parseSourceVersion(options.version, `set ${key}`) };
-    this.#counters.sets += 1;
-    this.#forget(id);
-    const { stamp } = voids;
-    const nowMs = ports.clock.now();
-    let outcome: SetOutcome;
-    try {
-      const packed = packing.pack(key, encoded.plain, lifetime, tags, nowMs);
-      const call = { timeoutMs: writeTimeoutMs };
-      // Nothing is awaited before the store is told, where it need not be: calls take effect in their order.
-      const parcel = packed instanceof Promise ? await packed : packed;
-      try {
-        for (const chunk of parcel.chunks) {
-          await store.set(chunk.key, chunk.bytes, { ttlMs: chunkTtlMs(lifetime), tags }, call);
-        }
-      } catch (error) {
-        // The caller has said that what the key had is replaced.
-        await store.delete([key], call).catch(() => 0);
-        throw error;
-      }
-      const isLate = packed instanceof Promise || parcel.chunks.length > 0;
-      // Another write or an invalidation of this process came meanwhile: it is as if it had come behind this one. (Versions are put in order by the store.)
-      if (isLate && options.version === undefined && voids.crossed(stamp, key, this.#namespace, hashTags(tags))) {
-        await store.delete([key], call);
-        outcome = 'stored';
-      } else {
-        const write = { ttlMs: keptMs(lifetime), tags, ...version };
-        outcome = await setting(this.#shared, this.name, key, () => store.set(key, parcel.bytes, write, call));
-      }
-    } catch (error) {
-      this.#forget(id);
-      throw setError(key, error);
-    }
-    // Before our own second void: whether another write or an invalidation came between.
-    const isCrossed = voids.crossed(stamp, key, this.#namespace, hashTags(tags));
-    this.#forget(id);
-    if (outcome !== 'stored') {
-      if (outcome !== 'same') this.#counters.setsOutdated += 1;
-      // What is in the store is not known from here, so L1 gets nothing.
-      return outcome === 'same';
-    }
-    if (!isCrossed && store.feed?.tellsOfReadsOnly !== true) {
-      const entry = { value: shared, tags, ageMs: 0, ...lifetime, version: null, encodedBytes: encoded.plain.length };
-      this.#keep(id, entry, voids.stamp, nowMs);
-    }
-    return true;
+  set(id: K, value: V, options: SetOptions = {}): Promise<boolean> {
+    return this.#changing.set(id, value, options);
   }
 
   /**
@@ -352,10 +249,8 @@ export class Cache<K extends string, V, A = Cached<V>> {
    * Rejects with `CACHE_INVALIDATION_UNACKNOWLEDGED` when the store did not acknowledge. Then it is in the outbox and retried until it is
    * ({@link UnacknowledgedError.queued}); until then gets of this process ask the source, and other processes may have the old value.
    */
-  async delete(id: K): Promise<boolean> {
-    const key = this.#keyOf(id);
-    this.#counters.deletes += 1;
-    return this.#invalidate(id, key);
+  delete(id: K): Promise<boolean> {
+    return this.#changing.delete(id);
   }
 
   /**
@@ -383,112 +278,22 @@ export class Cache<K extends string, V, A = Cached<V>> {
    * Both reject before anything is written with `CACHE_VALUE_INVALID`, `CACHE_VALUE_UNSERIALISABLE`, `CACHE_TAGS_INVALID`, and what the sink's `accept` says.
    */
   write(id: K, value: V | null): Promise<Written<WriteReceipt>>;
-  async write(id: K, update: unknown): Promise<Written<unknown>> {
-    const key = this.#keyOf(id);
-    if (typeof update !== 'function') {
-      if (this.#writer === null) throw invalid(`write of ${key}`, 'a function that changes the source', update);
-      const { result, token } = await this.writeMany(new Map([[id, update as V | null]]));
-      return { result: result.get(id)!, token };
-    }
-    return await this.#underWay([key], () => this.#change(id, key, update as () => unknown));
+  write(id: K, update: unknown): Promise<Written<unknown>> {
+    return this.#changing.write(id, update);
   }
 
   /**
    * As {@link write} of each value. Through: one transaction, all or none. Behind: each by itself; when one is rejected the others may be queued.
    */
-  async writeMany(changes: ReadonlyMap<K, V | null>): Promise<Written<ReadonlyMap<K, WriteReceipt>>> {
-    if (this.#closed !== null) throw this.#closed;
-    if (this.#writer === null) {
-      throw new BreakwaterError(
-        'CACHE_OPTION_INVALID',
-        `cannot write values to cache "${this.name}" under policy "aside": declare policy 'through' or 'behind', or use write(id, fn)`,
-      );
-    }
-    if (Object.prototype.toString.call(changes) !== '[object Map]') {
-      throw invalid(`the values of writeMany of cache "${this.name}"`, 'a Map of ids and values', changes);
-    }
-    const writer = this.#writer;
-    const copy: ReadonlyMap<K, V | null> = new Map(changes);
-    const keys = Array.from(copy.keys(), (id) => this.#keyOf(id));
-    return await this.#underWay(keys, async () => {
-      const result = (await writer.write(copy)) as ReadonlyMap<string, WriteReceipt> as never;
-      return { result, token: newToken(this.#shared.sessionId, this.#shared.voids.stamp) };
-    });
+  writeMany(changes: ReadonlyMap<K, V | null>): Promise<Written<ReadonlyMap<K, WriteReceipt>>> {
+    return this.#changing.writeMany(changes);
   }
 
   /** Queued writes that the database refused for good. Only under policy `behind`. docs/guide/17-write-behind.md */
   get deadLetters(): DeadLetterBox {
-    const behind = this.#behind;
+    const { behind } = this.#changing;
     if (behind === null) throw invalid(`deadLetters of cache "${this.name}"`, "policy 'behind'", 'another');
     return deadLetterBox(behind);
-  }
-
-  async #underWay<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
-    this.#counters.writes += keys.length;
-    const done = work();
-    const writes = keys.map((key) => ({ key, done }));
-    for (const write of writes) this.#writes.add(write);
-    try {
-      return await done;
-    } finally {
-      for (const write of writes) this.#writes.delete(write);
-    }
-  }
-
-  async #change<T>(id: K, key: string, update: () => T | Promise<T>): Promise<Written<T>> {
-    // Before the row can be committed, so that nobody is told that it does not exist.
-    this.#known?.add(id);
-    // What was queued before is the earlier change.
-    await this.#behind?.settled(id);
-    const { outbox } = this.#shared.store;
-    const settle = outbox?.isDurable === true ? await this.#intend(outbox, [key]) : undefined;
-    let result: T;
-    try {
-      result = await update();
-    } catch (error) {
-      // The source may have taken the change before it failed.
-      await this.#invalidate(id, key, settle).catch((doubt: unknown) => {
-        throw writeError(key, error, doubt);
-      });
-      throw error;
-    }
-    await this.#invalidate(id, key, settle);
-    return { result, token: newToken(this.#shared.sessionId, this.#shared.voids.stamp) };
-  }
-
-  /** The word that is found on disk if this process ends before the change is invalidated. */
-  async #intend(outbox: StoreOutbox, keys: readonly string[]): Promise<() => void> {
-    try {
-      return await outbox.intend(keys, { timeoutMs: this.#shared.writeTimeoutMs });
-    } catch (error) {
-      throw notBegun(keys.join(', '), error);
-    }
-  }
-
-  /** @param settle told when the invalidation is acknowledged, or in the outbox */
-  async #invalidate(id: K, key: string, settle?: () => void): Promise<boolean> {
-    return (await this.#invalidateAll([id], [key], settle)) > 0;
-  }
-
-  async #invalidateAll(ids: readonly K[], keys: readonly string[], settle?: () => void): Promise<number> {
-    const { store, writeTimeoutMs } = this.#shared;
-    // 1. Nobody who asks from now on joins a load that began earlier; what L1 has goes.
-    for (const id of ids) this.#forget(id);
-    const said = keys.length === 1 ? `delete ${keys[0]}` : `delete ${keys.length} keys (${keys[0]}, ...)`;
-    try {
-      // 2. The store drops the entries and voids the leases of loads under way, anywhere.
-      const what = { cache: this.name, what: said, keys };
-      const deleted = await invalidating(this.#shared, what, () => store.delete(keys, { timeoutMs: writeTimeoutMs }));
-      settle?.();
-      return deleted;
-    } catch (error) {
-      const doubt = unacknowledged('CACHE_INVALIDATION_UNACKNOWLEDGED', said, error);
-      if (doubt.queued) settle?.();
-      throw doubt;
-    } finally {
-      // 3. What was read from the store between 1 and 2 may be old: it is not kept, and nobody joins it.
-      for (const id of ids) this.#forget(id);
-    }
   }
 
   /**
@@ -498,7 +303,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
    * Rejects with `CACHE_WARM_STALLED`, `CACHE_CLOSED`, `CACHE_OPTION_INVALID`, `CACHE_OPTION_UNKNOWN`, the signal's reason, or what the iterable or `onProgress` threw.
    */
   async warm(ids: Iterable<K> | AsyncIterable<K> | IdQuery, options: WarmOptions = {}): Promise<WarmProgress> {
-    if (this.#closed !== null) throw this.#closed;
+    this.#refuseClosed();
     const { store, outage, ports, readTimeoutMs } = this.#shared;
     const { maxBatch, loadTimeoutMs } = this.#settings;
     const parts = warmPartsOf<K>({
@@ -510,74 +315,6 @@ export class Cache<K extends string, V, A = Cached<V>> {
     return await warm(parts, idsToWarm<K>(ids, this.#dataSource, this.name, options.signal), options);
   }
 
-  /** What the writer does with this cache. */
-  #writing(): WritingParts<V> {
-    const { store, ports, watch } = this.#shared;
-    const ids = (given: readonly string[]): readonly K[] => given as readonly K[];
-    const keysOf = (given: readonly string[]): string[] => given.map((id) => this.#prefix + id);
-    return {
-      name: this.name,
-      store,
-      ports,
-      timeoutMs: this.#shared.writeTimeoutMs,
-      readTimeoutMs: this.#shared.readTimeoutMs,
-      loadTimeoutMs: this.#settings.loadTimeoutMs,
-      keyOf: (id) => this.#keyOf(id as K),
-      pack: (id, value) => this.#packed(id as K, value),
-      unpack: async (id, hit) => {
-        const entry = await this.#packing.open<A>(this.#prefix + id, hit, 0, async () => []);
-        return 'unreadable' in entry ? undefined : entry.value;
-      },
-      guarded: (call, timeoutMs) =>
-        this.#source.guard.run(({ signal }) => call(signal), {
-          hardTimeoutMs: timeoutMs,
-          deadlineMs: timeoutMs + this.#source.queueTimeoutMs,
-        }),
-      intend: async (keys) => {
-        const { outbox } = store;
-        return outbox?.isDurable === true ? await this.#intend(outbox, keys) : () => undefined;
-      },
-      forget: (id) => this.#forget(id as K),
-      invalidate: async (given, settle) => void (await this.#invalidateAll(ids(given), keysOf(given), settle)),
-      bothFailed: (given, update, invalidation) => writeError(keysOf(given).join(', '), update, invalidation),
-      onDeadLetter: (letter) => {
-        if (watch.hears('dead-letter')) {
-          const { id, version, code, message } = letter;
-          watch.tell('dead-letter', { cache: this.name, id, version, code, message });
-        }
-      },
-    };
-  }
-
-  /** A value, or null for an absence, as the store keeps it: as `set` makes it. */
-  async #packed(id: K, value: V | null): Promise<PackedValue> {
-    const key = this.#prefix + id;
-    const { ports } = this.#shared;
-    const { settings, packing } = { settings: this.#settings, packing: this.#packing };
-    const meanMs = value === null ? Math.max(1, settings.negativeTtlMs) : settings.ttlMs;
-    const ttlMs = Math.max(1, jitteredTtlMs(meanMs, settings.jitter, ports.random.nextFloat()));
-    const lifetime = { ttlMs, graceMs: value === null ? 0 : settings.graceMs, loadMs: 0 };
-    let plain: string | Uint8Array | null = null;
-    let tags = NO_TAGS;
-    if (value !== null) {
-      const encoded = packing.codec.encode(value, key);
-      const shared = encoded.value as A;
-      if (shared === null) throw absentValue(key);
-      const wrong = this.#check(shared);
-      if (wrong !== null) throw invalidValue(key, wrong);
-      tags = this.#tagsOf(shared, id);
-      plain = encoded.plain;
-    }
-    const { bytes, chunks } = await packing.pack(key, plain, lifetime, tags, ports.clock.now());
-    if (chunks.length > 0) {
-      throw new BreakwaterError(
-        'STORE_TOO_LARGE',
-        `cannot write ${key} by policy: its value is larger than one entry of the store; write it with write(id, fn)`,
-      );
-    }
-    return { bytes, ttlMs: keptMs(lifetime), tags };
-  }
-
   /** What this cache has counted since it was declared. */
   stats(): CacheStats {
     const l1 = this.#l1;
@@ -586,7 +323,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions, bypassed: l1.bypassed },
       flights: this.#flights.count,
       sample: this.#observer.sampler?.stats() ?? null,
-      queue: this.#behind?.stats() ?? null,
+      queue: this.#changing.behind?.stats() ?? null,
     };
   }
 
@@ -714,8 +451,12 @@ export class Cache<K extends string, V, A = Cached<V>> {
     });
   }
 
-  #keyOf(id: K): string {
+  #refuseClosed(): void {
     if (this.#closed !== null) throw this.#closed;
+  }
+
+  #keyOf(id: K): string {
+    this.#refuseClosed();
     return fullKey(this.#prefix, id);
   }
 
@@ -775,52 +516,5 @@ function checkKnown(known: unknown, name: string, inProcess: boolean): KnownKeys
   throw new BreakwaterError(
     'CACHE_OPTION_INVALID',
     `cannot use known of cache "${name}": it needs the embedded store, since a row that another process inserts would be called absent here`,
-  );
-}
-
-/** Text is iterable as well, and `getMany('42')` would ask for `4` and for `2`. */
-function checkIds(ids: unknown, name: string): void {
-  if (typeof ids === 'object' && ids !== null && Symbol.iterator in ids) return;
-  throw invalid(`the ids of getMany of cache "${name}"`, 'an array or another iterable of ids', ids);
-}
-
-interface CallOptions {
-  readonly signal: AbortSignal | undefined;
-  readonly timeoutMs: number | null;
-  /** `PLAIN` itself when there are none. */
-  readonly wishes: FlightWishes;
-}
-
-/** @throws BreakwaterError `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `DURATION_INVALID`; the signal's reason when it is aborted already */
-function readGetOptions(options: GetOptions): CallOptions {
-  checkNames(options, GET_OPTIONS, 'get');
-  const { signal, timeout, maxStale, fresh } = options;
-  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted !== 'function') {
-    throw invalid('signal of get', 'an AbortSignal', signal);
-  }
-  signal?.throwIfAborted();
-  if (fresh !== undefined && typeof fresh !== 'boolean') throw invalid('fresh of get', 'a boolean', fresh);
-  const maxStaleMs = maxStale === undefined ? undefined : duration(maxStale, 'maxStale', 'get', 0);
-  return {
-    signal,
-    timeoutMs: timeout === undefined ? null : parseDurationMs(timeout, 'timeout of get'),
-    wishes:
-      fresh !== true && maxStaleMs === undefined
-        ? PLAIN
-        : { ...(fresh === true && { fresh }), ...(maxStaleMs !== undefined && { maxStaleMs }) },
-  };
-}
-
-function noSet(key: string): BreakwaterError {
-  return new BreakwaterError(
-    'CACHE_OPTION_INVALID',
-    `cannot set ${key}: under policy "behind" a value that only the cache has would hide what is queued; use write`,
-  );
-}
-
-function absentValue(key: string): BreakwaterError {
-  return new BreakwaterError(
-    'CACHE_VALUE_UNSERIALISABLE',
-    `cannot cache ${key}: the value is null, which means "known absent"; delete the key and let the loader say so`,
   );
 }

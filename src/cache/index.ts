@@ -5,7 +5,7 @@ export { BreakwaterError } from '../base/errors.ts';
 export type { Duration } from '../base/units.ts';
 export { UnacknowledgedError } from './acknowledged.ts';
 export type { Advice } from './advice/advice.ts';
-export type { Breakwater, BreakwaterStats, Closed, Invalidation } from './breakwater.ts';
+export type { Breakwater, BreakwaterStats, Closed } from './breakwater.ts';
 export type { Cache } from './cache.ts';
 export type { Following } from './changes/followings.ts';
 export type { ChangeRun, ChangeStats, ChangeStream, ChangesEvent, ChangeTarget } from './changes/port.ts';
@@ -26,6 +26,7 @@ export type {
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError, SourceBusyError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
+export type { Invalidation } from './invalidation.ts';
 export type { Lock, LockOptions } from './lock.ts';
 export type {
   BreakerEvent,

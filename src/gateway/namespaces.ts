@@ -3,9 +3,10 @@
  * `product:42`, which is also their name over HTTP.
  */
 import { BreakwaterError } from '../base/errors.ts';
-import type { Breakwater, Invalidation } from '../cache/breakwater.ts';
+import type { Breakwater } from '../cache/breakwater.ts';
 import type { Cache } from '../cache/cache.ts';
 import { createBreakwater } from '../cache/create.ts';
+import type { Invalidation } from '../cache/invalidation.ts';
 import type { Source } from '../cache/source.ts';
 import type { CacheOptions } from '../cache/types.ts';
 import type { Sink } from '../sources/port.ts';

@@ -7,7 +7,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { OpenAPIHono, z } from '@hono/zod-openapi';
-import type { Breakwater, Invalidation } from '../cache/breakwater.ts';
+import type { Breakwater } from '../cache/breakwater.ts';
+import type { Invalidation } from '../cache/invalidation.ts';
 import type { Detailed, GetOptions, Written } from '../cache/types.ts';
 import { HttpFailure } from '../http/errors.ts';
 import { memberText } from '../http/json-member.ts';
