@@ -4,7 +4,7 @@
  *
  * | number | frame | from | to | why | body |
  * | ---: | --- | --- | --- | --- | --- |
- * | 0 | `hello` | anyone | anyone | who speaks, of which cluster, and which frames it reads; the first on each link | cluster: text <= 64, version: count <= 255, member: {id: id, host: text <= 253, port: count <= 65535, httpPort: count <= 65535, linkPort: count <= 65535, zone: text <= 64, machine: text <= 64, weight: time, incarnation: count} |
+ * | 0 | `hello` | anyone | anyone | who speaks, of which cluster, and which frames it reads; the first on each link | cluster: text <= 64, version: count <= 255, member: {id: id, host: text <= 253, port: count <= 65535, httpPort: count <= 65535, linkPort: count <= 65535, zone: text <= 64, machine: text <= 64, weight: time, incarnation: count}, setup: text <= 64, nonce: text <= 64, proof: text <= 64 |
  * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time |
  * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], silent: [silence] |
  * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}] |
@@ -19,12 +19,14 @@
  * | 12 | `following` | copy | owner | this far I follow you; may I serve reads? | incarnation: count, sentMs: time, positions: [position] |
  * | 13 | `followed` | owner | copy | these you may serve, counted from when you asked | incarnation: count, sentMs: time, leases: [lease] |
  * | 14 | `yield` | owner | copy | I serve these no more, in no life of mine; take them | items: [{range: range, basis: ballot}] |
+ * | 15 | `ping` | anyone | anyone | is anybody reading there? Answered over the same link | number: count, isAnswer: yes/no |
  * | 16 | `swim-ping` | member | member | are you there? | number: count, rumors: [rumor] |
  * | 17 | `swim-ping-req` | member | member | is he there? I cannot reach him | number: count, target: id, rumors: [rumor] |
  * | 18 | `swim-ack` | member | member | I am, or he is | number: count, rumors: [rumor] |
  * | 19 | `swim-nack` | member | member | I am, but I cannot reach him either | number: count |
  * | 20 | `swim-gossip` | member | member | what is new, by hearsay | rumors: [rumor] |
  * | 21 | `swim-sync` | member | member | all that I know | rumors: [rumor], isAnswer: yes/no |
+ * | 22 | `form` | member | member | the cluster is formed, and these lives began with it | cluster: text <= 64, lives: [{id: id, incarnation: count}] |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
@@ -53,9 +55,9 @@ import {
 import { MAX_BODY_BYTES, WIRE_VERSION } from './frame.ts';
 import type { FrameParser } from './frame-parser.ts';
 import type { FrameWriter } from './frame-writer.ts';
-import type { Hello } from './hello.ts';
+import type { FirstLife, Form, Hello, Ping } from './hello.ts';
 
-export type WireMessage = Message | Hello | SwimMessage;
+export type WireMessage = Message | Hello | Form | Ping | SwimMessage;
 export type WireKind = WireMessage['kind'];
 type MessageOf<K extends WireKind> = Extract<WireMessage, { readonly kind: K }>;
 
@@ -175,6 +177,9 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
       cluster: text(64),
       version: countUpTo(255),
       member,
+      setup: text(64),
+      nonce: text(64),
+      proof: text(64),
     },
   ),
   heartbeat: frame<'heartbeat'>(1, 'member', 'voter', 'I live; this far I know your table', {
@@ -258,6 +263,14 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   }),
   yield: frame<'yield'>(14, 'owner', 'copy', 'I serve these no more, in no life of mine; take them', {
     items: list(record<Yield['items'][number]>({ range, basis: ballot }), RANGES),
+  }),
+  ping: frame<'ping'>(15, 'anyone', 'anyone', 'is anybody reading there? Answered over the same link', {
+    number: count,
+    isAnswer: boolean,
+  }),
+  form: frame<'form'>(22, 'member', 'member', 'the cluster is formed, and these lives began with it', {
+    cluster: text(64),
+    lives: list(record<FirstLife>({ id, incarnation: count }), MAX_MEMBERS),
   }),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {

@@ -65,7 +65,16 @@ type Parts<K extends WireKind> = {
 };
 /** As in `FRAMES`: the compiler misses none. */
 const PARTS: { readonly [K in WireKind]: Parts<K> } = {
-  hello: { cluster: fc.constantFrom('', 'abc'), version: fc.nat({ max: 255 }), member },
+  hello: {
+    cluster: fc.constantFrom('', 'abc'),
+    version: fc.nat({ max: 255 }),
+    member,
+    setup: fc.constantFrom('', 'f'.repeat(32)),
+    nonce: fc.constantFrom('n', '0'.repeat(32)),
+    proof: fc.constantFrom('', 'e'.repeat(64)),
+  },
+  ping: { number: count, isAnswer: fc.boolean() },
+  form: { cluster: fc.constantFrom('', 'abc'), lives: some(fc.record({ id, incarnation: count })) },
   heartbeat: { incarnation: count, sentMs: time, life: count, counter: count, lagMs: time },
   'heartbeat-ack': {
     incarnation: count,

@@ -20,7 +20,8 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   dashboard: [],
   'disk-log': ['base'],
   http: ['base'],
-  server: ['base', 'http', 'resp', 'wire', 'commands', 'node', 'dashboard', 'disk-log'],
+  // Its cluster/ moves the messages of the state machines, and describes members to them.
+  server: ['base', 'http', 'resp', 'wire', 'commands', 'cluster', 'node', 'dashboard', 'disk-log'],
   client: ['base', 'hash', 'resp'],
   stores: ['base', 'hash', 'client', 'engine', 'freshness', 'disk-log'],
   cache: ['base', 'freshness', 'stores', 'disk-log'],

@@ -1,0 +1,55 @@
+/** What the links of a member have in common. */
+import type { Member, NodeId } from '../../cluster/member.ts';
+import type { Message } from '../../cluster/messages.ts';
+import type { Form } from '../../wire/hello.ts';
+import type { LinkCounters } from './counters.ts';
+import type { ClusterSetup } from './setup.ts';
+
+export interface LinkContext {
+  readonly setup: ClusterSetup;
+  readonly counters: LinkCounters;
+  /** What we say of ourselves; changes with the cluster's forming. */
+  cluster: string;
+  readonly member: Member;
+  readonly limits: LinkLimits;
+  /** Something worth a line in the log: a refusal, a link that was cut. Said once until that peer's link is open again. */
+  complain(peer: string, why: string): void;
+  /** What a peer said of itself. */
+  onMember(member: Member): void;
+  onForm(from: NodeId, form: Form): void;
+  /** Bytes in it are views: who keeps them copies them. */
+  onMessage(from: NodeId, message: Message): void;
+  /** A link of ours to the peer is open; `cluster`: what it said to belong to. */
+  onOpen(peer: NodeId, cluster: string): void;
+}
+
+export interface LinkLimits {
+  /** What may wait in one link to be sent, bytes. */
+  readonly outputBytes: number;
+  /** A link that is not open so long after its beginning is given up. */
+  readonly helloMs: number;
+  /** Between two pings over an open link. */
+  readonly pingMs: number;
+  /** A link with so many pings unanswered is cut: half-open, or nobody reads. Counted in pings and not in time, so that a pause of our own proves nothing. */
+  readonly pings: number;
+  /** The first pause between two attempts to connect; doubled each time up to `retryMaxMs`. */
+  readonly retryMs: number;
+  readonly retryMaxMs: number;
+  /** Connections that have not proved yet who they are. */
+  readonly strangers: number;
+}
+
+export function limitsFor({ timing }: ClusterSetup): LinkLimits {
+  return {
+    outputBytes: 64 * 1024 * 1024,
+    helloMs: Math.max(2000, 2 * timing.takeoverMs),
+    pingMs: timing.heartbeatMs,
+    pings: Math.ceil(timing.takeoverMs / timing.heartbeatMs) + 2,
+    retryMs: 50,
+    retryMaxMs: 1000,
+    strangers: 64,
+  };
+}
+
+/** Bytes that a peer may send before it has proved who it is. */
+export const STRANGER_BYTES = 8192;

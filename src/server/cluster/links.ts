@@ -1,0 +1,132 @@
+/**
+ * All links of a member: one to each peer, one from each.
+ *
+ *   send      a message to a member, if there is a link to it; else it is lost and counted
+ *   flush     everything said since the last time leaves, one write a peer
+ *   tick      dials, pings, gives up: called by the driver
+ */
+import type { Member, NodeId } from '../../cluster/member.ts';
+import type { Message } from '../../cluster/messages.ts';
+import type { Form } from '../../wire/hello.ts';
+import { LinkAcceptor } from './acceptor.ts';
+import { type LinkContext, type LinkLimits, limitsFor } from './context.ts';
+import { type LinkCounters, noLinkCounters } from './counters.ts';
+import { type LinkState, PeerLink } from './peer-link.ts';
+import type { ClusterSetup } from './setup.ts';
+
+export interface LinksOptions {
+  readonly setup: ClusterSetup;
+  /** What we say of ourselves: our ports and life. */
+  readonly member: Member;
+  readonly random?: () => number;
+  readonly limits?: Partial<LinkLimits>;
+  /** A refusal or a broken link: for the log. */
+  readonly onComplaint?: (peer: string, why: string) => void;
+  readonly onMember: (member: Member) => void;
+  readonly onForm: (from: NodeId, form: Form) => void;
+  readonly onMessage: (from: NodeId, message: Message) => void;
+  readonly onOpen: (peer: NodeId, cluster: string) => void;
+}
+
+export interface LinkStatus {
+  readonly state: LinkState;
+  readonly roundTripMs: number;
+  readonly waitingBytes: number;
+  /** It has a link to us. */
+  readonly isLinkedToUs: boolean;
+}
+
+/** Distinct complaints that are remembered, not to be repeated. */
+const MAX_COMPLAINTS = 256;
+
+export class Links {
+  readonly counters: LinkCounters = noLinkCounters();
+  readonly #context: LinkContext;
+  readonly #acceptor: LinkAcceptor;
+  readonly #peers = new Map<NodeId, PeerLink>();
+  readonly #said = new Map<string, Set<string>>();
+
+  constructor(options: LinksOptions) {
+    const { setup, member, onMember, onForm, onMessage, onOpen, random = Math.random } = options;
+    const complained = options.onComplaint ?? (() => {});
+    this.#context = {
+      setup,
+      counters: this.counters,
+      cluster: '',
+      member,
+      limits: { ...limitsFor(setup), ...options.limits },
+      complain: (peer, why) => {
+        if (this.#isNew(peer, why)) complained(peer, why);
+      },
+      onMember,
+      onForm,
+      onMessage,
+      onOpen: (peer, cluster) => {
+        this.#said.delete(peer);
+        onOpen(peer, cluster);
+      },
+    };
+    this.#acceptor = new LinkAcceptor(this.#context);
+    for (const address of setup.members) {
+      if (address.id !== setup.self) this.#peers.set(address.id, new PeerLink(address, this.#context, random));
+    }
+  }
+
+  /** @throws BreakwaterError `LISTEN_FAILED` */
+  listen(port: number, host: string): Promise<number> {
+    return this.#acceptor.listen(port, host);
+  }
+
+  /** The cluster is formed, or was before: from now on peers of another one are refused. */
+  set cluster(identity: string) {
+    this.#context.cluster = identity;
+  }
+
+  send(to: NodeId, message: Message | Form): void {
+    const link = this.#peers.get(to);
+    if (link === undefined) this.counters.dropped += 1;
+    else link.send(message);
+  }
+
+  flush(): void {
+    for (const link of this.#peers.values()) link.flush();
+  }
+
+  tick(nowMs: number): void {
+    this.#acceptor.tick(nowMs);
+    for (const link of this.#peers.values()) link.tick(nowMs);
+  }
+
+  isOpen(peer: NodeId): boolean {
+    return this.#peers.get(peer)?.isOpen === true;
+  }
+
+  statusOf(peer: NodeId): LinkStatus | null {
+    const link = this.#peers.get(peer);
+    if (link === undefined) return null;
+    const { state, roundTripMs, waitingBytes } = link;
+    return { state, roundTripMs, waitingBytes, isLinkedToUs: this.#acceptor.isLinked(peer) };
+  }
+
+  /** What peers have open to us. */
+  get acceptedCount(): number {
+    return this.#acceptor.count;
+  }
+
+  async close(): Promise<void> {
+    for (const link of this.#peers.values()) link.close();
+    await this.#acceptor.close();
+  }
+
+  #isNew(peer: string, why: string): boolean {
+    let said = this.#said.get(peer);
+    if (said === undefined) {
+      if (this.#said.size >= MAX_COMPLAINTS) return false;
+      said = new Set();
+      this.#said.set(peer, said);
+    }
+    if (said.has(why) || said.size >= MAX_COMPLAINTS) return false;
+    said.add(why);
+    return true;
+  }
+}

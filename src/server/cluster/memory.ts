@@ -1,0 +1,190 @@
+/**
+ * What a member keeps on disk: who it is, which cluster it belongs to, how often it began, and the rows of its voter's table.
+ *
+ *   DATA/cluster/member.json     identity, incarnation, the first lives of the cluster; replaced whole (written aside, fsync, renamed, fsync of the directory)
+ *   DATA/cluster/voter/          a disk log (disk-log/) of rows: each record replaces the rows of its ranges
+ *
+ * A promise that is forgotten after it was given is a promise broken, so `write` resolves when the rows are on disk and the answer that rests on them waits for that. Rows are few and are
+ * written again and again: when the log has grown, all of them are written once more and what lies before is given up.
+ *
+ * The log's lock keeps a second process out of the directory. A log that has lost records that were acknowledged is refused, as `disk-log/` says: a voter that goes on with half
+ * of what it promised is worse than one that is away. Whoever removes the directory makes a voter that *knows* that it has forgotten, and waits accordingly.
+ */
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { BreakwaterError, messageOf } from '../../base/errors.ts';
+import { isNodeId, type NodeId } from '../../cluster/member.ts';
+import type { VoterRow } from '../../cluster/messages.ts';
+import { checkRecord } from '../../cluster/record.ts';
+import { makeDirectory } from '../../disk-log/directory.ts';
+import { DiskLog } from '../../disk-log/log.ts';
+import type { FirstLife } from '../../wire/hello.ts';
+
+export interface MemberState {
+  readonly id: NodeId;
+  /** Of everything that must be the same everywhere. */
+  readonly fingerprint: string;
+  readonly incarnation: number;
+  /** '' = not in a cluster yet. */
+  readonly cluster: string;
+  readonly lives: readonly FirstLife[];
+  /** It may have voted in a life that this directory knows nothing of, and has not recovered yet. */
+  readonly hasForgotten: boolean;
+}
+
+const FORMAT = 1;
+const SEGMENT_BYTES = 1024 * 1024;
+/** Rows are written anew when the log has so much: some thousand takeovers. */
+const COMPACT_BYTES = 4 * 1024 * 1024;
+
+export class MemberMemory {
+  readonly #directory: string;
+  readonly #log: DiskLog;
+  readonly #rows: Map<number, VoterRow>;
+  #state: MemberState | null;
+  #isCompacting = false;
+
+  private constructor(directory: string, log: DiskLog, state: MemberState | null, rows: Map<number, VoterRow>) {
+    this.#directory = directory;
+    this.#log = log;
+    this.#state = state;
+    this.#rows = rows;
+  }
+
+  /** @throws BreakwaterError `CLUSTER_DATA_INVALID`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`; the system's own errors */
+  static async open(data: string, rangeCount: number): Promise<MemberMemory> {
+    const directory = join(data, 'cluster');
+    makeDirectory(directory, 0o700);
+    const log = await DiskLog.open(join(directory, 'voter'), { segmentBytes: SEGMENT_BYTES });
+    try {
+      const state = readState(join(directory, 'member.json'));
+      const rows = new Map<number, VoterRow>();
+      for await (const { bytes } of log.read()) {
+        for (const row of rowsIn(bytes, rangeCount, directory)) rows.set(row.range, row);
+      }
+      return new MemberMemory(directory, log, state, rows);
+    } catch (error) {
+      await log.close();
+      throw error;
+    }
+  }
+
+  /** null: this directory has never been a member's. */
+  get state(): MemberState | null {
+    return this.#state;
+  }
+
+  get rows(): readonly VoterRow[] {
+    return [...this.#rows.values()];
+  }
+
+  /** On disk when it returns. Rare: at a start, when the cluster is formed, when a voter has recovered. */
+  keep(state: MemberState): void {
+    const path = join(this.#directory, 'member.json');
+    const draft = `${path}.new`;
+    const fd = openSync(draft, 'w', 0o600);
+    try {
+      writeSync(fd, `${JSON.stringify({ format: FORMAT, ...state }, null, 2)}\n`);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(draft, path);
+    syncDirectory(this.#directory);
+    this.#state = state;
+  }
+
+  /** Resolves when they are on disk. Calls are done in their order. */
+  async write(rows: readonly VoterRow[]): Promise<void> {
+    for (const row of rows) this.#rows.set(row.range, row);
+    await this.#log.append(bytesOf(rows));
+    if (this.#log.stats.bytes > COMPACT_BYTES && !this.#isCompacting) {
+      this.#isCompacting = true;
+      try {
+        // Everything that was written before this is in it.
+        const position = await this.#log.append(bytesOf(this.rows));
+        await this.#log.trim(position - 1);
+      } finally {
+        this.#isCompacting = false;
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#log.close();
+  }
+}
+
+function bytesOf(rows: readonly VoterRow[]): Uint8Array {
+  const plain = rows.map(({ range, promised, accepted }) => [
+    range,
+    promised.epoch,
+    promised.node,
+    accepted.ballot.epoch,
+    accepted.ballot.node,
+    accepted.owner,
+    accepted.inSync,
+  ]);
+  return Buffer.from(JSON.stringify(plain));
+}
+
+type PlainRow = [number, number, string, number, string, string | null, string[]];
+
+function rowsIn(bytes: Uint8Array, rangeCount: number, directory: string): VoterRow[] {
+  try {
+    const plain = JSON.parse(Buffer.from(bytes).toString()) as PlainRow[];
+    return plain.map(([range, promisedEpoch, promisedNode, epoch, node, owner, inSync]) => {
+      const accepted = { range, ballot: { epoch, node }, owner, inSync };
+      checkRecord(accepted, rangeCount);
+      const isBallot = Number.isSafeInteger(promisedEpoch) && (promisedEpoch === 0 || isNodeId(promisedNode));
+      if (!isBallot) throw new Error('a promise in it names no member');
+      return { range, promised: { epoch: promisedEpoch, node: promisedNode }, accepted };
+    });
+  } catch (error) {
+    throw invalid(directory, messageOf(error));
+  }
+}
+
+function readState(path: string): MemberState | null {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    const { format, id, fingerprint, incarnation, cluster, lives, hasForgotten } = JSON.parse(text) as MemberState & {
+      readonly format: number;
+    };
+    const isWhole =
+      format === FORMAT &&
+      isNodeId(id) &&
+      typeof fingerprint === 'string' &&
+      Number.isSafeInteger(incarnation) &&
+      typeof cluster === 'string' &&
+      typeof hasForgotten === 'boolean' &&
+      lives.every((life) => isNodeId(life.id) && Number.isSafeInteger(life.incarnation));
+    if (!isWhole) throw new Error('it is not what this version writes');
+    return { id, fingerprint, incarnation, cluster, lives, hasForgotten };
+  } catch (error) {
+    throw invalid(path, messageOf(error));
+  }
+}
+
+function syncDirectory(path: string): void {
+  if (process.platform === 'win32') return;
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function invalid(path: string, why: string): BreakwaterError {
+  return new BreakwaterError(
+    'CLUSTER_DATA_INVALID',
+    `cannot start from ${path}: ${why}; a member whose directory is removed comes back empty, asks the others what it may have promised, and is one again`,
+  );
+}

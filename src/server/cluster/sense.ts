@@ -1,0 +1,44 @@
+/**
+ * The last look at a message before the machine takes it: what is well-formed and cannot be meant. `wire/` does not know how many ranges there are, nor who spoke; the machine indexes
+ * its tables by range and trusts its callers, as a pure core may. Returns why not, or null.
+ */
+import type { NodeId } from '../../cluster/member.ts';
+import type { Message } from '../../cluster/messages.ts';
+
+export function nonsenseIn(message: Message, from: NodeId, rangeCount: number): string | null {
+  for (const range of rangesOf(message)) {
+    if (range >= rangeCount) return `a ${message.kind} speaks of range ${range}; there are ${rangeCount}`;
+  }
+  if (message.kind === 'accept' && message.records.some(({ ballot }) => ballot.node !== from)) {
+    return 'an accept carries a record of another member';
+  }
+  return null;
+}
+
+function rangesOf(message: Message): readonly number[] {
+  switch (message.kind) {
+    case 'heartbeat':
+      return [];
+    case 'heartbeat-ack':
+      return message.rows.flatMap(({ range, accepted }) => [range, accepted.range]);
+    case 'prepare':
+    case 'yield':
+      return message.items.map(({ range }) => range);
+    case 'promised':
+      return [...message.granted, ...message.refused.flatMap(({ range, accepted }) => [range, accepted.range])];
+    case 'accept':
+      return message.records.map(({ range }) => range);
+    case 'accepted':
+      return [...message.ranges, ...message.refused.flatMap(({ range, accepted }) => [range, accepted.range])];
+    case 'following':
+      return message.positions.map(({ range }) => range);
+    case 'followed':
+      return message.leases.map(({ range }) => range);
+    case 'begin':
+    case 'effects':
+    case 'applied':
+    case 'part':
+    case 'part-ack':
+      return [message.range];
+  }
+}

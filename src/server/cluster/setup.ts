@@ -1,0 +1,143 @@
+/**
+ * What must be the same at every member of a cluster: the list of its members, who of them votes, into how many ranges the slots are cut, how many copies each has, and the times.
+ *
+ * Membership is static: each member is started with the whole list, in the same order, and is known by its place in it. So the id of a member is a function of the cluster's
+ * name and of its address in the list, and everybody knows everybody's id before the first byte was exchanged. (Ids drawn by chance would have to be agreed upon, and a
+ * member without a data directory could not come back as itself.) Two members that were given different lists would count different majorities: the fingerprint in
+ * their first frame parts them.
+ */
+import { createHash } from 'node:crypto';
+import { BreakwaterError } from '../../base/errors.ts';
+import type { NodeId } from '../../cluster/member.ts';
+import { isRangeCount } from '../../cluster/ranges.ts';
+import { MAX_COPIES } from '../../cluster/record.ts';
+import { checkTiming, DEFAULT_TIMING, type Timing } from '../../cluster/timing.ts';
+
+/** One member of the list: where its link port is reached. */
+export interface MemberAddress {
+  readonly id: NodeId;
+  /** Without brackets for IPv6. */
+  readonly host: string;
+  readonly linkPort: number;
+}
+
+export interface ClusterSetup {
+  readonly name: string;
+  /** In the order of the list. */
+  readonly members: readonly MemberAddress[];
+  readonly self: NodeId;
+  /** The first of the list. */
+  readonly voters: readonly NodeId[];
+  readonly rangeCount: number;
+  /** Members that are to hold a range, its owner included. */
+  readonly copies: number;
+  readonly timing: Timing;
+  /** '' = none: whoever reaches the link port is believed. */
+  readonly secret: string;
+  /** 32 hexadecimal digits over all that must be the same everywhere; the secret is no part of it. */
+  readonly fingerprint: string;
+}
+
+export interface SetupWishes {
+  readonly name: string;
+  readonly members: readonly { readonly host: string; readonly linkPort: number }[];
+  /** Which of them we are. */
+  readonly self: { readonly host: string; readonly linkPort: number };
+  /** null: {@link defaultVoters}. */
+  readonly voters: number | null;
+  /** Copies beside the owner. */
+  readonly replicas: number;
+  /** null: {@link defaultRanges}. */
+  readonly ranges: number | null;
+  readonly takeoverMs: number;
+  readonly secret: string;
+}
+
+/** A list is a list: beyond this many members it is no longer kept by hand. */
+export const MAX_MEMBERS = 64;
+/** Below this a busy machine's pauses are taken for deaths. */
+export const MIN_TAKEOVER_MS = 750;
+export const MAX_TAKEOVER_MS = 60_000;
+
+/** One alone, three up to four members, else five. Two voters would be lost with either. */
+export function defaultVoters(members: number): number {
+  return members < 3 ? 1 : members <= 4 ? 3 : 5;
+}
+
+/** At least 16 ranges a member, from 64 to 1,024: even shares, and no longer CLUSTER SLOTS than that needs. */
+export function defaultRanges(members: number): number {
+  let ranges = 64;
+  while (ranges < 1024 && ranges < 16 * members) ranges *= 2;
+  return ranges;
+}
+
+/** The times of the protocol with T as wished: all that others wait for grows with it. @throws BreakwaterError `TIMING_INVALID` */
+export function timingOf(takeoverMs: number): Timing {
+  const factor = takeoverMs / DEFAULT_TIMING.takeoverMs;
+  const scaled = (ms: number): number => Math.round(ms * factor);
+  const timing: Timing = {
+    ...DEFAULT_TIMING,
+    heartbeatMs: scaled(DEFAULT_TIMING.heartbeatMs),
+    leaseMs: scaled(DEFAULT_TIMING.leaseMs),
+    takeoverMs,
+    ackMs: scaled(DEFAULT_TIMING.ackMs),
+    readLeaseMs: scaled(DEFAULT_TIMING.readLeaseMs),
+    staggerMs: scaled(DEFAULT_TIMING.staggerMs),
+    writeMs: scaled(DEFAULT_TIMING.writeMs),
+    stallMs: Math.max(DEFAULT_TIMING.stallMs, scaled(DEFAULT_TIMING.stallMs)),
+  };
+  checkTiming(timing);
+  return timing;
+}
+
+/** The id of the member at this address of the list. */
+export function memberId(name: string, host: string, linkPort: number): NodeId {
+  return createHash('sha1').update(`breakwater member\0${name}\0${host.toLowerCase()}\0${linkPort}`).digest('hex');
+}
+
+/** @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
+export function makeSetup(wishes: SetupWishes): ClusterSetup {
+  const { name, replicas, secret, self } = wishes;
+  const members = wishes.members.map(({ host, linkPort }): MemberAddress => {
+    return { id: memberId(name, host, linkPort), host, linkPort };
+  });
+  const own = memberId(name, self.host, self.linkPort);
+  if (members.length > MAX_MEMBERS) refuse(`at most ${MAX_MEMBERS} members can be listed`, `${members.length} members`);
+  const seen = new Set<NodeId>();
+  for (const { id, host, linkPort } of members) {
+    if (seen.has(id)) refuse('a member stands in the list twice', `${host}:${linkPort}`);
+    seen.add(id);
+  }
+  if (!seen.has(own)) {
+    refuse(
+      'none of the listed members is this node; its own address must be among them (--announce and --link-port say which it is)',
+      `${self.host}:${self.linkPort}`,
+    );
+  }
+  const voterCount = wishes.voters ?? defaultVoters(members.length);
+  if (voterCount > members.length) refuse('there are fewer members than voters', `${voterCount} voters`);
+  const copies = replicas + 1;
+  if (copies > members.length) refuse('there are too few members for so many replicas', `${replicas} replicas`);
+  if (copies > MAX_COPIES) refuse(`at most ${MAX_COPIES - 1} replicas are possible`, `${replicas} replicas`);
+  const rangeCount = wishes.ranges ?? defaultRanges(members.length);
+  if (!isRangeCount(rangeCount))
+    refuse('the number of ranges must be a power of two from 1 to 16384', `${rangeCount} ranges`);
+  const timing = timingOf(wishes.takeoverMs);
+  const voters = members.slice(0, voterCount).map(({ id }) => id);
+  const facts = JSON.stringify([name, members.map(({ id }) => id), voterCount, rangeCount, copies, timing]);
+  return {
+    name,
+    members,
+    self: own,
+    voters,
+    rangeCount,
+    copies,
+    timing,
+    secret,
+    fingerprint: createHash('sha256').update(facts).digest('hex').slice(0, 32),
+  };
+}
+
+function refuse(why: string, received: string): never {
+  throw new BreakwaterError('CONFIG_INVALID', `cannot make the cluster: ${why}, received ${received}`);
+}

@@ -1,0 +1,376 @@
+/** Links between members over real sockets: who is let in, what is lost and counted, and that no bytes end a member. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { afterEach, test } from 'node:test';
+import fc from 'fast-check';
+import type { Member, NodeId } from '../../../src/cluster/member.ts';
+import type { Message } from '../../../src/cluster/messages.ts';
+import type { LinkLimits } from '../../../src/server/cluster/context.ts';
+import { helloOf, makeNonce, proofOf } from '../../../src/server/cluster/handshake.ts';
+import { Links } from '../../../src/server/cluster/links.ts';
+import { type ClusterSetup, makeSetup } from '../../../src/server/cluster/setup.ts';
+import { FRAME, FrameParser } from '../../../src/wire/frame-parser.ts';
+import { FrameWriter } from '../../../src/wire/frame-writer.ts';
+import type { Hello } from '../../../src/wire/hello.ts';
+import { readMessage, type WireMessage, writeMessage } from '../../../src/wire/messages.ts';
+import { FaultProxy } from '../../support/fault-proxy.ts';
+import { freePorts } from '../../support/free-ports.ts';
+import { eventually } from '../support.ts';
+
+const HOST = '127.0.0.1';
+const CLUSTER = 'c'.repeat(32);
+const closers: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+interface Peer {
+  readonly links: Links;
+  readonly setup: ClusterSetup;
+  readonly got: [NodeId, Message][];
+  readonly complaints: string[];
+}
+
+interface Wishes {
+  readonly secret?: string;
+  readonly takeoverMs?: number;
+  readonly incarnation?: number;
+  readonly limits?: Partial<LinkLimits>;
+  readonly cluster?: string;
+}
+
+/** Member `index` of the list. Its ticks come by a timer, as the driver's do. */
+async function start(ports: readonly number[], index: number, wishes: Wishes = {}): Promise<Peer> {
+  const { secret = '', takeoverMs = 1500, incarnation = 1, limits = {}, cluster = CLUSTER } = wishes;
+  const setup = makeSetup({
+    name: 'test',
+    members: ports.map((linkPort) => ({ host: HOST, linkPort })),
+    self: { host: HOST, linkPort: ports[index]! },
+    voters: null,
+    replicas: 1,
+    ranges: 64,
+    takeoverMs,
+    secret,
+  });
+  const got: [NodeId, Message][] = [];
+  const complaints: string[] = [];
+  const links = new Links({
+    setup,
+    member: memberOf(setup, incarnation),
+    limits,
+    onComplaint: (peer, why) => complaints.push(`${peer}: ${why}`),
+    onMember: () => {},
+    onForm: () => {},
+    onOpen: () => {},
+    onMessage: (from, message) => got.push([from, structuredClone(message)]),
+  });
+  links.cluster = cluster;
+  await links.listen(ports[index]!, HOST);
+  const timer = setInterval(() => links.tick(performance.now()), 5);
+  closers.push(async () => {
+    clearInterval(timer);
+    await links.close();
+  });
+  return { links, setup, got, complaints };
+}
+
+function memberOf(setup: ClusterSetup, incarnation: number): Member {
+  const { host, linkPort } = setup.members.find(({ id }) => id === setup.self)!;
+  return { id: setup.self, host, port: 1, httpPort: 2, linkPort, zone: '', machine: '', weight: 1, incarnation };
+}
+
+const heartbeat = (counter: number): Message => {
+  return { kind: 'heartbeat', incarnation: 1, sentMs: 0.5, life: 3, counter, lagMs: 0 };
+};
+
+const isTrue = (what: string, is: () => boolean): Promise<void> => eventually(is, () => what, 60_000);
+
+test('messages arrive whole and in order, both ways, through restarts of a peer', { timeout: 120_000 }, async () => {
+  const ports = await freePorts(2);
+  const a = await start(ports, 0);
+  const b = await start(ports, 1);
+  const [aId, bId] = [a.setup.self, b.setup.self];
+  await isTrue('both links are open', () => a.links.isOpen(bId) && b.links.isOpen(aId));
+  const big: Message = {
+    kind: 'effects',
+    range: 7,
+    reign: { epoch: 2, node: aId },
+    session: 1,
+    from: 10,
+    bodies: [new Uint8Array(3_000_000).fill(7), new Uint8Array(0)],
+  };
+  for (let i = 1; i <= 100; i += 1) a.links.send(bId, heartbeat(i));
+  a.links.send(bId, big);
+  b.links.send(aId, heartbeat(500));
+  a.links.flush();
+  b.links.flush();
+  await isTrue('all arrived', () => b.got.length === 101 && a.got.length === 1);
+  assert.deepEqual(
+    b.got.slice(0, 100),
+    Array.from({ length: 100 }, (_, i) => [aId, heartbeat(i + 1)]),
+  );
+  assert.deepEqual(b.got[100], [aId, big]);
+  assert.equal(a.links.statusOf(bId)?.isLinkedToUs, true);
+
+  await closers.pop()!();
+  await isTrue('the end is noticed', () => !a.links.isOpen(bId));
+  a.links.send(bId, heartbeat(1));
+  assert.equal(a.links.counters.dropped, 1);
+  const again = await start(ports, 1, { incarnation: 2 });
+  await isTrue('both are open again', () => a.links.isOpen(bId) && again.links.isOpen(aId));
+  a.links.send(bId, heartbeat(9));
+  a.links.flush();
+  await isTrue('it arrived', () => again.got.length === 1);
+});
+
+test('strangers: another list, another secret, another cluster, an earlier life', { timeout: 120_000 }, async () => {
+  const ports = await freePorts(2);
+  const cases: readonly (readonly [Wishes, Wishes, RegExp])[] = [
+    [{ takeoverMs: 1500 }, { takeoverMs: 3000 }, /started with another/],
+    [{ secret: 'a'.repeat(16) }, { secret: 'b'.repeat(16) }, /does not know the secret/],
+    [{ secret: 'a'.repeat(16) }, {}, /does not know the secret/],
+    [{ cluster: 'c'.repeat(32) }, { cluster: 'd'.repeat(32) }, /formed anew/],
+  ];
+  for (const [first, second, why] of cases) {
+    const a = await start(ports, 0, first);
+    const b = await start(ports, 1, second);
+    await isTrue(
+      'both refuse',
+      () => a.complaints.some((one) => why.test(one)) && b.complaints.some((one) => why.test(one)),
+    );
+    assert.equal(a.links.isOpen(b.setup.self) || b.links.isOpen(a.setup.self), false);
+    assert.ok(a.links.counters.refusedHellos > 0 && b.links.counters.refusedHellos > 0);
+    await closers.pop()!();
+    await closers.pop()!();
+  }
+  const a = await start(ports, 0);
+  const b = await start(ports, 1, { incarnation: 5 });
+  await isTrue('the later life is in', () => a.links.statusOf(b.setup.self)?.isLinkedToUs === true);
+  await closers.pop()!();
+  await start(ports, 1, { incarnation: 4 });
+  await isTrue('the earlier one is not', () => a.complaints.some((one) => /later life/.test(one)));
+});
+
+test('a peer that does not read is cut off at the bound, and nothing is piled up', { timeout: 120_000 }, async () => {
+  const ports = await freePorts(2);
+  const setup = (await start(ports, 0, { limits: { outputBytes: 1_000_000 } })) as Peer;
+  const stranger = await silentPeer(setup, ports[1]!);
+  await isTrue('it is open', () => setup.links.isOpen(stranger.id));
+  const body = new Uint8Array(100_000);
+  const effects = (from: number): Message => {
+    return { kind: 'effects', range: 0, reign: { epoch: 1, node: setup.setup.self }, session: 1, from, bodies: [body] };
+  };
+  let most = 0;
+  for (let i = 1; i <= 1000 && setup.links.counters.cutForBuffer === 0; i += 1) {
+    setup.links.send(stranger.id, effects(i));
+    setup.links.flush();
+    most = Math.max(most, setup.links.statusOf(stranger.id)!.waitingBytes);
+  }
+  assert.equal(setup.links.counters.cutForBuffer, 1);
+  assert.ok(most <= 1_000_000, `${most} bytes waited`);
+  assert.ok(setup.complaints.some((one) => /waited for it to read/.test(one)));
+  assert.equal(setup.links.isOpen(stranger.id), false);
+});
+
+test('a half-open link is noticed by its pings, and made anew', { timeout: 120_000 }, async () => {
+  // What stands in the list at the second's place is the proxy; it listens elsewhere, under that name.
+  const [port, hidden] = (await freePorts(2)) as [number, number];
+  const proxy = await FaultProxy.start({ host: HOST, port: hidden });
+  closers.push(() => proxy.close());
+  const list = [port, proxy.port];
+  const one = await start(list, 0, { limits: { pingMs: 10, pings: 20 } });
+  const two = await startBehind(list, 1, hidden);
+  await isTrue('it is open', () => one.links.isOpen(two.setup.self));
+  proxy.blackhole();
+  await isTrue('it is cut', () => one.links.counters.cutSilent > 0);
+  proxy.heal();
+  await isTrue('it is open again', () => one.links.isOpen(two.setup.self));
+  one.links.send(two.setup.self, heartbeat(3));
+  one.links.flush();
+  await isTrue('it carries messages', () => two.got.some(([, message]) => message.kind === 'heartbeat'));
+});
+
+/** A member that listens on another port than the list says, as behind a proxy. */
+async function startBehind(ports: readonly number[], index: number, listenPort: number): Promise<Peer> {
+  const setup = makeSetup({
+    name: 'test',
+    members: ports.map((linkPort) => ({ host: HOST, linkPort })),
+    self: { host: HOST, linkPort: ports[index]! },
+    voters: null,
+    replicas: 1,
+    ranges: 64,
+    takeoverMs: 1500,
+    secret: '',
+  });
+  const got: [NodeId, Message][] = [];
+  const links = new Links({
+    setup,
+    member: memberOf(setup, 1),
+    onMember: () => {},
+    onForm: () => {},
+    onOpen: () => {},
+    onMessage: (from, message) => got.push([from, structuredClone(message)]),
+  });
+  links.cluster = CLUSTER;
+  await links.listen(listenPort, HOST);
+  const timer = setInterval(() => links.tick(performance.now()), 5);
+  closers.push(async () => {
+    clearInterval(timer);
+    await links.close();
+  });
+  return { links, setup, got, complaints: [] };
+}
+
+// -- hostile bytes
+
+/** Accepts the link of `peer` as the other member would, and then reads nothing more. */
+async function silentPeer(peer: Peer, port: number): Promise<{ readonly id: NodeId }> {
+  const other = otherOf(peer);
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    const parser = new FrameParser();
+    socket.on('data', (chunk) => {
+      parser.push(chunk);
+      while (parser.next() === FRAME) {
+        const hello = readMessage(parser) as Hello;
+        if (hello.kind !== 'hello') continue;
+        if (hello.proof !== '') {
+          socket.pause();
+          return;
+        }
+        const nonce = makeNonce();
+        const proof = proofOf('', 'acceptor', {
+          dialler: peer.setup.self,
+          acceptor: other.self,
+          diallerNonce: hello.nonce,
+          acceptorNonce: nonce,
+        });
+        socket.write(framed(helloOf(other, CLUSTER, memberOf(other, 1), nonce, proof)));
+      }
+    });
+  });
+  server.listen(port, HOST);
+  await once(server, 'listening');
+  const sockets = new Set<net.Socket>();
+  server.on('connection', (socket) => sockets.add(socket));
+  closers.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await once(server, 'close');
+  });
+  return { id: other.self };
+}
+
+function otherOf({ setup }: Peer): ClusterSetup {
+  return { ...setup, self: setup.members.find(({ id }) => id !== setup.self)!.id };
+}
+
+function framed(...messages: readonly WireMessage[]): Uint8Array {
+  const out = new FrameWriter();
+  for (const message of messages) writeMessage(out, message);
+  return out.take();
+}
+
+/** Connects as the other member of the list, with right proofs. */
+async function dialAs(peer: Peer, port: number): Promise<net.Socket> {
+  const other = otherOf(peer);
+  const socket = net.connect({ port, host: HOST });
+  socket.on('error', () => {});
+  closers.push(async () => {
+    socket.destroy();
+  });
+  await once(socket, 'connect');
+  const nonce = makeNonce();
+  socket.write(framed(helloOf(other, CLUSTER, memberOf(other, 1), nonce, '')));
+  const parser = new FrameParser();
+  const hello = await new Promise<Hello>((resolve) => {
+    socket.on('data', (chunk) => {
+      parser.push(chunk);
+      while (parser.next() === FRAME) {
+        const message = readMessage(parser);
+        if (message?.kind === 'hello') resolve(structuredClone(message));
+      }
+    });
+  });
+  const exchange = {
+    dialler: other.self,
+    acceptor: peer.setup.self,
+    diallerNonce: nonce,
+    acceptorNonce: hello.nonce,
+  };
+  socket.write(framed(helloOf(other, CLUSTER, memberOf(other, 1), nonce, proofOf('', 'dialler', exchange))));
+  return socket;
+}
+
+test('hostile bytes before and after the greeting: the link ends and is counted, the member goes on', {
+  timeout: 120_000,
+}, async () => {
+  const ports = await freePorts(2);
+  const peer = await start(ports, 0);
+  const other = otherOf(peer);
+  const good = framed(heartbeat(1), {
+    kind: 'applied',
+    range: 3,
+    reign: { epoch: 4, node: other.self },
+    session: 1,
+    offset: 9,
+  });
+  const damaged = fc
+    .tuple(fc.nat({ max: good.length - 1 }), fc.integer({ min: 1, max: 255 }))
+    .map(([at, flip]) => good.map((byte, index) => (index === at ? byte ^ flip : byte)));
+  const hostile = fc.oneof(fc.uint8Array({ minLength: 12, maxLength: 300 }), damaged);
+  const nonsense: readonly WireMessage[] = [
+    { kind: 'applied', range: 64, reign: { epoch: 4, node: other.self }, session: 1, offset: 9 },
+    {
+      kind: 'accept',
+      claim: 1,
+      records: [{ range: 0, ballot: { epoch: 9, node: peer.setup.self }, owner: null, inSync: [] }],
+    },
+    helloOf(other, CLUSTER, memberOf(other, 1), makeNonce(), ''),
+    { kind: 'ping', number: 1, isAnswer: true },
+  ];
+  const before = (): number => peer.links.counters.refusedFrames + peer.links.counters.refusedHellos;
+  for (const message of nonsense) {
+    const socket = await dialAs(peer, ports[0]!);
+    const closed = once(socket, 'close');
+    const refused = before();
+    socket.write(framed(message));
+    await closed;
+    assert.equal(before(), refused + 1, message.kind);
+  }
+  await fc.assert(
+    fc.asyncProperty(hostile, fc.boolean(), async (bytes, isGreeted) => {
+      const socket = isGreeted ? await dialAs(peer, ports[0]!) : net.connect({ port: ports[0]!, host: HOST });
+      socket.on('error', () => {});
+      if (!isGreeted) await once(socket, 'connect');
+      const closed = once(socket, 'close');
+      socket.end(bytes);
+      await closed;
+    }),
+    { numRuns: 150 },
+  );
+  const socket = await dialAs(peer, ports[0]!);
+  const had = peer.got.length;
+  socket.write(good);
+  await isTrue('a good one is still heard', () => peer.got.length === had + 2);
+});
+
+test('strangers are few at a time, and not for long', { timeout: 120_000 }, async () => {
+  const ports = await freePorts(2);
+  const peer = await start(ports, 0, { limits: { strangers: 4, helloMs: 300 } });
+  const sockets = await Promise.all(
+    Array.from({ length: 12 }, async () => {
+      const socket = net.connect({ port: ports[0]!, host: HOST });
+      socket.on('error', () => {});
+      closers.push(async () => {
+        socket.destroy();
+      });
+      await once(socket, 'connect');
+      return socket;
+    }),
+  );
+  await Promise.all(sockets.map((socket) => (socket.closed ? null : once(socket.resume(), 'close'))));
+  assert.ok(peer.links.acceptedCount === 0 && peer.links.counters.refusedHellos >= 12);
+});
