@@ -267,6 +267,11 @@ function otherOf({ setup }: Peer): ClusterSetup {
   return { ...setup, self: setup.members.find(({ id }) => id !== setup.self)!.id };
 }
 
+/** Its end, in whatever way: a reset is one too. */
+function closing(socket: net.Socket): Promise<void> {
+  return socket.closed ? Promise.resolve() : new Promise((resolve) => socket.once('close', () => resolve()));
+}
+
 function framed(...messages: readonly WireMessage[]): Uint8Array {
   const out = new FrameWriter();
   for (const message of messages) writeMessage(out, message);
@@ -334,7 +339,7 @@ test('hostile bytes before and after the greeting: the link ends and is counted,
   const before = (): number => peer.links.counters.refusedFrames + peer.links.counters.refusedHellos;
   for (const message of nonsense) {
     const socket = await dialAs(peer, ports[0]!);
-    const closed = once(socket, 'close');
+    const closed = closing(socket);
     const refused = before();
     socket.write(framed(message));
     await closed;
@@ -345,7 +350,7 @@ test('hostile bytes before and after the greeting: the link ends and is counted,
       const socket = isGreeted ? await dialAs(peer, ports[0]!) : net.connect({ port: ports[0]!, host: HOST });
       socket.on('error', () => {});
       if (!isGreeted) await once(socket, 'connect');
-      const closed = once(socket, 'close');
+      const closed = closing(socket);
       socket.end(bytes);
       await closed;
     }),
@@ -371,6 +376,6 @@ test('strangers are few at a time, and not for long', { timeout: 120_000 }, asyn
       return socket;
     }),
   );
-  await Promise.all(sockets.map((socket) => (socket.closed ? null : once(socket.resume(), 'close'))));
+  await Promise.all(sockets.map((socket) => closing(socket.resume())));
   assert.ok(peer.links.acceptedCount === 0 && peer.links.counters.refusedHellos >= 12);
 });
