@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -26,10 +27,18 @@ const files = readdirSync(src, { recursive: true, withFileTypes: true })
 const inputs = [...files, ...['package.json', 'tsconfig.json', 'tsconfig.build.json'].map((name) => join(root, name))];
 const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
 
-if (!process.argv.includes('--force') && existsSync(stamp) && statSync(stamp).mtimeMs >= newest) process.exit(0);
+const isBuilt = () => !process.argv.includes('--force') && existsSync(stamp) && statSync(stamp).mtimeMs >= newest;
+if (isBuilt()) process.exit(0);
 
-// Built beside dist/ and swapped in whole: a node that is running from dist/, or a second build at the same time, never
-// meets a half-written tree.
+// One build at a time: a second one would swap dist/ under those who began to read it when the first had ended (`npm pack`, a program that imports
+// it). Who has waited finds the work done.
+const lock = join(root, '.build-lock');
+const WAIT_MS = 300_000;
+takeLock(Date.now() + WAIT_MS);
+process.on('exit', () => rmSync(lock, { force: true }));
+if (isBuilt()) process.exit(0);
+
+// Built beside dist/ and swapped in whole: a node that is running from dist/ never meets a half-written tree.
 const fresh = `${dist}.new-${process.pid}`;
 const old = `${dist}.old-${process.pid}`;
 // The stamp first: a file saved while tsc runs is newer than it, and the next build does it again.
@@ -55,3 +64,39 @@ chmodSync(join(fresh, 'cli/main.js'), 0o755);
 if (existsSync(dist)) renameSync(dist, old);
 renameSync(fresh, dist);
 rmSync(old, { recursive: true, force: true });
+
+/** Its file holds the process that has it; what a killed build left is taken over. */
+function takeLock(deadlineMs) {
+  for (;;) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: 'wx' });
+      return;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const holder = holderOfLock();
+    if (holder !== null && !isAlive(holder)) rmSync(lock, { force: true });
+    else if (Date.now() > deadlineMs) {
+      console.error(`cannot build: ${lock} is held by process ${holder ?? '?'}; remove it if that is no build`);
+      process.exit(1);
+    } else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  }
+}
+
+/** Null while it is being written, or gone again. */
+function holderOfLock() {
+  try {
+    return Number(readFileSync(lock, 'utf8')) || null;
+  } catch {
+    return null;
+  }
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}
