@@ -327,9 +327,17 @@ export class ClusterClient {
     });
   }
 
-  #firstTopology(deadlineMs: number, signal: AbortSignal | undefined): Promise<Topology> {
-    const leftMs = deadlineMs - this.#options.clock.now();
-    return this.#within(this.#refresh(), leftMs, signal);
+  /** A server that did not answer within its second is asked again as long as the caller has time; one that cannot be reached is reported at once. */
+  async #firstTopology(deadlineMs: number, signal: AbortSignal | undefined): Promise<Topology> {
+    for (;;) {
+      const leftMs = deadlineMs - this.#options.clock.now();
+      try {
+        return await this.#within(this.#refresh(), leftMs, signal);
+      } catch (error) {
+        const isLate = error instanceof BreakwaterError && error.code === 'CLIENT_TIMEOUT';
+        if (!isLate || this.#closed || this.#options.clock.now() >= deadlineMs) throw error;
+      }
+    }
   }
 
   #refresh(): Promise<Topology> {
