@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Pool } from 'pg';
 import { type Child, withChildren } from '../../src/cli/children/children.ts';
-import { freePorts } from '../../src/cli/children/servers.ts';
+import { freePorts } from '../../src/cli/children/ports.ts';
 import { importPg, Postgres } from '../../src/cli/demo/postgres.ts';
 import { FaultProxy } from '../../test/support/fault-proxy.ts';
 

@@ -13,7 +13,7 @@ import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SeededRandom } from '../../src/base/random.ts';
-import { freePorts } from '../../src/cli/children/servers.ts';
+import { freePorts } from '../../src/cli/children/ports.ts';
 import { RespClient } from '../../src/client/client.ts';
 import { Node } from '../../src/node/node.ts';
 import { ReplyMap } from '../../src/resp/reply.ts';

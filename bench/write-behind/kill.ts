@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { createBreakwater } from '../../src/cache/index.ts';
 import { Children } from '../../src/cli/children/children.ts';
-import { freePorts } from '../../src/cli/children/servers.ts';
+import { freePorts } from '../../src/cli/children/ports.ts';
 import { importPg } from '../../src/cli/demo/postgres.ts';
 import { postgres } from '../../src/sources/postgres.ts';
 import { KillablePostgres } from './database.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { freePorts } from '../../src/cli/children/ports.ts';
 import {
   eventually,
   type Finished,
@@ -83,7 +83,7 @@ test('what cannot be done: one line and an exit code', async () => {
     1,
     /HTTP.*already taken.*LISTEN_FAILED/,
   );
-  const free = await freePort();
+  const [free] = await freePorts(1);
   refused(
     await runCli(['get', 'a', '--port', String(free)]),
     1,
@@ -110,7 +110,7 @@ test('a reader that goes away, as head does, is no failure and ends no node', as
   const [code] = (await once(help, 'close')) as [number | null];
   assert.deepEqual([code, stderr], [0, '']);
 
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const serve = startCli(['serve', '--port', String(port), '--http-port', '0', '--log-format', 'text']);
   try {
     serve.stdout.destroy();
@@ -118,7 +118,6 @@ test('a reader that goes away, as head does, is no failure and ends no node', as
     await eventually(
       async () => (await runCli(['set', 'a', '1', '--port', String(port)])).code === 0,
       () => `the node on port ${port} answers`,
-      20_000,
     );
     serve.kill('SIGTERM');
     assert.deepEqual(await once(serve, 'exit'), [0, null]);
@@ -126,14 +125,6 @@ test('a reader that goes away, as head does, is no failure and ends no node', as
     serve.kill('SIGKILL');
   }
 });
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 test('help and version', async () => {
   const version = await runCli(['--version']);

@@ -1,12 +1,12 @@
 /**
- * A real redis-server on a TCP port of the system's choice, nothing on disk, for tests of the codec and the client against
+ * A real redis-server on a TCP port that was free, nothing on disk, for tests of the codec and the client against
  * the original. Needs `requires('redis-server')`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../../src/cli/children/ports.ts';
 import { findExecutable } from './requirements.ts';
 
 export class RedisServer {
@@ -24,7 +24,7 @@ export class RedisServer {
   static async start(flags: readonly string[] = []): Promise<RedisServer> {
     for (let attempt = 0; ; attempt += 1) {
       // redis-server takes no port 0; between the look and its start another process may take the port.
-      const port = await freePort();
+      const [port = 0] = await freePorts(1);
       try {
         return new RedisServer(port, await launch(port, flags), flags);
       } catch (error) {
@@ -64,15 +64,4 @@ async function launch(port: number, flags: readonly string[]): Promise<ChildProc
     child.once('exit', (code) => reject(new Error(`redis-server ended with ${code}: ${log}`)));
   });
   return child;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }

@@ -1,30 +1,11 @@
 /**
- * Servers as children: free ports for them, waiting until they answer, and a Breakwater node like anybody's.
+ * Servers as children: waiting until they answer, and a Breakwater node like anybody's.
  */
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { type Child, type Children, modulePath, nodeFlags } from './children.ts';
+import { freePorts } from './ports.ts';
 
-const READY_TIMEOUT_MS = 20_000;
-
-/** Ports that were free a moment ago, all different. */
-export async function freePorts(count: number): Promise<number[]> {
-  const probes = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const probe = createServer();
-      await new Promise<void>((resolve, reject) => {
-        probe.once('error', reject);
-        probe.listen(0, '127.0.0.1', resolve);
-      });
-      return probe;
-    }),
-  );
-  const ports = probes.map((probe) => {
-    const address = probe.address();
-    return address !== null && typeof address === 'object' ? address.port : 0;
-  });
-  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.close(() => resolve()))));
-  return ports;
-}
+const READY_TIMEOUT_MS = 60_000;
 
 /** Resolves when the server on `port` answers `ask` with something that matches. */
 export async function untilAnswers(port: number, child: Child, ask: string, expected: RegExp): Promise<void> {

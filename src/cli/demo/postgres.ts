@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Client, ClientConfig } from 'pg';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Child, Children } from '../children/children.ts';
-import { freePorts } from '../children/servers.ts';
+import { freePorts } from '../children/ports.ts';
 import { findNativeFolder, prepareBinaries, serverAccount, temporaryFolder } from './postgres-binaries.ts';
 import { CREATE_TABLE, INSERT_ROWS } from './product.ts';
 
