@@ -42,7 +42,7 @@ export interface BreakwaterOptions {
   /** Embedded only: the bound of its memory, all structures counted. Default `"64mb"`. */
   readonly memory?: number | string;
   /** Embedded only: who goes when memory is full. Default `tinylfu`. */
-  readonly eviction?: 'tinylfu' | 'lru' | 'lfu' | 'fifo' | 'random' | 'noeviction';
+  readonly eviction?: 'tinylfu' | 'lru' | 'lfu' | 'fifo' | 'random' | 'ttl' | 'noeviction';
   /**
    * Embedded only: allow it in a cluster worker or worker thread, where each worker has its own copy of the truth and an invalidation in one is
    * not seen by the others. Default false: refused.
@@ -98,7 +98,7 @@ const OUTBOX = ['maxEntries', 'directory'] as const;
 const OUTBOX_ENTRIES = 10_000;
 const MOST_OUTBOX_ENTRIES = 1_000_000;
 const EMBEDDED_ONLY = ['memory', 'eviction', 'allowInWorkers'] as const;
-const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'noeviction'] as const;
+const EVICTIONS = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'ttl', 'noeviction'] as const;
 
 /**
  * Opens a Breakwater. A networked store connects with its first use.

@@ -20,6 +20,7 @@ export const POLICY_NAMES = {
   lfu: 'allkeys-lfu',
   fifo: 'allkeys-fifo',
   random: 'allkeys-random',
+  ttl: 'allkeys-ttl',
   noeviction: 'noeviction',
 } as const;
 

@@ -14,7 +14,7 @@
 import type { Random } from '../base/random.ts';
 
 /** Who goes when memory is full. See docs/engine.md for what each one does. */
-export type EvictionPolicy = 'tinylfu' | 'lru' | 'lfu' | 'fifo' | 'random' | 'noeviction';
+export type EvictionPolicy = 'tinylfu' | 'lru' | 'lfu' | 'fifo' | 'random' | 'ttl' | 'noeviction';
 
 /** Why an entry left that nobody deleted or overwrote. */
 export type RemovalCause = 'evict' | 'expire' | 'invalidate';

@@ -11,8 +11,8 @@ import { hashBytes } from '../hash/table-hash.ts';
 import { type EvictionPolicy, NO_ROOM, STORED, type StoreFace, TOO_LARGE } from './face.ts';
 import { Store } from './store.ts';
 
-const POLICIES: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'noeviction'];
-const EVICTING: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu'];
+const POLICIES: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'ttl', 'noeviction'];
+const EVICTING: readonly EvictionPolicy[] = ['tinylfu', 'lru', 'lfu', 'ttl'];
 const KIB = 1024;
 const START_MS = 1_700_000_000_000;
 const DAY_MS = 86_400_000;
@@ -535,4 +535,51 @@ test('fifo: the oldest goes, however often it is used; random: neither the newes
   assert.ok(random.length > first.length * 0.8, 'as many fit');
   assert.ok(random[0]! < first[0]! - 200, 'some that are older than any under fifo');
   assert.deepEqual(survivors('random'), random, 'by the seed');
+});
+
+test('ttl: what would expire soonest goes first, whenever it came and however often it is used; what has no TTL goes last', () => {
+  const COUNT = 6000;
+  /** Entries in turn with 10 s to an hour, a day, and for ever; the short ones are read all the time. */
+  const lives = [(i: number) => 10_000 + (i % 3600) * 1000, () => DAY_MS, () => Number.POSITIVE_INFINITY];
+  const survivors = (eviction: EvictionPolicy): number[] => {
+    const store = new Store({ memoryBytes: 1024 * KIB, eviction, seed: 4 });
+    const value = new Uint8Array(200);
+    const key = (i: number): Uint8Array => Buffer.from(`k:${i}`);
+    for (let i = 0; i < COUNT; i += 1) {
+      const life = lives[i % 3]!(i);
+      const expiry = life === Number.POSITIVE_INFINITY ? 0 : START_MS + life;
+      assert.equal(store.set(key(i), 0, key(i).length, value, 0, value.length, expiry, START_MS), STORED);
+      const short = key(i - (i % 3));
+      store.find(short, 0, short.length, START_MS);
+    }
+    store.invariants();
+    const counts = [0, 0, 0];
+    for (let i = 0; i < COUNT; i += 1) {
+      if (store.peek(key(i), 0, key(i).length, START_MS) !== 0) counts[i % 3]! += 1;
+    }
+    return counts;
+  };
+  const [short, day, forever] = survivors('ttl') as [number, number, number];
+  const room = survivors('fifo').reduce((sum, count) => sum + count, 0);
+  assert.ok(short + day + forever > room * 0.9, `${short} + ${day} + ${forever} of ${room} that fit`);
+  // A third of all are short: of the survivors hardly one is, though these were read most.
+  assert.ok(short < (short + day + forever) * 0.1, `${short} short ones among ${short + day + forever}`);
+  assert.ok(forever > day, `${forever} without a TTL, ${day} with a day`);
+});
+
+test('ttl: nothing has a TTL: the oldest goes, and no write is refused', () => {
+  const store = new Store({ memoryBytes: 512 * KIB, eviction: 'ttl', seed: 4 });
+  const value = new Uint8Array(200);
+  const key = (i: number): Uint8Array => Buffer.from(`k:${i}`);
+  for (let i = 0; i < 4000; i += 1) {
+    assert.equal(store.set(key(i), 0, key(i).length, value, 0, value.length, 0, START_MS), STORED);
+  }
+  store.invariants();
+  const kept = Array.from({ length: 4000 }, (_, i) => i).filter(
+    (i) => store.peek(key(i), 0, key(i).length, START_MS) !== 0,
+  );
+  assert.deepEqual(
+    kept,
+    Array.from({ length: kept.length }, (_, i) => 4000 - kept.length + i),
+  );
 });

@@ -41,7 +41,6 @@ import {
 } from './entry.ts';
 import { ExpiryWheel } from './expiry-wheel.ts';
 import {
-  type EvictionPolicy,
   MAX_TAGS,
   NO_ROOM,
   type SourceGoneCause,
@@ -54,12 +53,8 @@ import {
   TOO_LARGE,
 } from './face.ts';
 import { checkInvariants } from './invariants.ts';
-import { Fifo } from './policies/fifo.ts';
-import { Lru } from './policies/lru.ts';
-import { NoEviction } from './policies/noeviction.ts';
+import { makePolicy, queuesOf } from './policies/make.ts';
 import type { Policy } from './policies/policy.ts';
-import { RandomEviction } from './policies/random.ts';
-import { TinyLfu } from './policies/tinylfu.ts';
 import {
   DELETIONS,
   EVICTIONS,
@@ -116,13 +111,12 @@ export class Store implements StoreFace {
     this.#arena = new Arena(this.#sizing.segmentCount, this.#sizing.segmentWordsLog2);
     this.#arena.allocate(FIXED);
     this.#words = this.#arena.words;
-    const queues = queuesOf(options.eviction, this.#arena);
-    this.#log = new SegmentLog(this.#arena, queues);
+    this.#log = new SegmentLog(this.#arena, queuesOf(options.eviction, this.#arena));
     this.#table = new Table(this.#arena, options.seed);
     this.#wheel = new ExpiryWheel(this.#arena);
     this.#sketch = new Sketch(this.#arena);
     this.#records = new Records(this.#arena, this.#log, this.#table, this.#wheel, options.onRemove);
-    this.#policy = this.#makePolicy(options, queues);
+    this.#policy = makePolicy(options.eviction, this.#records, this.#sketch, options.seed);
     this.#room = new Room(this.#records, this.#policy, options.entryLimit ?? 0);
     this.#counters = this.#records.counters;
   }
@@ -569,22 +563,6 @@ export class Store implements StoreFace {
     this.#records.reapIfGone(ref);
   };
 
-  #makePolicy(options: StoreOptions, queues: number): Policy {
-    switch (options.eviction) {
-      case 'tinylfu':
-      case 'lfu':
-        return new TinyLfu(this.#records, this.#sketch, options.eviction);
-      case 'lru':
-        return new Lru(this.#records, queues);
-      case 'fifo':
-        return new Fifo(this.#records);
-      case 'random':
-        return new RandomEviction(this.#records, options.seed);
-      case 'noeviction':
-        return new NoEviction();
-    }
-  }
-
   /** True when a record can take the new value in place. */
   #hasShape(ref: number, shape: number, length: number, tagCount: number, hasSource: boolean): boolean {
     const words = this.#words[ref >>> CHUNK_SHIFT]!;
@@ -725,15 +703,4 @@ export class Store implements StoreFace {
     }
     return left;
   }
-}
-
-/** Queues of the log that a policy needs before it is made. */
-function queuesOf(eviction: EvictionPolicy, arena: Arena): number {
-  if (eviction === 'lru') return lruClasses(arena);
-  return eviction === 'tinylfu' || eviction === 'lfu' ? 2 : 1;
-}
-
-/** Age classes of `lru`: eight, fewer where segments are few. */
-function lruClasses(arena: Arena): number {
-  return arena.segmentCount >= 256 ? 8 : 4;
 }

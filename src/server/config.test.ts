@@ -89,7 +89,7 @@ test('bad values: what, where, and what was received', () => {
   fails(
     { flags: { eviction: 'volatile-ttl' } },
     'CONFIG_INVALID',
-    /tinylfu, lru, lfu, fifo, random, noeviction.*"volatile-ttl"/,
+    /tinylfu, lru, lfu, fifo, random, ttl, noeviction.*"volatile-ttl"/,
   );
   fails({ flags: { 'stall-timeout': '5 parsecs' } }, 'DURATION_INVALID', /--stall-timeout/);
   fails({ flags: { bind: 'not an address' } }, 'CONFIG_INVALID', /--bind/);

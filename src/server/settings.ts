@@ -8,7 +8,7 @@
 import { BreakwaterError } from '../base/errors.ts';
 import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 
-export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'noeviction'] as const;
+export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'ttl', 'noeviction'] as const;
 export type EvictionSetting = (typeof EVICTION_POLICIES)[number];
 
 export const PLAIN_SETS = ['write', 'holdoff', 'refuse'] as const;
@@ -219,7 +219,7 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: 'tinylfu',
     summary: `what goes when memory is full: ${EVICTION_POLICIES.join(', ')}`,
     effect:
-      "tinylfu keeps what is asked for often and resists scans; fifo lets the oldest go, random any (by segments); noeviction refuses writes when full. Redis's names allkeys-lru, allkeys-lfu and allkeys-random are accepted. The volatile-* policies are not offered.",
+      "tinylfu keeps what is asked for often and resists scans; fifo lets the oldest go, random any (by segments), ttl what would expire soonest; noeviction refuses writes when full. Redis's names allkeys-lru, allkeys-lfu and allkeys-random are accepted. The volatile-* policies are not offered: nothing is kept for ever because it has no TTL.",
     read: oneOf(EVICTION_POLICIES, { 'allkeys-lru': 'lru', 'allkeys-lfu': 'lfu', 'allkeys-random': 'random' }),
   },
   {

@@ -482,7 +482,7 @@ export const OPTIONS = {
   ),
   memory: optional(size(8 * MIB, 1024 ** 4, 'from 8mb to 1024gb'), '64mb', 'Embedded store: its memory.'),
   eviction: optional(
-    choice('tinylfu', 'lru', 'lfu', 'fifo', 'random', 'noeviction'),
+    choice('tinylfu', 'lru', 'lfu', 'fifo', 'random', 'ttl', 'noeviction'),
     'tinylfu',
     'Embedded store: who goes when memory is full.',
   ),
