@@ -128,7 +128,8 @@ ready`);
 
 /** What is left behind is told. */
 async function close(running: RunningGateway, log: Log): Promise<void> {
-  const { unacknowledged, isKept } = await running.close();
+  const { unacknowledged, isKept, queued } = await running.close();
+  if (queued > 0) log.info(`${queued} rows are queued on disk and will be written at the next start`);
   const { keys, tags, namespaces } = unacknowledged;
   const left = keys.length + tags.length + namespaces.length;
   if (left === 0) return;

@@ -104,6 +104,10 @@ export function answered(error: unknown, what: string, namespace: string, isWrit
     if (isShown) return said(code, status, error.message);
     return hidden(code, status, `cannot ${what}: ${sentenceFor(status, namespace, isWrite)}`);
   }
+  if (code.startsWith('WRITE_BEHIND_')) {
+    const outcome = OUTCOMES[code] ?? 'it was not queued; call again';
+    return hidden(code, 503, `cannot ${what}: ${outcome}`);
+  }
   if (/^STORE_|^OUTBOX_|^QUEUE_/.test(code)) {
     return hidden(code, 503, `cannot ${what}: the store failed; the gateway's log says why`);
   }
@@ -112,6 +116,13 @@ export function answered(error: unknown, what: string, namespace: string, isWrit
   }
   return null;
 }
+
+/** What became of a write that is not acknowledged. */
+const OUTCOMES: Readonly<Record<string, string>> = {
+  WRITE_BEHIND_FULL: 'the queue is full, so it was not queued; call again later',
+  WRITE_BEHIND_UNACKNOWLEDGED: 'it may be queued or not; to call again is harmless',
+  WRITE_BEHIND_UNSEEN: 'it is queued and will be written, but other processes may not see it until then',
+};
 
 function sentenceFor(status: ContentfulStatusCode, namespace: string, isWrite: boolean): string {
   if (status === 504) {

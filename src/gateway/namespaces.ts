@@ -84,6 +84,7 @@ function declare(
   const options: CacheOptions<string, Row, Row> = {
     ...freshnessOf(values),
     load: rows === null ? async (ids) => ids.map(() => null) : rows.source.load,
+    ...(rows?.sink && isByPolicy(values) && { policy: values.policy, sink: rows.sink }),
     tags: (row, id) => tags.of(row, `${name}:${id}`),
     // Nothing is asked where there is no source: neither remembered as absent nor kept waiting. And a ttlSeconds of a client is what it says.
     ...(rows === null && {
@@ -106,6 +107,11 @@ function declare(
     maxAgeMs: values.maxAge ?? null,
     writeTimeoutMs: values.loadTimeout ?? defaults.loadTimeout ?? LOAD_TIMEOUT_MS,
   };
+}
+
+/** Whether the cache writes rows itself, database and all. */
+export function isByPolicy({ policy }: NamespaceValues): boolean {
+  return policy === 'through' || policy === 'behind';
 }
 
 /** The library's own names are the file's. */

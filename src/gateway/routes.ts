@@ -31,7 +31,7 @@ import type { Right } from './config/options.ts';
 import { findLossIn } from './exact-json.ts';
 import { type Answered, answered, failure } from './failures.ts';
 import type { GatewayMetrics } from './metrics.ts';
-import type { Namespace } from './namespaces.ts';
+import { isByPolicy, type Namespace } from './namespaces.ts';
 import type { Row } from './row.ts';
 import { GatewayInvalidateBody, PutBody } from './schemas.ts';
 
@@ -86,8 +86,10 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
       );
     }
     const row = rowOf(parsed.value, namespace, id, key);
-    return await write(c, options, namespace, key, 'written', (signal) =>
-      namespace.cache.write(id, () => namespace.sink!.upsert(new Map([[id, row]]), { signal })),
+    return await write(c, options, namespace, key, false, (signal) =>
+      isByPolicy(namespace.values)
+        ? namespace.cache.write(id, row)
+        : namespace.cache.write(id, () => namespace.sink!.upsert(new Map([[id, row]]), { signal })),
     );
   });
 
@@ -100,8 +102,10 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
       return c.body(null, 204, { 'breakwater-token': options.bw.token() });
     }
     if (!canWrite(namespace, 'delete')) throw readOnly(namespace, 'DELETE');
-    return await write(c, options, namespace, key, null, (signal) =>
-      namespace.cache.write(id, () => namespace.sink!.delete([id], { signal })),
+    return await write(c, options, namespace, key, true, (signal) =>
+      isByPolicy(namespace.values)
+        ? namespace.cache.write(id, null)
+        : namespace.cache.write(id, () => namespace.sink!.delete([id], { signal })),
     );
   });
 
@@ -302,7 +306,7 @@ async function write(
   options: CacheRoutes,
   namespace: Namespace,
   key: string,
-  result: 'written' | null,
+  isDelete: boolean,
   act: (signal: AbortSignal) => Promise<Written<unknown>>,
 ): Promise<Response> {
   const end = options.beginWrite(namespace.source!.name);
@@ -311,8 +315,11 @@ async function write(
       act(AbortSignal.timeout(namespace.writeTimeoutMs)),
     );
     const headers = { 'breakwater-token': token };
-    if (result === null) return c.body(null, 204, headers);
-    return c.body(JSON.stringify({ key, result }), 200, { ...JSON_TYPE, ...headers });
+    // Under "behind" the database has it later: 202 says so, of a DELETE too.
+    const isQueued = namespace.values.policy === 'behind';
+    if (isDelete && !isQueued) return c.body(null, 204, headers);
+    const result = isQueued ? 'queued' : 'written';
+    return c.body(JSON.stringify({ key, result }), isQueued ? 202 : 200, { ...JSON_TYPE, ...headers });
   } finally {
     end();
   }

@@ -51,7 +51,7 @@ const sourceFailures = {
   502: failure('SOURCE_...: the source failed, or answered what cannot be used.'),
   503: {
     ...failure(
-      'GUARD_...: the source was not asked, to protect it. OVERLOADED, NOT_READY. Retry-After says when to come back.',
+      'GUARD_...: the source was not asked, to protect it. OVERLOADED, WRITE_BEHIND_..., NOT_READY. Retry-After says when to come back.',
     ),
     headers: { 'Retry-After': header('Seconds.') },
   },
@@ -87,10 +87,14 @@ export const ROUTES = [
     path: '/cache/{key}',
     operationId: 'putRow',
     summary: 'Write a row',
-    description: 'Where the namespace has a policy: into the database, and then the cached copy is invalidated.',
+    description: 'Where the namespace has a policy, which says how the database and the cached copy come by it.',
     request: { params: keyParam, body: body(PutBody) },
     responses: {
       200: { ...json(z.object({ key, result: z.enum(['written', 'stored', 'same']) }), 'Committed.'), headers: TOKEN },
+      202: {
+        ...json(z.object({ key, result: z.literal('queued') }), 'Policy behind: on disk, visible, and written later.'),
+        headers: TOKEN,
+      },
       400: failure('KEY_INVALID, JSON_INVALID, BODY_INVALID'),
       404: failure('NAMESPACE_UNKNOWN'),
       405: failure('NAMESPACE_READ_ONLY'),
@@ -112,6 +116,13 @@ export const ROUTES = [
     description: 'In the database, where the namespace has a policy. To drop the cached copy alone, invalidate it.',
     request: { params: keyParam },
     responses: {
+      202: {
+        ...json(
+          z.object({ key, result: z.literal('queued') }),
+          'Policy behind: deleted for all who read, in the database later.',
+        ),
+        headers: TOKEN,
+      },
       204: { description: 'It is gone, whether or not it was there.', headers: TOKEN },
       400: failure('KEY_INVALID'),
       404: failure('NAMESPACE_UNKNOWN'),

@@ -1,7 +1,8 @@
 /** A gateway in front of a real Postgres: many callers, writes, types, and a database that goes away. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -220,6 +221,62 @@ describe('rows', needs, () => {
     assert.equal(put.headers.get('allow'), 'GET, HEAD, DELETE');
     assert.equal((await gateway.call('DELETE', '/cache/half:302')).status, 204);
     assert.deepEqual((await gateway.read('half:302'))[0], 'KEY_KNOWN_ABSENT');
+  });
+});
+
+describe('policies', needs, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bw-gateway-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const open = (policy: string, more = '') =>
+    openGateway(
+      `${more}${SOURCE}namespaces:
+  product: { source: shop, table: product, key: id, columns: [id, name, price, org, version], version: version, policy: ${policy}, tags: ["org:{org}"] }
+`,
+      { DATABASE_URL: url },
+    );
+  const nameOf = async (id: number): Promise<unknown> =>
+    (await sql.query('SELECT name FROM product WHERE id = $1', [id])).rows[0]?.name;
+
+  test('through: the database has it, and the next GET asks nobody', async () => {
+    const gateway = await open('through');
+    await gateway.read('product:401');
+    const value = { name: 'Through', price: '1.00', org: 1 };
+    const put = await gateway.call('PUT', '/cache/product:401', { value: { ...value, version: '0' } });
+    assert.deepEqual([put.status, put.body], [200, { key: 'product:401', result: 'written' }]);
+    assert.equal(await nameOf(401), 'Through');
+    const [row, from] = await gateway.read('product:401');
+    assert.equal(from, 'l1');
+    assert.deepEqual(row, { ...value, id: '401', org: '1', version: (row as { version: string }).version });
+    assert.ok(Number((row as { version: string }).version) > 1000, 'as the database has it');
+    isFailure(
+      await gateway.call('PUT', '/cache/product:401', { value: { ...value, name: '', version: '0' } }),
+      409,
+      'SOURCE_REFUSED',
+    );
+    assert.equal(((await gateway.read('product:401'))[0] as { name: string }).name, 'Through');
+    assert.equal((await gateway.call('DELETE', '/cache/product:401')).status, 204);
+    assert.equal((await gateway.read('product:401'))[0], 'KEY_KNOWN_ABSENT');
+    assert.equal(await nameOf(401), undefined);
+  });
+
+  test('behind: acknowledged when it is on disk, seen at once, written later, and before the end', async () => {
+    const gateway = await open(
+      'behind',
+      `behind: { directory: "${folder}/queue", flushInterval: 10m, drainTimeout: 60s }\n`,
+    );
+    const value = { price: '1.00', org: 1, version: '0' };
+    for (const name of ['one', 'two', 'three']) {
+      const put = await gateway.call('PUT', '/cache/product:402', { value: { name, ...value } });
+      assert.deepEqual([put.status, put.body], [202, { key: 'product:402', result: 'queued' }]);
+      assert.equal(((await gateway.read('product:402'))[0] as { name: string }).name, name);
+    }
+    assert.equal((await gateway.call('DELETE', '/cache/product:403')).status, 202);
+    assert.equal((await gateway.read('product:403'))[0], 'KEY_KNOWN_ABSENT');
+    assert.deepEqual([await nameOf(402), await nameOf(403)], ['product 402', 'product 403']);
+    isFailure(await gateway.call('PUT', '/cache/product:402', { value: { nam: 'x' } }), 422, 'SOURCE_ROW_INVALID');
+    const { queued } = await gateway.running.close(true);
+    assert.equal(queued, 0);
+    assert.deepEqual([await nameOf(402), await nameOf(403)], ['three', undefined]);
   });
 });
 

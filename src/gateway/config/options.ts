@@ -326,7 +326,7 @@ const NAMESPACE = {
   policy: optional(
     choice('read', 'aside', 'through', 'behind'),
     'read',
-    'What PUT and DELETE do. `read`: they are refused. `aside`: the database is written, then the key is invalidated.',
+    'What PUT and DELETE do. `read`: they are refused. `aside`: the database is written, then the cached copy is invalidated. `through`: database and cache in one, so that the next GET loads nothing. `behind` (a table alone): acknowledged when it is on disk here, and written to the database later.',
   ),
   tags: optional(
     list({ ...matching('a tag such as "org:{org}"', /./), read: readTemplate }, 'a list of tags'),
@@ -451,6 +451,38 @@ const OUTBOX = {
   ),
 };
 
+const BEHIND = {
+  directory: required(
+    text('a path'),
+    'Where writes are kept on disk until the database has them. Of this gateway alone, and the same one at the next start. Relative to the configuration file.',
+  ),
+  flushInterval: optional(
+    duration(0),
+    '1s',
+    'How long a write waits for later ones of its row, with which it becomes one.',
+  ),
+  maxBatch: optional(whole(1, 10_000), '500', 'Most rows of one batch.'),
+  flushTimeout: optional(duration(), '10s', 'Longest that one batch may take at the database.'),
+  maxEntries: optional(whole(1, 10_000_000), '100000', 'Most rows that wait. Beyond it PUTs wait, for `writeTimeout`.'),
+  maxBytes: optional(size(32 * MIB, 1024 ** 4, 'from 32mb to 1024gb'), '1gb', 'Bound of the log on disk.'),
+  writeTimeout: optional(duration(), '5s', 'Longest that a PUT waits for room and for its acknowledgement.'),
+  drainTimeout: optional(
+    duration(0),
+    '5s',
+    'At the end, longest that what waits is tried to be written. What is left stays on disk.',
+  ),
+  attempts: optional(
+    whole(1, 1000),
+    '3',
+    'How often a row that the database refuses is tried before it becomes a dead letter (`breakwater queue`).',
+  ),
+  hold: optional(
+    duration(1000),
+    '1h',
+    'How long other processes still see what this one has queued, should it die and not come back.',
+  ),
+};
+
 const STORE_URL = secret(
   'embedded, or a URL that begins with breakwater://, redis:// or valkey:// (with an s for TLS)',
   /^(?:embedded|(?:breakwater|redis|valkey)s?:\/\/\S+)$/,
@@ -490,6 +522,11 @@ export const OPTIONS = {
     section(OUTBOX),
     'in memory',
     'Networked stores: invalidations that the store does not acknowledge are kept and retried.',
+  ),
+  behind: optional(
+    section(BEHIND, 'directory, and more'),
+    'none',
+    'The write-behind queues of namespaces with `policy: behind`.',
   ),
   staleness: optional(
     offOr(duration(10, 1000)),

@@ -49,7 +49,7 @@ export interface GatewayConfig {
   /** What `createBreakwater` is given. */
   readonly store: Pick<
     GatewayValues,
-    'store' | 'memory' | 'eviction' | 'outbox' | 'staleness' | 'readTimeout' | 'writeTimeout'
+    'store' | 'memory' | 'eviction' | 'outbox' | 'behind' | 'staleness' | 'readTimeout' | 'writeTimeout'
   >;
   /** What works and deserves a look, one sentence each. */
   readonly warnings: readonly string[];
@@ -103,6 +103,9 @@ export function readConfig(
     }
   }
   for (const [name, namespace] of values.namespaces) checkNamespace(name, namespace, values, reader);
+  if (values.behind !== undefined && ![...values.namespaces.values()].some(({ policy }) => policy === 'behind')) {
+    reader.problem('behind', 'no namespace has policy: behind');
+  }
   if (values.namespaces.size === 0 && !reader.hasProblems)
     reader.problem('namespaces', 'expected at least one namespace');
   const listen = listenConfig(values, reader);
@@ -117,7 +120,7 @@ export function readConfig(
       `listening on ${listen.host} without tls: tokens cross the network in the clear, unless something in front of the gateway ends TLS`,
     );
   }
-  const { store, memory, eviction, outbox, staleness, readTimeout, writeTimeout } = values;
+  const { store, memory, eviction, outbox, behind, staleness, readTimeout, writeTimeout } = values;
   return {
     file,
     listen,
@@ -133,6 +136,7 @@ export function readConfig(
       eviction,
       outbox:
         outbox?.directory === undefined ? outbox : { ...outbox, directory: resolve(dirname(file), outbox.directory) },
+      behind: behind && { ...behind, directory: resolve(dirname(file), behind.directory) },
       staleness,
       readTimeout,
       writeTimeout,
@@ -246,8 +250,10 @@ function checkNamespace(name: string, own: NamespaceValues, values: GatewayValue
   }
   if (sources.get(own.source)!.postgres !== undefined) checkRows(own, problem);
   else checkValues(own, problem);
-  if (own.policy === 'through' || own.policy === 'behind') {
-    problem('policy', `"${own.policy}" is not built in this version; use "aside"`);
+  if (own.policy !== 'behind') return;
+  if (own.sql !== undefined) problem('policy', '"behind" needs a table: writes of a query cannot be put in order');
+  if (values.behind === undefined && !reader.isBroken('behind')) {
+    problem('policy', '"behind" needs behind.directory, where writes are kept until the database has them');
   }
 }
 
