@@ -7,7 +7,8 @@
 import { SeededRandom } from '../../src/base/random.ts';
 import type { NodeId } from '../../src/cluster/member.ts';
 import type { World } from '../world/world.ts';
-import type { MemberHost, Reply, Request, Scene } from './member-host.ts';
+import type { Host } from './host.ts';
+import type { Reply, Request, Scene, Token } from './member-host.ts';
 import { TAGS, tagOf } from './model-store.ts';
 
 const TIMEOUT_MS = 1600;
@@ -137,11 +138,7 @@ export class Client {
     });
   }
 
-  #fill(
-    to: MemberHost,
-    key: number,
-    token: { readonly reign: import('../../src/base/ballot.ts').Ballot | null; readonly number: number },
-  ): void {
+  #fill(to: Host, key: number, token: Token): void {
     const { setup, judge } = this.#scene;
     // The row as it is somewhere inside of the load.
     const loadMs = setup.loadMs * (0.2 + 1.6 * this.#random.nextFloat());
@@ -220,7 +217,7 @@ export class Client {
   }
 
   /** One request and its reply; null: timed out, or nobody is there. */
-  #ask(to: MemberHost, request: Request, done: (reply: Reply | null) => void): void {
+  #ask(to: Host, request: Request, done: (reply: Reply | null) => void): void {
     const { datagrams } = this.#scene;
     const world = this.#world;
     const connection = this.#connections[to.index]!;
@@ -247,7 +244,7 @@ export class Client {
       }
       const { machine } = to;
       machine.deliver(() => {
-        to.serve(request, (reply) => {
+        to.serve(request, `${this.name} ${generation}`, (reply) => {
           if (datagrams.isCut(to.name, this.name)) return;
           const backMs = Math.max(connection.lastBackMs, world.nowMs + world.between(0.1, 2));
           connection.lastBackMs = backMs;

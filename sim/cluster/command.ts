@@ -6,7 +6,15 @@ import { parseArgs } from 'node:util';
 import { positive, whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { NOTHING } from './batch.ts';
-import { describeFault, FAULT_KINDS, type FaultKind, type Plan, type PlanOptions, planOf } from './plan.ts';
+import {
+  describeFault,
+  FAULT_KINDS,
+  type FaultKind,
+  type MemoryKind,
+  type Plan,
+  type PlanOptions,
+  planOf,
+} from './plan.ts';
 import { shrink } from './shrink.ts';
 import { type Counts, type Report, Simulation } from './simulation.ts';
 
@@ -21,6 +29,7 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
                    ${FAULT_KINDS.join(', ')}
   --every MS       between two faults, on average (default: drawn, 500 to 7000)
   --ranges R       default: drawn, 2 to 8
+  --memory M       what members keep entries in: model (default), or node: the whole production node, asked over RESP
   --trace          with --seed: print everything that happens
   --processes N    worker processes (default: one a core)
   --twice K        one seed in K is run twice and must leave the same trace (default 50; 0 = none)
@@ -44,6 +53,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       faults: { type: 'string' },
       every: { type: 'string' },
       ranges: { type: 'string' },
+      memory: { type: 'string', default: 'model' },
       trace: { type: 'boolean', default: false },
       processes: { type: 'string', default: String(availableParallelism()) },
       twice: { type: 'string', default: '50' },
@@ -62,6 +72,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
     runMs: Math.round(60_000 * positive('minutes', values.minutes)),
     ...(values.faults === undefined ? {} : { faults: faultsOf(values.faults) }),
     ...(values.every === undefined ? {} : { everyMs: whole('every', values.every, 10) }),
+    memory: memoryOf(values.memory),
     ...(values.ranges === undefined ? {} : { ranges: whole('ranges', values.ranges, 1, 64) }),
   };
   if (values.seed !== undefined) {
@@ -102,7 +113,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
   const report = traced(plan);
   console.log(`\n${report.lines.slice(-400).join('\n')}\n\n${report.violations.join('\n')}`);
   console.log(`\nthe plan:\n${JSON.stringify(plan.setup)}\n${plan.faults.map(describeFault).join('\n')}`);
-  console.log(`\nagain: npm run sim -- --seed ${first.seed} --trace`);
+  console.log(`\nagain: npm run sim -- --seed ${first.seed} --trace${plans.memory === 'node' ? ' --memory node' : ''}`);
   return 1;
 }
 
@@ -130,6 +141,11 @@ function oneSummary(plan: Plan, { violations, hash, counts, longestChain }: Repo
     `longest chain of MOVED ${longestChain}; trace ${hash}; ${violations.length === 0 ? 'nothing wrong' : 'WRONG'}`,
     ...violations,
   ].join('\n');
+}
+
+function memoryOf(text: string): MemoryKind {
+  if (text === 'model' || text === 'node') return text;
+  throw new Error(`--memory must be model or node, received "${text}"`);
 }
 
 function faultsOf(text: string): readonly FaultKind[] {

@@ -6,7 +6,7 @@
 import { type Ballot, compareBallots, formatBallot } from '../../src/base/ballot.ts';
 import type { OwnershipRecord } from '../../src/cluster/record.ts';
 import type { World } from '../world/world.ts';
-import type { MemberHost } from './member-host.ts';
+import type { Host } from './host.ts';
 import type { Setup } from './plan.ts';
 
 const MOST_VIOLATIONS = 20;
@@ -19,7 +19,7 @@ export class Judge {
   readonly #forbiddenMs: number[][];
   readonly #world: World;
   readonly #setup: Setup;
-  readonly #hosts: readonly MemberHost[];
+  readonly #hosts: readonly Host[];
   /** Every record that was ever told to a voter, by range and ballot. */
   readonly #records = new Map<string, string>();
   readonly counts = {
@@ -39,7 +39,7 @@ export class Judge {
     longestChain: 0,
   };
 
-  constructor(world: World, setup: Setup, hosts: readonly MemberHost[]) {
+  constructor(world: World, setup: Setup, hosts: readonly Host[]) {
     this.#world = world;
     this.#setup = setup;
     this.#hosts = hosts;
@@ -89,7 +89,7 @@ export class Judge {
   }
 
   /** (2) A member answers for a range as its owner: nobody else may be able to at this moment. */
-  serves(host: MemberHost, range: number): void {
+  serves(host: Host, range: number): void {
     for (const other of this.#hosts) {
       if (other !== host && other.isLeased(range)) {
         this.violate(2, `${host.name} and ${other.name} both hold range ${range}`);
@@ -100,7 +100,7 @@ export class Judge {
   /** (2) As `serves`, for everybody and every range, at any moment. */
   sample(): void {
     for (let range = 0; range < this.#setup.ranges; range += 1) {
-      let holder: MemberHost | null = null;
+      let holder: Host | null = null;
       for (const host of this.#hosts) {
         if (!host.isLeased(range)) continue;
         if (holder !== null) this.violate(2, `${holder.name} and ${host.name} both hold range ${range}`);
@@ -119,22 +119,22 @@ export class Judge {
   }
 
   /** (2) At one member, in one life, the ballot of a range only grows. */
-  grows(host: MemberHost, range: number, before: Ballot, after: Ballot): void {
+  grows(host: Host, range: number, before: Ballot, after: Ballot): void {
     if (compareBallots(after, before) < 0) {
       this.violate(2, `${host.name}: range ${range} went from ${formatBallot(before)} back to ${formatBallot(after)}`);
     }
   }
 
   /** (3) The owner is about to acknowledge: no copy of the committed set may have anything older. */
-  settles(owner: MemberHost, range: number, keys: readonly number[], versions: readonly number[]): void {
+  settles(owner: Host, range: number, keys: readonly number[], versions: readonly number[]): void {
     const primary = owner.core?.primaries[range];
     if (primary === undefined || primary === null) return;
     for (const host of this.#hosts) {
-      if (host.store === null || !primary.record.inSync.includes(host.id)) continue;
+      if (host.memory === null || !primary.record.inSync.includes(host.id)) continue;
       // Another one may reign by now, and have gone on from what was applied before.
       if (host.core !== null && compareBallots(host.core.copies.reignOf(range), primary.reign) > 0) continue;
       keys.forEach((key, index) => {
-        const held = host.store!.get(range, key);
+        const held = host.memory!.get(range, key);
         if (held !== null && held < versions[index]!) {
           this.violate(
             3,
@@ -146,13 +146,12 @@ export class Judge {
   }
 
   /** (4) A reign begins: out of the set that it replaces, or empty; and with nothing that was invalidated. */
-  reigns(host: MemberHost, range: number, basis: OwnershipRecord, isEmpty: boolean, how: string): void {
+  reigns(host: Host, range: number, basis: OwnershipRecord, isEmpty: boolean, how: string): void {
     this.counts.reigns += 1;
     if (how === 'takeover') this.counts.takeovers += 1;
     if (isEmpty) this.counts.emptyReigns += 1;
-    const entries = host.store!.parts[range]!.entries;
-    if (isEmpty && entries.size > 0)
-      this.violate(4, `${host.name} begins range ${range} empty, with ${entries.size} entries`);
+    const held = isEmpty ? [...host.memory!.entries(range)].length : 0;
+    if (held > 0) this.violate(4, `${host.name} begins range ${range} empty, with ${held} entries`);
     if (!isEmpty && !basis.inSync.includes(host.id)) {
       this.violate(4, `${host.name} keeps its content of range ${range} and is not in the set of what it replaces`);
     }
@@ -160,8 +159,8 @@ export class Judge {
   }
 
   /** Whoever may serve the range from this moment on has nothing that was invalidated. */
-  holds(host: MemberHost, range: number, why: string): void {
-    for (const [key, { version }] of host.store!.parts[range]!.entries) {
+  holds(host: Host, range: number, why: string): void {
+    for (const [key, version] of host.memory!.entries(range)) {
       if (this.forbiddenMs(key, version) < this.#world.nowMs) {
         this.violate(4, `${host.name} ${why} over range ${range} with k${key} version ${version}, invalidated before`);
       }
@@ -169,7 +168,7 @@ export class Judge {
   }
 
   /** (4) A fill is stored: what it stores was not invalidated before. */
-  stores(host: MemberHost, key: number, version: number): void {
+  stores(host: Host, key: number, version: number): void {
     this.counts.fills += 1;
     if (this.forbiddenMs(key, version) < this.#world.nowMs) {
       this.violate(4, `${host.name} stores a fill of k${key} version ${version}, invalidated before`);
@@ -202,8 +201,8 @@ export class Judge {
           );
         }
         if (host === owner || !record.inSync.includes(host.id)) continue;
-        for (const [key, { version }] of host.store!.parts[range]!.entries) {
-          const held = owner.store!.get(range, key);
+        for (const [key, version] of host.memory!.entries(range)) {
+          const held = owner.memory!.get(range, key);
           if (held !== version) {
             this.violate(5, `${host.name} has k${key} = ${version}, its owner ${owner.name} has ${held}`);
           }

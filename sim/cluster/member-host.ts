@@ -13,6 +13,7 @@ import type { Datagrams } from '../world/datagrams.ts';
 import { Machine } from '../world/machine.ts';
 import type { World } from '../world/world.ts';
 import { describeMessage } from './describe.ts';
+import type { Host } from './host.ts';
 import type { Judge } from './judge.ts';
 import { ModelStore, TAGS, tagOf } from './model-store.ts';
 import type { Setup } from './plan.ts';
@@ -21,7 +22,7 @@ export interface Scene {
   readonly world: World;
   readonly datagrams: Datagrams;
   readonly setup: Setup;
-  readonly hosts: readonly MemberHost[];
+  readonly hosts: readonly Host[];
   readonly judge: Judge;
   /** A script loses messages by kind. */
   readonly isDropped?: (from: string, to: string, kind: string) => boolean;
@@ -30,6 +31,8 @@ export interface Scene {
 export interface Token {
   readonly reign: Ballot | null;
   readonly number: number;
+  /** Of a production node. */
+  readonly text?: string;
 }
 
 export type Request =
@@ -63,9 +66,9 @@ export type Reply =
   | { readonly kind: 'acknowledged' }
   | { readonly kind: 'not-acknowledged' };
 
-const NOTE_MESSAGE = 1;
-const NOTE_EVENT = 2;
-const NOTE_REQUEST = 3;
+export const NOTE_MESSAGE = 1;
+export const NOTE_EVENT = 2;
+export const NOTE_REQUEST = 3;
 
 interface Waiting {
   readonly reply: (reply: Reply) => void;
@@ -79,7 +82,7 @@ interface GutterEntry {
   readonly untilMs: number;
 }
 
-export class MemberHost {
+export class MemberHost implements Host {
   readonly index: number;
   readonly name: string;
   readonly id: NodeId;
@@ -114,6 +117,14 @@ export class MemberHost {
 
   get isUp(): boolean {
     return this.core !== null;
+  }
+
+  get memory(): ModelStore | null {
+    return this.store;
+  }
+
+  invariants(): void {
+    this.core?.invariants();
   }
 
   attach(scene: Scene): void {
@@ -189,7 +200,7 @@ export class MemberHost {
 
   // -- clients
 
-  serve(request: Request, reply: (reply: Reply) => void): void {
+  serve(request: Request, _connection: string, reply: (reply: Reply) => void): void {
     const { core, store } = this;
     const { world, judge, setup } = this.#scene!;
     if (core === null || store === null) return;
@@ -434,7 +445,7 @@ export class MemberHost {
   }
 }
 
-function indexOf(id: NodeId): number {
+export function indexOf(id: NodeId): number {
   return Number.parseInt(id.slice(-6), 16);
 }
 
@@ -447,7 +458,7 @@ function orderOf(range: number, members: readonly NodeId[]): readonly NodeId[] {
   return members.map((_, index) => members[(range + index) % members.length]!);
 }
 
-function describeEvent(event: ClusterEvent): string {
+export function describeEvent(event: ClusterEvent): string {
   switch (event.kind) {
     case 'reign-began':
       return `REIGNS over range ${event.range} (${event.how}${event.isEmpty ? ', empty' : ''}), epoch ${event.record.ballot.epoch}, in sync ${event.record.inSync.map(nameOf).join(' ')}`;

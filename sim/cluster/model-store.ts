@@ -5,6 +5,7 @@
  * Not modelled: bytes, sizes, TTLs, memory that runs full, partial effects.
  */
 import type { RangeStore } from '../../src/cluster/range-store.ts';
+import type { JudgedMemory } from './host.ts';
 
 const DELETE = 1;
 const STORE = 2;
@@ -32,7 +33,7 @@ export function tagOf(key: number): number {
   return key % TAGS;
 }
 
-export class ModelStore implements RangeStore {
+export class ModelStore implements RangeStore, JudgedMemory {
   readonly parts: Part[];
   #tokens = 0;
 
@@ -46,6 +47,10 @@ export class ModelStore implements RangeStore {
 
   get(range: number, key: number): number | null {
     return this.parts[range]!.entries.get(key)?.version ?? null;
+  }
+
+  *entries(range: number): Iterable<readonly [number, number]> {
+    for (const [key, { version }] of this.parts[range]!.entries) yield [key, version];
   }
 
   // -- what an owner does: each returns the effect for the copies

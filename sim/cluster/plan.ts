@@ -32,7 +32,11 @@ export interface Fault {
   readonly amount: number;
 }
 
+/** What members keep entries in: the model of a memory, or the production node with all its commands, asked over RESP. */
+export type MemoryKind = 'model' | 'node';
+
 export interface Setup {
+  readonly memory: MemoryKind;
   readonly members: number;
   readonly voters: number;
   readonly ranges: number;
@@ -70,6 +74,8 @@ export interface PlanOptions {
   /** Between two faults, on average. Default: drawn, 0.5 to 7 s. */
   readonly everyMs?: number;
   readonly ranges?: number;
+  /** Default `model`. */
+  readonly memory?: MemoryKind;
 }
 
 /** Of forming, before anything breaks. */
@@ -84,6 +90,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const runMs = options.runMs ?? 30_000;
   const disk = one(['all', 'none', 'some'] as const);
   const setup: Setup = {
+    memory: options.memory ?? 'model',
     members,
     voters,
     ranges: options.ranges ?? one([2, 4, 8]),

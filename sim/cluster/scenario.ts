@@ -117,6 +117,7 @@ export class Scenario {
       ranges: Number(options.get('ranges') ?? 1),
       copies: Number(options.get('copies') ?? 2),
       clients: 0,
+      memory: 'model',
       keysPerRange: 2,
       paceMs: 1,
       diskMs: Array.from({ length: members }, () => (options.get('disk') === 'none' ? -1 : 0)),
@@ -174,7 +175,7 @@ export class Scenario {
     }
     const what = `${verb} ${words.join(' ')}`;
     host.machine.deliver(() =>
-      host.serve(request, (reply) => {
+      host.serve(request, 'client', (reply) => {
         if (reply.kind === 'miss' && reply.token !== null) this.#tokens.set(words[1]!, reply.token);
         if (reply.kind === 'acknowledged' && 'key' in request && request.kind !== 'tag') {
           this.#judge!.acknowledged(request.key, version);

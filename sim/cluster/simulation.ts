@@ -6,8 +6,10 @@
 import { Datagrams } from '../world/datagrams.ts';
 import { World } from '../world/world.ts';
 import { Client } from './clients.ts';
+import type { Host } from './host.ts';
 import { Judge } from './judge.ts';
 import { MemberHost, type Scene } from './member-host.ts';
+import { Keys, NodeHost } from './node-host.ts';
 import type { FaultKind } from './plan.ts';
 import { describeFault, type Fault, type Plan } from './plan.ts';
 
@@ -52,7 +54,7 @@ export class Simulation {
   readonly world: World;
   readonly scene: Scene;
   readonly judge: Judge;
-  readonly hosts: MemberHost[];
+  readonly hosts: Host[];
   readonly clients: Client[];
   #faults = 0;
   #isHealed = false;
@@ -63,7 +65,10 @@ export class Simulation {
     const { world } = this;
     const { setup } = plan;
     const datagrams = new Datagrams(world, { ...CALM });
-    this.hosts = Array.from({ length: setup.members }, (_, index) => new MemberHost(world, index, setup));
+    const keys = new Keys(setup);
+    this.hosts = Array.from({ length: setup.members }, (_, index) =>
+      setup.memory === 'node' ? new NodeHost(world, index, keys) : new MemberHost(world, index, setup),
+    );
     this.judge = new Judge(world, setup, this.hosts);
     this.scene = { world, datagrams, setup, hosts: this.hosts, judge: this.judge };
     for (const host of this.hosts) host.attach(this.scene);
@@ -114,11 +119,11 @@ export class Simulation {
 
   /** (8) Everything within its bounds. */
   #check(): void {
-    for (const { core, name } of this.hosts) {
+    for (const host of this.hosts) {
       try {
-        core?.invariants();
+        host.invariants();
       } catch (error) {
-        this.judge.violate(8, `${name}: ${(error as Error).message}`);
+        this.judge.violate(8, `${host.name}: ${(error as Error).message}`);
       }
     }
   }
@@ -251,7 +256,7 @@ export class Simulation {
     return without + 1 <= voters - (Math.floor(voters / 2) + 1);
   }
 
-  #ways(some: readonly MemberHost[], others: readonly MemberHost[]): [string, string][] {
+  #ways(some: readonly Host[], others: readonly Host[]): [string, string][] {
     return some.flatMap((one) =>
       others.flatMap((other): [string, string][] => [
         [one.name, other.name],

@@ -8,6 +8,7 @@ import { namespaceHash, tagHash } from '../freshness/names.ts';
 import { HELD_OFF, WRITE } from '../freshness/plain-set.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import { NAMES_ALONE } from './alone.ts';
 import type { Context } from './context.ts';
 import { invalidExpire, NOT_INTEGER, SYNTAX } from './errors.ts';
 import { momentAt } from './expiry.ts';
@@ -319,6 +320,10 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
     }
     if (count < 0 || i + 2 + count > args.count) {
       out.error(SYNTAX);
+      return;
+    }
+    if (context.cluster !== null && count > 0 && !argIs(args, i, KEYS)) {
+      out.error(`ERR not offered by a cluster: ${NAMES_ALONE}`);
       return;
     }
     i += 2 + count;

@@ -3,6 +3,7 @@
  * the counters of INFO. To add a command: write its function in the file of its group, add its row here, add its cases to
  * test/conformance.
  */
+import { alone, COUNTERS_ALONE, FEED_ALONE, FLUSH_ALONE, LOCKS_ALONE } from './alone.ts';
 import * as cluster from './cluster-commands.ts';
 import * as config from './config.ts';
 import * as connection from './connection.ts';
@@ -140,11 +141,11 @@ const clustering = container('cluster', '', 'cluster', '3.0.0', 'A container for
 
 // biome-ignore format: one row a line
 const feeding = container('bw.feed', '', 'freshness', '0.1.0', 'The invalidation feed, for those who keep entries of their own.', [
-  row('bw.feed|subscribe', -5, META, NONE, 'freshness', '0.1.0', 'O(N) in the records held', 'Follow the feed from the positions given', feed.feedSubscribe),
-  row('bw.feed|ping', 4, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Heartbeat and acknowledgement of a follower', feed.feedPing),
-  row('bw.feed|ack', 3, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Acknowledge everything up to a record', feed.feedAck),
-  row('bw.feed|unsubscribe', 2, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Nothing is served from the L1 any more', feed.feedUnsubscribe),
-  row('bw.feed|everywhere', 3, META, NONE, 'freshness', '0.1.0', 'O(N) in the subscribers', 'Be told when all invalidations so far have reached every follower', feed.feedEverywhere),
+  row('bw.feed|subscribe', -5, META, NONE, 'freshness', '0.1.0', 'O(N) in the records held', 'Follow the feed from the positions given', alone(feed.feedSubscribe, FEED_ALONE)),
+  row('bw.feed|ping', 4, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Heartbeat and acknowledgement of a follower', alone(feed.feedPing, FEED_ALONE)),
+  row('bw.feed|ack', 3, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Acknowledge everything up to a record', alone(feed.feedAck, FEED_ALONE)),
+  row('bw.feed|unsubscribe', 2, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Nothing is served from the L1 any more', alone(feed.feedUnsubscribe, FEED_ALONE)),
+  row('bw.feed|everywhere', 3, META, NONE, 'freshness', '0.1.0', 'O(N) in the subscribers', 'Be told when all invalidations so far have reached every follower', alone(feed.feedEverywhere, FEED_ALONE)),
 ]);
 
 /** All commands. The index of a row is what counters and sessions know it by. */
@@ -191,8 +192,8 @@ export const COMMANDS: readonly CommandRow[] = [
   row('keys', 2, 'readonly', NONE, 'generic', '1.0.0', 'O(N) in the number of keys', 'Find all keys matching the given pattern', keys.keys),
   row('randomkey', 1, 'readonly', NONE, 'generic', '1.0.0', 'O(1)', 'Return a random key from the keyspace', keys.randomkey),
   row('dbsize', 1, READ_FAST, NONE, 'generic', '1.0.0', 'O(1)', 'Return the number of keys', keys.dbsize),
-  row('flushall', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', keys.flushall),
-  row('flushdb', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', keys.flushall),
+  row('flushall', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', alone(keys.flushall, FLUSH_ALONE)),
+  row('flushdb', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', alone(keys.flushall, FLUSH_ALONE)),
 
   // -- connection
   row('ping', -1, 'fast', NONE, 'connection', '1.0.0', 'O(1)', 'Ping the server', connection.ping),
@@ -223,10 +224,10 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.invalidate', -3, 'write movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of names', 'Invalidate keys, tags and namespaces', freshness.bwInvalidate),
   row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', reads.bwLease),
   row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
-  row('bw.lock', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
-  row('bw.renew', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),
-  row('bw.unlock', 3, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', locks.bwUnlock),
-  row('bw.count', -2, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', bwCount),
+  row('bw.lock', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', alone(locks.bwLock, LOCKS_ALONE)),
+  row('bw.renew', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', alone(locks.bwRenew, LOCKS_ALONE)),
+  row('bw.unlock', 3, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', alone(locks.bwUnlock, LOCKS_ALONE)),
+  row('bw.count', -2, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', alone(bwCount, COUNTERS_ALONE)),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
   feeding,
 ];

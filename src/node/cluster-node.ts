@@ -155,7 +155,6 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   onPush(session: NodeSession, out: ReplyWriter): boolean {
     const { parked } = session;
     if (parked !== null && parked.count !== 0) {
-      if (session.closing && session.kind !== 'resp') return false;
       out.protocol = session.protocol;
       const hasMore = parked.release(out, session.outputLimitBytes);
       if (session.halted && !parked.isFull) session.halted = false;

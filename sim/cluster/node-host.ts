@@ -1,0 +1,456 @@
+/**
+ * A member on a simulated computer, whole: the production `ClusterNode` with its engine, its commands and its leases, asked over RESP on connections that keep order. Only the network, the disk and the clock are
+ * pretended.
+ *
+ * What a schedule draws for the model's memory becomes real here: where it draws evictions, values are so large that the memory runs full; entries have short TTLs; parts are several, for walks are short.
+ */
+
+import { SeededRandom } from '../../src/base/random.ts';
+import type { ClusterCore } from '../../src/cluster/core.ts';
+import type { Member, NodeId } from '../../src/cluster/member.ts';
+import type { Message, VoterRow } from '../../src/cluster/messages.ts';
+import type { ClusterEvent } from '../../src/cluster/outputs.ts';
+import { Ranges } from '../../src/cluster/ranges.ts';
+import { slotOf } from '../../src/hash/slot.ts';
+import { ClusterNode } from '../../src/node/cluster-node.ts';
+import type { NodeSession } from '../../src/node/node-session.ts';
+import { ReplyError, type Reply as RespReply, replyText } from '../../src/resp/reply.ts';
+import { REPLY, ReplyParser } from '../../src/resp/reply-parser.ts';
+import { type Command, RequestWriter } from '../../src/resp/request-writer.ts';
+import { ReplyWriter } from '../../src/resp/writer.ts';
+import { Machine } from '../world/machine.ts';
+import type { World } from '../world/world.ts';
+import { describeMessage } from './describe.ts';
+import type { Host, JudgedMemory } from './host.ts';
+import {
+  describeEvent,
+  indexOf,
+  NOTE_EVENT,
+  NOTE_MESSAGE,
+  NOTE_REQUEST,
+  nameOf,
+  type Reply,
+  type Request,
+  type Scene,
+} from './member-host.ts';
+import { TAGS, tagOf } from './model-store.ts';
+import type { Setup } from './plan.ts';
+
+const MEMORY_BYTES = 256 * 1024;
+/** Two dozen of these do not fit. */
+const LARGE_BYTES = 24 * 1024;
+
+/** Keys by number, each in a slot of its range. */
+export class Keys {
+  readonly names: readonly string[];
+  readonly #byName: ReadonlyMap<string, number>;
+  readonly perRange: number;
+
+  constructor({ ranges: count, keysPerRange }: Setup) {
+    const ranges = new Ranges(count);
+    const encoder = new TextEncoder();
+    this.perRange = keysPerRange;
+    this.names = Array.from({ length: count * keysPerRange }, (_, key) => {
+      for (let salt = 0; ; salt += 1) {
+        const name = `k${key}{${salt}}`;
+        const bytes = encoder.encode(name);
+        if (ranges.of(slotOf(bytes, 0, bytes.length)) === Math.floor(key / keysPerRange)) return name;
+      }
+    });
+    this.#byName = new Map(this.names.map((name, key) => [name, key]));
+  }
+
+  keyOf(name: string): number | undefined {
+    return this.#byName.get(name);
+  }
+}
+
+interface Connection {
+  readonly session: NodeSession;
+  readonly parser: ReplyParser;
+  /** Who waits for the replies to come, in their order. */
+  readonly waiting: ((reply: RespReply) => void)[];
+  /** Of the client's connection: a later one ends it. */
+  readonly generation: string;
+}
+
+/** Looks into the engine as a reader would be answered. */
+class NodeMemory implements JudgedMemory {
+  readonly #node: ClusterNode;
+  readonly #keys: Keys;
+  readonly #names: readonly Uint8Array[];
+  readonly #now: () => number;
+
+  constructor(node: ClusterNode, keys: Keys, now: () => number) {
+    this.#node = node;
+    this.#keys = keys;
+    this.#now = now;
+    this.#names = keys.names.map((name) => new TextEncoder().encode(name));
+  }
+
+  get(_range: number, key: number): number | null {
+    const { store } = this.#node.node;
+    const name = this.#names[key]!;
+    const ref = store.peek(name, 0, name.length, this.#now());
+    if (ref === 0) return null;
+    const text = new Uint8Array(Math.min(12, store.valueLength(ref)));
+    store.copyValueRange(ref, 0, text.length, text, 0);
+    return Number.parseInt(new TextDecoder().decode(text), 10);
+  }
+
+  *entries(range: number): Iterable<readonly [number, number]> {
+    const { perRange } = this.#keys;
+    for (let key = range * perRange; key < (range + 1) * perRange; key += 1) {
+      const version = this.get(range, key);
+      if (version !== null) yield [key, version];
+    }
+  }
+}
+
+export class NodeHost implements Host {
+  readonly index: number;
+  readonly name: string;
+  readonly id: NodeId;
+  machine: Machine;
+  node: ClusterNode | null = null;
+  memory: JudgedMemory | null = null;
+  incarnation = 0;
+  #scene: Scene | null = null;
+  readonly #keys: Keys;
+  readonly #disk = new Map<number, VoterRow>();
+  readonly #connections = new Map<string, Connection>();
+  readonly #request = new RequestWriter();
+  readonly #out = new ReplyWriter();
+  #random: SeededRandom;
+
+  constructor(world: World, index: number, keys: Keys) {
+    this.index = index;
+    this.name = `m${index}`;
+    this.id = index.toString(16).padStart(40, '0');
+    this.machine = new Machine(world, this.name);
+    this.machine.kill();
+    this.#keys = keys;
+    this.#random = new SeededRandom(index);
+  }
+
+  get core(): ClusterCore | null {
+    return this.node?.core ?? null;
+  }
+
+  get forgets(): boolean {
+    const { setup } = this.#scene!;
+    return this.index < setup.voters && setup.diskMs[this.index]! < 0;
+  }
+
+  get isUp(): boolean {
+    return this.node !== null;
+  }
+
+  attach(scene: Scene): void {
+    this.#scene = scene;
+  }
+
+  start(): void {
+    const { world, setup, hosts } = this.#scene!;
+    const { index } = this;
+    this.incarnation += 1;
+    this.machine = new Machine(world, this.name, world.between(-3_600_000, 3_600_000), setup.rates[index]!);
+    const isDurable = setup.diskMs[index]! >= 0;
+    const members = hosts.map((host): Member => {
+      const incarnation = host.index === index ? this.incarnation : 0;
+      const { id, name } = host;
+      return { id, host: name, port: 7379, httpPort: 0, linkPort: 0, zone: '', machine: '', weight: 1, incarnation };
+    });
+    const seed = world.between(0, 2 ** 32);
+    this.#random = new SeededRandom(seed);
+    const startMs = this.machine.clock.now();
+    this.node = new ClusterNode({
+      node: {
+        memoryBytes: MEMORY_BYTES,
+        eviction: 'tinylfu',
+        random: new SeededRandom(seed + 1),
+        startMs,
+        version: 'sim',
+        maxKeyBytes: 64,
+        leaseCapacity: 64,
+        generationCapacity: 4,
+        feedRecords: 16,
+        onInternalError: (error, where) => {
+          const text = error instanceof Error ? error.stack : String(error);
+          this.#scene!.judge.violate(8, `${this.name}: a bug in ${where}: ${text}`);
+        },
+      },
+      cluster: {
+        self: this.id,
+        members,
+        voters: members.slice(0, setup.voters).map(({ id }) => id),
+        rangeCount: setup.ranges,
+        copies: setup.copies,
+        timing: { replaceMs: setup.replaceMs, ackMs: setup.ackMs },
+        isFounder: index === 0 && this.incarnation === 1,
+        isDurable,
+        restored: isDurable ? [...this.#disk.values()] : null,
+        hasForgotten: !isDurable && this.incarnation > 1,
+      },
+    });
+    this.memory = new NodeMemory(this.node, this.#keys, () => this.machine.clock.now());
+    this.#connections.clear();
+    world.trace.say(() => `${this.name} starts, life ${this.incarnation}`);
+    this.#tick(this.machine);
+  }
+
+  crash(): void {
+    if (this.node === null) return;
+    this.machine.kill();
+    this.node = null;
+    this.memory = null;
+  }
+
+  isLeased(range: number): boolean {
+    const { core } = this;
+    const primary = core?.primaries[range];
+    if (core === null || primary === null || primary === undefined || primary.isFrozen) return false;
+    return core.views.isLeased(range, primary.record.ballot, this.machine.clock.now());
+  }
+
+  receive(from: NodeId, message: Message): void {
+    if (this.machine.state === 'up') this.#take(from, message);
+    else this.machine.deliver(() => this.#take(from, message));
+  }
+
+  invariants(): void {
+    this.node?.invariants();
+  }
+
+  #take(from: NodeId, message: Message): void {
+    const { node } = this;
+    if (node === null) return;
+    const { trace } = this.#scene!.world;
+    trace.note(NOTE_MESSAGE, this.index, message.kind.length);
+    if (trace.isRecording) trace.say(() => `    ${nameOf(from)} -> ${this.name}  ${describeMessage(message)}`);
+    node.onMessage(from, message, this.machine.clock.now());
+    this.#pump();
+  }
+
+  // -- clients
+
+  serve(request: Request, connection: string, reply: (reply: Reply) => void): void {
+    const { node } = this;
+    if (node === null) return;
+    const { world, judge } = this.#scene!;
+    const { range, key } = request;
+    const name = this.#keys.names[key]!;
+    world.trace.note(NOTE_REQUEST, this.index, range);
+    // Now, and not when the reply comes: that may have to wait behind others.
+    if (node.core.route(range, false, this.machine.clock.now()).kind === 'serve') judge.serves(this, range);
+    switch (request.kind) {
+      case 'get': {
+        const words = request.readsCopies ? [name] : [name, 'LEASE', '1'];
+        this.#call(connection, request.readsCopies, ['BW.GET', ...words], (answer) => {
+          if (answer === null) {
+            reply({ kind: 'miss', token: null });
+            return;
+          }
+          if (!Array.isArray(answer)) {
+            reply(this.#refusalOf(answer));
+            return;
+          }
+          const isOwner = node.core.primaries[range] !== null;
+          if (answer.length === 3) {
+            const version = Number.parseInt(replyText(answer[0])!.slice(0, 12), 10);
+            reply({ kind: 'hit', version, from: isOwner ? 'owner' : 'copy' });
+            return;
+          }
+          const text = replyText(answer[0]);
+          reply({ kind: 'miss', token: text === null ? null : { reign: null, number: 0, text } });
+        });
+        return;
+      }
+      case 'fill': {
+        const words = ['LEASE', request.token.text!];
+        const before = this.memory!.get(range, key);
+        this.#call(connection, false, this.#store(key, request.version, words), (answer) => {
+          if (replyText(answer) !== null) {
+            reply({ kind: 'stored' });
+            return;
+          }
+          const refused = this.#refusalOf(answer);
+          if (refused.kind === 'refused') judge.counts.refusedFills += 1;
+          reply(refused);
+        });
+        if (before === null && this.memory!.get(range, key) !== null) judge.stores(this, key, request.version);
+        return;
+      }
+      case 'set':
+        this.#write(request, connection, this.#store(key, request.version, []), reply);
+        return;
+      case 'delete':
+        this.#write(request, connection, ['DEL', name], reply);
+        return;
+      case 'tag':
+        if (Math.floor(key / this.#keys.perRange) === range) this.#write(request, connection, ['DEL', name], reply);
+        else reply({ kind: 'acknowledged' });
+    }
+  }
+
+  #store(key: number, version: number, words: readonly string[]): Command {
+    const { setup } = this.#scene!;
+    const size = setup.evictions > 0 ? Math.floor(this.#random.nextFloat() * LARGE_BYTES) : 0;
+    const value = `${String(version).padStart(12, '0')}${'x'.repeat(size)}`;
+    const ttl = this.#random.nextFloat() < 0.5 ? ['PX', String(1 + Math.floor(this.#random.nextFloat() * 4000))] : [];
+    return ['BW.SET', this.#keys.names[key]!, value, ...ttl, 'TAGS', '1', `t${tagOf(key) % TAGS}`, ...words];
+  }
+
+  #write(
+    { range, key, version }: { readonly range: number; readonly key: number; readonly version: number },
+    connection: string,
+    command: Command,
+    reply: (reply: Reply) => void,
+  ): void {
+    const { judge } = this.#scene!;
+    this.#call(connection, false, command, (answer) => {
+      if (typeof answer !== 'number' && replyText(answer) === null) {
+        const refused = this.#refusalOf(answer);
+        if (refused.kind === 'not-acknowledged') judge.counts.unacknowledged += 1;
+        reply(refused);
+        return;
+      }
+      if (this.core?.primaries[range] !== null) judge.settles(this, range, [key], [version]);
+      reply({ kind: 'acknowledged' });
+    });
+  }
+
+  #refusalOf(answer: RespReply): Reply {
+    if (!(answer instanceof ReplyError)) throw new Error(`what kind of answer is ${String(answer)}`);
+    const { code, message } = answer;
+    const { hosts, judge } = this.#scene!;
+    switch (code) {
+      case 'MOVED':
+        return { kind: 'moved', to: hosts.find(({ name }) => message.endsWith(` ${name}:7379`))!.id };
+      case 'TRYAGAIN':
+        return { kind: 'try-again' };
+      case 'CLUSTERDOWN':
+        return { kind: message.includes('Hash slot') ? 'down' : 'error' };
+      case 'NOREPLICAS':
+        return { kind: 'not-acknowledged' };
+      case 'LEASEVOID':
+        return { kind: 'refused' };
+      case 'OOM':
+        return { kind: 'refused' };
+      default:
+        judge.violate(6, `${this.name} answers ${message}`);
+        return { kind: 'error' };
+    }
+  }
+
+  /** Sends a command on a connection of its own order: one that reads copies, or one that does not. */
+  #call(name: string, readsCopies: boolean, command: Command, done: (reply: RespReply) => void): void {
+    const node = this.node!;
+    const [client, generation] = name.split(' ') as [string, string];
+    const place = `${client}${readsCopies ? ' reads copies' : ''}`;
+    const now = this.machine.clock.now();
+    let connection = this.#connections.get(place);
+    if (connection !== undefined && connection.generation !== generation) {
+      node.closeSession(connection.session);
+      connection = undefined;
+    }
+    if (connection === undefined) {
+      const session = node.openSession(now, { address: place, kind: 'resp' });
+      connection = { session, parser: new ReplyParser(), waiting: [], generation };
+      this.#connections.set(place, connection);
+      if (readsCopies) this.#send(connection, ['READONLY'], now, () => undefined);
+    }
+    this.#send(connection, command, now, done);
+    this.#pump();
+  }
+
+  #send(connection: Connection, command: Command, now: number, done: (reply: RespReply) => void): void {
+    connection.waiting.push(done);
+    this.#request.reset();
+    this.#request.command(command);
+    this.#out.reset();
+    this.node!.onRequest(connection.session, this.#request.bytes, 0, this.#request.length, now, this.#out);
+    this.#read(connection);
+  }
+
+  #read({ parser, waiting }: Connection): void {
+    parser.begin(this.#out.bytes, 0, this.#out.length);
+    const replies: RespReply[] = [];
+    while (parser.next() === REPLY) replies.push(parser.value);
+    parser.finish();
+    this.#out.reset();
+    for (const reply of replies) waiting.shift()!(reply);
+  }
+
+  // -- within
+
+  #tick(machine: Machine): void {
+    const { node } = this;
+    if (node === null || machine !== this.machine) return;
+    const waitMs = node.onTick(machine.clock.now());
+    this.#pump();
+    machine.scheduler.setTimer(Math.max(1, waitMs), () => this.#tick(machine));
+  }
+
+  #pump(): void {
+    const { node } = this;
+    if (node === null) return;
+    const { judge, world, setup } = this.#scene!;
+    for (let effects = node.takeEffects(); effects.length > 0; effects = node.takeEffects()) {
+      for (const effect of effects) {
+        switch (effect.kind) {
+          case 'send':
+            if (effect.message.kind === 'accept') for (const record of effect.message.records) judge.told(record);
+            this.#deliver(effect.to, effect.message);
+            break;
+          case 'persist': {
+            const { machine } = this;
+            const { rows, number } = effect;
+            const diskMs = setup.diskMs[this.index]!;
+            const done = (): void => {
+              if (machine !== this.machine || machine.state === 'dead') return;
+              for (const row of rows) this.#disk.set(row.range, row);
+              // A frozen program is told when it runs again.
+              machine.deliver(() => {
+                if (machine !== this.machine) return;
+                node.onPersisted(number, machine.clock.now());
+                this.#pump();
+              });
+            };
+            if (diskMs === 0) world.after(0, done);
+            else world.after(diskMs, done);
+            break;
+          }
+          case 'event':
+            this.#on(effect.event);
+        }
+      }
+    }
+    if (!node.hasPushes) return;
+    for (const session of node.takePushed()) {
+      for (const connection of this.#connections.values()) {
+        if (connection.session !== session) continue;
+        let hasMore = true;
+        while (hasMore) {
+          this.#out.reset();
+          hasMore = node.onPush(session, this.#out);
+          this.#read(connection);
+        }
+      }
+    }
+  }
+
+  #deliver(to: NodeId, message: Message): void {
+    const { datagrams, hosts, isDropped } = this.#scene!;
+    const target = hosts[indexOf(to)]!;
+    if (isDropped?.(this.name, target.name, message.kind) === true) return;
+    datagrams.send(this.name, target.name, () => target.receive(this.id, message));
+  }
+
+  #on(event: ClusterEvent): void {
+    const { world, judge } = this.#scene!;
+    world.trace.note(NOTE_EVENT, this.index, event.kind.length);
+    world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
+    if (event.kind === 'reign-began') judge.reigns(this, event.range, event.basis, event.isEmpty, event.how);
+  }
+}

@@ -1,0 +1,17 @@
+/** Commands that a member of a cluster refuses rather than do by halves: what they promise, they would keep for this member's part alone. */
+import type { CommandFunction } from './context.ts';
+
+/** `run` on a single node; in a cluster an error that says why not. */
+export function alone(run: CommandFunction, why: string): CommandFunction {
+  return (context, session, args, out) => {
+    if (context.cluster === null) run(context, session, args, out);
+    else out.error(`ERR not offered by a cluster: ${why}`);
+  };
+}
+
+export const LOCKS_ALONE = 'a lock would be forgotten when its slot changes its owner';
+export const COUNTERS_ALONE =
+  'a counter would be forgotten when its slot changes its owner; INCR keeps one as an entry';
+export const NAMES_ALONE = 'tags and namespaces have entries on every member, and nothing invalidates them on all yet';
+export const FLUSH_ALONE = 'every member holds a part, and nothing empties all of them yet';
+export const FEED_ALONE = 'the invalidation feed does not follow ranges that change their owner yet';
