@@ -10,7 +10,7 @@ import { REPLY_OK, REPLY_ONE, REPLY_ZERO, type ReplyWriter } from '../resp/write
 import { type Context, MAX_REPLY_BYTES } from './context.ts';
 import { invalidExpire, NOT_INTEGER, REPLY_TOO_LARGE, STRING_TOO_LONG, SYNTAX, wrongArity } from './errors.ts';
 import { momentAt } from './expiry.ts';
-import { integerAt } from './numbers.ts';
+import { bigIntegerAt, integerAt } from './numbers.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
 import { judgePlainSet, refuse, remove, store } from './write.ts';
@@ -399,7 +399,12 @@ export function getrange(context: Context, _session: Session, args: Args, out: R
   }
   const ref = engine.find(bytes, start[1]!, length[1]!, context.nowMs);
   const size = ref === 0 ? 0 : engine.valueLength(ref);
-  const bothNegativeAndCrossed = from < 0 && to < 0 && from > to;
+  // Two that are too far below zero for a number are told apart by their digits.
+  const areCrossed =
+    from === Number.NEGATIVE_INFINITY && from === to
+      ? bigIntegerAt(bytes, start[2]!, length[2]!)! > bigIntegerAt(bytes, start[3]!, length[3]!)!
+      : from > to;
+  const bothNegativeAndCrossed = from < 0 && to < 0 && areCrossed;
   if (from < 0) from = Math.max(0, size + from);
   if (to < 0) to = Math.max(0, size + to);
   if (to >= size) to = size - 1;

@@ -100,7 +100,8 @@ const value = fc.oneof(
   fc.string({ maxLength: 12, unit: 'binary' }).map((text) => Buffer.from(text).toString('latin1')),
   fc.constantFrom('0.5', '-1.25', '1000.001'),
 );
-const small = fc.constantFrom('0.5', '-1.25', '1000.001', '7', '-12', '1e3', 'x', '');
+/** Fractions that are exact in base two: of others Redis's long double shows its rounding after some sums, where ours is exact (docs/protocol.md). */
+const small = fc.constantFrom('0.5', '-1.25', '1000.125', '7', '-12', '1e3', 'x', '');
 /** Moments far ahead or long past: what is compared must not depend on the millisecond it is executed in. */
 const moment = fc.constantFrom('4102444800', '4102444801', '1', '-1', '0', 'x');
 const momentMs = fc.constantFrom('4102444800123', '4102444800500', '4102444801999', '1', '-1', '0', 'x');
@@ -129,7 +130,7 @@ const command: fc.Arbitrary<string[]> = fc.oneof(
   },
   { weight: 2, arbitrary: list<string>(name('INCRBY', 'DECRBY'), key, integer) },
   { weight: 2, arbitrary: list<string>(name('APPEND', 'GETSET', 'SETNX'), key, value) },
-  // A key of its own: on huge integers Redis's long double rounds where ours is exact (docs/protocol.md).
+  // A key of its own: Redis's long double rounds huge integers, too.
   { weight: 1, arbitrary: list<string>(name('INCRBYFLOAT', 'SET', 'GETSET'), fc.constant('f'), small) },
   { weight: 2, arbitrary: list<string>(name('GETEX'), key, setOptions) },
   { weight: 1, arbitrary: list<string>(name('EXPIREAT'), key, moment, condition) },
