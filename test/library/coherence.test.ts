@@ -277,7 +277,7 @@ test('who waits for another process is told, and does not poll: 20 processes, on
 
 test('a random mix of readers, writers and faults: no hit beyond the bound, none after everywhere', async () => {
   const { BREAKWATER_SEED } = process.env;
-  const seed = Number(BREAKWATER_SEED ?? Math.floor(Math.random() * 2 ** 31));
+  const seed = Number(BREAKWATER_SEED ?? 20_261_121);
   const random = new SeededRandom(seed);
   const readers = await Promise.all([behindProxy(), behindProxy()]);
   const writer = open();
