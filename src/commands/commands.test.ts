@@ -370,6 +370,27 @@ test('memory full under noeviction: the words of Redis, what was there stays, re
   assert.equal(h.call('SET', 'more', value), 'OK');
 });
 
+test('BW.COUNT: a full table refuses new names and counts on; a sum beyond the safe integers is refused', () => {
+  const h = new Harness((options) => new Store(options));
+  assert.equal(h.call('BW.COUNT', 'views', 2), 2);
+  assert.equal(h.call('BW.COUNT', 'hour', 1, 60_000), 1);
+  for (let i = 2; i < 65_536; i += 1) h.context.tallies.add(`n${i}`, 1, null, h.nowMs);
+  assert.equal(h.call('BW.COUNT', 'another', 1), '-COUNTERSFULL no room for another counter');
+  assert.equal(h.call('BW.COUNT', 'another'), 0, 'nothing was begun');
+  assert.equal(h.call('BW.COUNT', 'views', 3), 5);
+  h.call('FLUSHALL');
+  assert.equal(h.call('BW.COUNT', 'views'), 5, 'FLUSHALL is about entries');
+  h.nowMs += 60_000;
+  assert.equal(h.call('BW.COUNT', 'another', 7), 7, 'an expired one made room');
+  assert.equal(h.call('BW.COUNT', 'views', Number.MAX_SAFE_INTEGER), '-ERR increment or decrement would overflow');
+  assert.equal(h.call('BW.COUNT', 'views'), 5);
+  for (const by of ['1.5', '9007199254740993', 'x'])
+    assert.match(String(h.call('BW.COUNT', 'views', by)), /^-ERR value is not an integer/);
+  for (const ms of [0, -1]) assert.match(String(h.call('BW.COUNT', 'views', 1, ms)), /^-ERR value is not an integer/);
+  assert.match(String(h.call('BW.COUNT', 'x'.repeat(513), 1)), /^-ERR invalid counter/);
+  assert.match(String(h.call('BW.COUNT', '', 1)), /^-ERR invalid counter/);
+});
+
 test('BW.STATS is a map of numbers in RESP3 and a flat array in RESP2', () => {
   const h = new Harness((options) => new Store(options));
   const flat = h.call('BW.STATS') as unknown[];

@@ -289,3 +289,52 @@ test('entries die with their tag or namespace, later ones live', () => {
   assert.equal(store.dead(bare), true);
   assert.equal(store.dead(store.add('user:1', 'org:7')), false);
 });
+
+test('more namespaces cleared than are remembered: entries from before the forgotten one are misses, later ones live, fills from before are refused', () => {
+  const CAPACITY = 4_096;
+  const store = new TinyStore();
+  const freshness = new Freshness(store, { epoch: 3, seed: 9, capacity: 64 });
+  const key = bytesOf('kept:1');
+  const clear = (name: string): void => {
+    const bytes = bytesOf(name);
+    freshness.invalidateNamespace(bytes, 0, bytes.length);
+  };
+  const early = store.add('kept:1');
+  const tagged = store.add('kept:2', 'org:7');
+  const token = freshness.grant(key, 0, key.length, 0, 1_000);
+  const { sizeBytes } = freshness.namespaces;
+  clear('first');
+  const later = store.add('kept:3');
+  for (let i = 1; i < CAPACITY; i += 1) clear(`ns${i}`);
+  assert.equal(freshness.namespaces.size, CAPACITY);
+  assert.deepEqual(
+    [early, tagged, later].map((ref) => store.dead(ref)),
+    [false, false, false],
+    'as long as all are remembered, only what was cleared is gone',
+  );
+  assert.equal(freshness.mayFill(key, 0, key.length, 3, token, new Float64Array(0), 0), true);
+  const second = freshness.grant(bytesOf('kept:5'), 0, 6, 0, 1_000);
+  // One more: what stood under "first" is no longer known, so everything from before it must go.
+  clear('one more');
+  assert.deepEqual([freshness.namespaces.size, freshness.namespaces.forgotten], [CAPACITY, 1]);
+  assert.deepEqual(
+    [early, tagged, later].map((ref) => store.dead(ref)),
+    [true, true, false],
+  );
+  assert.equal(
+    freshness.mayFill(bytesOf('kept:5'), 0, 6, 3, second, new Float64Array(0), 0),
+    true,
+    'granted after the floor',
+  );
+  // Clearing what is remembered forgets nobody, however often.
+  for (let round = 0; round < 3; round += 1) clear('one more');
+  assert.equal(freshness.namespaces.forgotten, 1);
+  // A whole round of other names: nothing of what was stored or granted before is left, and the table is as large as it was.
+  const third = freshness.grant(bytesOf('kept:9'), 0, 6, 0, 1_000);
+  for (let i = 0; i <= CAPACITY; i += 1) clear(`other${i}`);
+  assert.equal(store.dead(later), true);
+  assert.equal(freshness.mayFill(bytesOf('kept:9'), 0, 6, 3, third, new Float64Array(0), 0), false);
+  assert.equal(store.dead(store.add('kept:1')), false);
+  assert.equal(freshness.namespaces.sizeBytes, sizeBytes);
+  freshness.namespaces.invariants();
+});

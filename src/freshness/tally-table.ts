@@ -19,6 +19,8 @@ export class TallyTable {
   readonly stats = { expired: 0, full: 0 };
   readonly #capacity: number;
   readonly #tallies = new Map<string, Tally>();
+  /** No counter expires before: a full table that cannot have room is not gone through for every name it refuses. */
+  #nextExpiryMs = Number.POSITIVE_INFINITY;
 
   constructor(capacity = CAPACITY) {
     assert(Number.isInteger(capacity) && capacity > 0, 'a table has room for something');
@@ -36,12 +38,13 @@ export class TallyTable {
     const value = (tally === null ? 0 : tally.value) + by;
     if (!Number.isSafeInteger(value)) return 'overflow';
     const untilMs = ttlMs === null ? Number.POSITIVE_INFINITY : nowMs + ttlMs;
+    if (untilMs < this.#nextExpiryMs) this.#nextExpiryMs = untilMs;
     if (tally !== null) {
       tally.value = value;
       tally.untilMs = untilMs;
       return value;
     }
-    if (this.#tallies.size >= this.#capacity) this.#sweep(nowMs);
+    if (this.#tallies.size >= this.#capacity && nowMs >= this.#nextExpiryMs) this.#sweep(nowMs);
     if (this.#tallies.size >= this.#capacity) {
       this.stats.full += 1;
       return 'full';
@@ -64,8 +67,12 @@ export class TallyTable {
   }
 
   #sweep(nowMs: number): void {
+    this.#nextExpiryMs = Number.POSITIVE_INFINITY;
     for (const [name, { untilMs }] of this.#tallies) {
-      if (nowMs < untilMs) continue;
+      if (nowMs < untilMs) {
+        if (untilMs < this.#nextExpiryMs) this.#nextExpiryMs = untilMs;
+        continue;
+      }
       this.#tallies.delete(name);
       this.stats.expired += 1;
     }
