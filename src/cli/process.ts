@@ -14,14 +14,14 @@ export function endOnBug(log: Log): void {
 }
 
 /** Resolves when a signal asked to stop and `close` is done; a second signal does not wait. */
-export function untilStopped(log: Log, close: () => Promise<void>): Promise<void> {
+export function untilStopped(log: Log, close: (signal: NodeJS.Signals) => Promise<void>): Promise<void> {
   return new Promise((resolve, reject) => {
     let isAsked = false;
     const onSignal = (signal: NodeJS.Signals): void => {
       if (isAsked) process.exit(1);
       isAsked = true;
       log.info(`${signal}: stopping`);
-      close().then(resolve, reject);
+      close(signal).then(resolve, reject);
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);

@@ -64,7 +64,8 @@ async function serve(flags: Record<string, string>): Promise<void> {
   const server = await startServer(config, { version, log });
   for (const warning of warnings) log.warn(warning);
   banner(server, version);
-  await untilStopped(log, () => server.close());
+  // Ctrl-C means now; a supervisor that asks gives time to hand over.
+  await untilStopped(log, (signal) => server.close({ isLeaving: signal === 'SIGTERM' }));
 }
 
 function banner({ config, respPort, httpPort }: RunningServer, version: string): void {

@@ -64,6 +64,8 @@ function directionOf(cluster: ClusterFace, state: number, slot: number): string 
   const owner = cluster.ownerOf(slot);
   // Never to itself: the client would come straight back, and ioredis does that sixteen times without a pause.
   if (owner === null || owner.id === cluster.view.self.id) return SLOT_UNSERVED;
+  // It has not said yet where it listens: we started a moment ago.
+  if (owner.port === 0) return TRY_AGAIN;
   return `MOVED ${slot} ${owner.host}:${owner.port}`;
 }
 

@@ -62,6 +62,16 @@ test('every setting can be given in all three ways', () => {
     'log-format': 'json',
     'http-hosts': 'cache.internal,*',
     'plain-set': 'user=holdoff,*=refuse',
+    join: '[::1]:17000@a,10.0.0.2:17000@b,10.0.0.3:17000@c',
+    'link-port': '17000',
+    announce: '::1',
+    data: '/var/lib/breakwater',
+    'cluster-name': 'shop',
+    'cluster-secret': '0123456789abcdef',
+    voters: '3',
+    replicas: '2',
+    ranges: '256',
+    takeover: '3s',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());
   const byFlag = resolve({ flags: samples }).config;
@@ -78,6 +88,11 @@ test('every setting can be given in all three ways', () => {
   assert.deepEqual(byEnv, byFlag);
   assert.deepEqual(byFile, byFlag);
   assert.deepEqual([byFlag.eviction, byFlag.idleTimeoutMs, byFlag.maxValueBytes], ['lfu', 600_000, 1024 ** 2]);
+  const { setup, data } = byFlag.cluster!;
+  assert.deepEqual(
+    [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, data],
+    ['shop', 256, 3, 3000, '/var/lib/breakwater'],
+  );
 });
 
 test('bad values: what, where, and what was received', () => {

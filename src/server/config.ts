@@ -11,6 +11,7 @@ import { totalmem } from 'node:os';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { isLoopback } from '../http/host-check.ts';
+import { clusterConfigOf } from './cluster/settings.ts';
 import { environmentName, SETTINGS, type ServerConfig, type Setting } from './settings.ts';
 
 const DEFAULT_PORT = 7379;
@@ -73,11 +74,12 @@ export function resolveConfig(sources: ConfigSources): ResolvedConfig {
   if (port !== 0 && port === httpPort) {
     throw new BreakwaterError('CONFIG_INVALID', `cannot listen: RESP and HTTP were both given port ${port}`);
   }
+  const bind = pick('bind', '127.0.0.1');
   const memoryBytes = pick('memoryBytes', defaultMemoryBytes(machineMemoryBytes()));
   const config: ServerConfig = {
     port,
     httpPort,
-    bind: pick('bind', '127.0.0.1'),
+    bind,
     httpHosts: pick('httpHosts', []),
     plainSet: pick('plainSet', {}),
     memoryBytes,
@@ -88,6 +90,7 @@ export function resolveConfig(sources: ConfigSources): ResolvedConfig {
     stallTimeoutMs: pick('stallTimeoutMs', 30_000),
     idleTimeoutMs: pick('idleTimeoutMs', 0),
     logFormat: pick('logFormat', 'auto'),
+    cluster: clusterConfigOf(values, { port, httpPort, bind }),
   };
   if (config.maxValueBytes * 2 > config.memoryBytes) {
     throw new BreakwaterError(
@@ -112,7 +115,15 @@ function machineMemoryBytes(): number {
 
 function exposure(config: ServerConfig): string[] {
   if (isLoopback(config.bind)) return [];
-  return [`listening on ${config.bind} without authentication: everyone who can reach this machine can read and write`];
+  const found = [
+    `listening on ${config.bind} without authentication: everyone who can reach this machine can read and write`,
+  ];
+  if (config.cluster !== null && config.cluster.setup.secret === '') {
+    found.push(
+      `everyone who can reach port ${config.cluster.linkPort} can pass for a member: give BREAKWATER_CLUSTER_SECRET`,
+    );
+  }
+  return found;
 }
 
 function unknownVariables(env: ConfigSources['env']): string[] {

@@ -26,6 +26,8 @@ export interface HttpOptions {
   /** Is a request with this `Host` header served? */
   readonly isHostAllowed: (host: string | undefined) => boolean;
   readonly isReady: () => boolean;
+  /** What a member of a cluster knows of it; null: a node of its own. */
+  readonly cluster: (() => object) | null;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly stats: () => object;
   /** A handler failed in a way that is our bug. */
@@ -42,6 +44,19 @@ export function createHttpApp(options: HttpOptions): OpenAPIHono<HttpBindings> {
     onError: options.onError,
   });
 
+  const { cluster } = options;
+  if (cluster !== null) {
+    // Most keys are not this member's, and a write waits for its copies: HTTP has no way to say either yet.
+    app.all('/cache/*', () => {
+      throw new HttpFailure(
+        'NOT_IN_A_CLUSTER',
+        'a member of a cluster has no HTTP face for entries yet: use RESP, the library, or the gateway',
+        {},
+        501,
+      );
+    });
+    app.get('/cluster.json', (c) => c.json(cluster(), 200, { 'cache-control': 'no-store' }));
+  }
   registerCacheRoutes(app, {
     session: options.session,
     maxValueBytes: options.maxValueBytes,

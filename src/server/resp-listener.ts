@@ -53,6 +53,10 @@ export interface ListenedSession {
   readonly activeMs: number;
   /** Row of the last command in the command table; -1 = none yet. */
   readonly lastCommand: number;
+  /** Nothing more of it is executed before it was told something: so many of its replies wait for other members of a cluster. */
+  readonly halted?: boolean;
+  /** Replies that wait for others; null: none ever did. */
+  readonly parked?: { readonly count: number } | null;
 }
 
 /** What the listener needs of the node. */
@@ -108,6 +112,8 @@ class Connection<S> {
   hasPushes = false;
   /** The read side is stopped. */
   paused = false;
+  /** It has said all that it will: it ends when the replies that wait for other members have come. */
+  endsWhenTold = false;
 
   constructor(socket: net.Socket, session: S, onSent: (connection: Connection<S>) => void) {
     this.socket = socket;
@@ -238,7 +244,7 @@ export class RespListener<S extends ListenedSession> {
     this.#connections.add(connection);
     this.#bySession.set(session, connection);
     this.counters.accepted += 1;
-    socket.on('end', () => this.#end(connection));
+    socket.on('end', () => this.#endWhenTold(connection));
     socket.on('error', () => {
       this.counters.socketErrors += 1;
     });
@@ -289,9 +295,10 @@ export class RespListener<S extends ListenedSession> {
       out.reset();
       this.#node.onRequest(session, NOTHING, 0, 0, nowMs, out);
     }
-    connection.hasBacklog = false;
+    connection.hasBacklog = session.halted === true;
     const flushed = out.length === 0 || this.#flush(connection, nowMs);
-    if (session.closing) this.#end(connection);
+    if (session.closing) this.#endWhenTold(connection);
+    else if (connection.hasBacklog) this.#pause(connection);
     if (this.#node.hasPushes) this.schedulePushes();
     const held = session.inputBytes;
     if (flushed && (held !== 0 || connection.heldBytes !== 0)) this.#hold(connection, held);
@@ -316,6 +323,7 @@ export class RespListener<S extends ListenedSession> {
    */
   #push(connection: Connection<S>): void {
     let hasMore = true;
+    const wasHalted = connection.session.halted === true;
     while (hasMore) {
       if (connection.ending || connection.stalledSinceMs !== 0) {
         connection.hasPushes = true;
@@ -327,6 +335,8 @@ export class RespListener<S extends ListenedSession> {
       hasMore = this.#node.onPush(connection.session, out);
       if (out.length !== 0) this.#flush(connection, Math.floor(this.#clock.now()));
     }
+    if (wasHalted && connection.session.halted !== true) this.#continue(connection);
+    if (connection.endsWhenTold) this.#endWhenTold(connection);
   }
 
   /** Writes `#out`. True when the kernel took all of it, so that `#out` may be used again. */
@@ -388,6 +398,14 @@ export class RespListener<S extends ListenedSession> {
   #pause(connection: Connection<S>): void {
     connection.paused = true;
     connection.socket.pause();
+  }
+
+  /** As `#end`, when the replies that wait for other members have come; there is a deadline on those. */
+  #endWhenTold(connection: Connection<S>): void {
+    const { parked } = connection.session;
+    connection.endsWhenTold = parked !== undefined && parked !== null && parked.count > 0;
+    if (!connection.endsWhenTold) this.#end(connection);
+    else if (!connection.paused) this.#pause(connection);
   }
 
   /** Everything that was asked is answered: close our side once it has left, then the whole connection. */

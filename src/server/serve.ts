@@ -3,22 +3,26 @@
  * file only connects them.
  */
 import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
 import { release, totalmem, type } from 'node:os';
-import { systemClock } from '../base/clock.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { type Log, SILENT } from '../base/log.ts';
 import { SeededRandom } from '../base/random.ts';
 import { closeFaceServer } from '../http/face.ts';
 import { hostCheck, isLoopback } from '../http/host-check.ts';
 import { listenOn } from '../http/listen.ts';
-import { Node } from '../node/node.ts';
+import { Node, type NodeOptions } from '../node/node.ts';
 import type { NodeSession } from '../node/node-session.ts';
+import { ClusterMember } from './cluster/member.ts';
+import type { ClusterConfig } from './cluster/settings.ts';
+import { statusOf } from './cluster/status.ts';
 import { createHttpServer } from './http.ts';
 import { LatencyMeter } from './latency.ts';
 import { LocalSession } from './local-session.ts';
 import { createMetrics } from './metrics.ts';
 import { Observer } from './observer.ts';
-import { RespListener } from './resp-listener.ts';
+import { type ListenedNode, RespListener } from './resp-listener.ts';
 import type { ServerConfig } from './settings.ts';
 import { Ticker } from './ticker.ts';
 
@@ -32,16 +36,22 @@ export interface ServerExtras {
 export interface RunningServer {
   readonly config: ServerConfig;
   readonly node: Node;
+  /** null: a node of its own. */
+  readonly member: ClusterMember | null;
   /** The ports listened on: those of the config, or what the operating system picked for 0. */
   readonly respPort: number;
   readonly httpPort: number;
-  /** Stops accepting, lets answers under way leave (at most `DRAIN_MS`), closes everything. Idempotent. */
-  close(): Promise<void>;
+  /**
+   * Stops accepting, lets answers under way leave (at most `DRAIN_MS`), closes everything. Idempotent. A member of a cluster first gives its ranges to others, unless
+   * `isLeaving` is false.
+   */
+  close(how?: { readonly isLeaving?: boolean }): Promise<void>;
 }
 
 /** How long answers under way may take to leave when the node stops. */
 export const DRAIN_MS = 2000;
 const HTTP_BACKLOG = 1024;
+const IDLE_MS = 1000;
 
 /**
  * Starts a node and resolves when both ports answer.
@@ -50,13 +60,18 @@ const HTTP_BACKLOG = 1024;
 export async function startServer(config: ServerConfig, extras: ServerExtras): Promise<RunningServer> {
   const log = extras.log ?? SILENT;
   const clock = systemClock();
-  const node = makeNode(config, extras.version, clock.now(), log);
+  const options = nodeOptions(config, extras.version, clock.now(), log);
+  const member = config.cluster === null ? null : await startMember(config, config.cluster, options, clock, log);
+  const node = member?.machine.node ?? withMemory(config, () => new Node(options));
+  tellHost(node);
+  const doors: ListenedNode<NodeSession> = member ?? node;
   const latency = new LatencyMeter();
-  const listener = new RespListener<NodeSession>(node, clock, latency, config);
+  const listener = new RespListener<NodeSession>(doors, clock, latency, config);
+  if (member !== null) member.onPushes = () => listener.schedulePushes();
   const observer = new Observer(node, listener, latency, config);
   const metrics = createMetrics(() => observer.snapshot(), latency);
-  const local = LocalSession.open(node, clock, 'http', 'http', () => {
-    if (node.hasPushes) listener.schedulePushes();
+  const local = LocalSession.open(doors, clock, 'http', 'http', () => {
+    if (doors.hasPushes) listener.schedulePushes();
   });
   let ready = false;
   const http = createHttpServer({
@@ -68,7 +83,8 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
     stallTimeoutMs: config.stallTimeoutMs,
     maxClients: config.maxClients,
     isHostAllowed: hostCheck(isLoopback(config.bind), config.httpHosts),
-    isReady: () => ready && node.isServing,
+    isReady: () => ready && node.isServing && (member === null || member.isOk),
+    cluster: member === null ? null : () => statusOf(member.parts),
     metrics: async () => ({ contentType: metrics.contentType, text: await metrics.metrics() }),
     stats: () => observer.page(),
     onError: (error) =>
@@ -83,6 +99,7 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   } catch (error) {
     await listener.close(0);
     observer.stop();
+    await member?.close();
     throw error;
   }
   node.host.port = respPort;
@@ -91,6 +108,8 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   const ticker = new Ticker(
     () => performance.now(),
     () => {
+      // A member has a ticker of its own: its time goes on before clients are let in, and while they are let go.
+      if (member !== null) return IDLE_MS;
       const wantedMs = node.onTick(clock.now());
       if (node.hasPushes) listener.schedulePushes();
       return wantedMs;
@@ -104,57 +123,94 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   ready = true;
 
   let closing: Promise<void> | null = null;
-  const close = async (): Promise<void> => {
+  const close = async (isLeaving: boolean): Promise<void> => {
     ready = false;
+    if (isLeaving) await member?.leave();
     await Promise.all([listener.close(DRAIN_MS), closeFaceServer(http, DRAIN_MS)]);
     ticker.stop();
     observer.stop();
     local.close();
+    await member?.close();
   };
   return {
     config,
     node,
+    member,
     respPort,
     httpPort,
-    close: () => {
-      closing ??= close();
+    close: ({ isLeaving = true } = {}) => {
+      closing ??= close(isLeaving);
       return closing;
     },
   };
 }
 
-function makeNode(config: ServerConfig, version: string, startMs: number, log: Log): Node {
-  let node: Node;
-  try {
-    node = new Node({
-      memoryBytes: config.memoryBytes,
-      eviction: config.eviction,
-      random: new SeededRandom(randomInt(2 ** 32)),
-      hashSeed: randomInt(2 ** 32),
-      startMs,
-      version,
-      onInternalError: (error, where) =>
-        log.error('a bug: everything was thrown away unless memory was wanting', {
-          where,
-          error: error instanceof Error ? error.stack : String(error),
-        }),
-      maxValueBytes: config.maxValueBytes,
-      maxClients: config.maxClients,
-      plainSet: config.plainSet,
-      parameters: {
-        bind: config.bind,
-        port: String(config.port),
-        timeout: String(Math.ceil(config.idleTimeoutMs / 1000)),
-      },
-    });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new BreakwaterError(
-      'MEMORY_UNAVAILABLE',
-      `cannot take ${config.memoryBytes} bytes of memory: ${error.message}`,
-      { cause: error },
-    );
+/** Its ports are looked at first: a member that cannot serve should not be given ranges. */
+async function startMember(
+  config: ServerConfig,
+  cluster: ClusterConfig,
+  node: NodeOptions,
+  clock: Clock,
+  log: Log,
+): Promise<ClusterMember> {
+  const { port, httpPort, bind } = config;
+  for (const [each, what] of [
+    [port, 'RESP'],
+    [httpPort, 'HTTP'],
+  ] as const) {
+    const probe = createServer();
+    await listenOn(probe, each, bind, 1, what);
+    await new Promise((resolve) => probe.close(resolve));
   }
+  try {
+    return await ClusterMember.start({ config: cluster, bind, port, httpPort, node, clock, log });
+  } catch (error) {
+    throw outOfMemory(config, error);
+  }
+}
+
+function nodeOptions(config: ServerConfig, version: string, startMs: number, log: Log): NodeOptions {
+  return {
+    memoryBytes: config.memoryBytes,
+    eviction: config.eviction,
+    random: new SeededRandom(randomInt(2 ** 32)),
+    hashSeed: randomInt(2 ** 32),
+    startMs,
+    version,
+    onInternalError: (error, where) =>
+      log.error('a bug: everything was thrown away unless memory was wanting', {
+        where,
+        error: error instanceof Error ? error.stack : String(error),
+      }),
+    maxValueBytes: config.maxValueBytes,
+    maxClients: config.maxClients,
+    plainSet: config.plainSet,
+    parameters: {
+      bind: config.bind,
+      port: String(config.port),
+      timeout: String(Math.ceil(config.idleTimeoutMs / 1000)),
+    },
+  };
+}
+
+function withMemory(config: ServerConfig, make: () => Node): Node {
+  try {
+    return make();
+  } catch (error) {
+    throw outOfMemory(config, error);
+  }
+}
+
+function outOfMemory(config: ServerConfig, error: unknown): unknown {
+  if (!(error instanceof RangeError)) return error;
+  return new BreakwaterError(
+    'MEMORY_UNAVAILABLE',
+    `cannot take ${config.memoryBytes} bytes of memory: ${error.message}`,
+    { cause: error },
+  );
+}
+
+function tellHost(node: Node): void {
   Object.assign(node.host, {
     processId: process.pid,
     os: `${type()} ${release()} ${process.arch}`,
@@ -162,5 +218,4 @@ function makeNode(config: ServerConfig, version: string, startMs: number, log: L
     totalMemoryBytes: totalmem(),
     rssBytes: process.memoryUsage.rss(),
   });
-  return node;
 }

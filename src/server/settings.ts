@@ -5,8 +5,10 @@
  *
  * A setting stands here only when it does something today: an option that is parsed and ignored is a lie.
  */
-import { BreakwaterError } from '../base/errors.ts';
-import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
+import { CLUSTER_SETTINGS, type ClusterConfig } from './cluster/settings.ts';
+import { address, duration, integer, invalid, oneOf, PORT_MAX, type Setting, size } from './setting.ts';
+
+export { environmentName, type Setting } from './setting.ts';
 
 export const EVICTION_POLICIES = ['tinylfu', 'lru', 'lfu', 'fifo', 'random', 'ttl', 'noeviction'] as const;
 export type EvictionSetting = (typeof EVICTION_POLICIES)[number];
@@ -43,83 +45,12 @@ export interface ServerConfig {
   /** A client silent this long is closed; 0 = never. */
   readonly idleTimeoutMs: number;
   readonly logFormat: LogFormat;
+  /** null = a node of its own. */
+  readonly cluster: ClusterConfig | null;
 }
 
-/** Reads one setting from text. @throws BreakwaterError with a sentence that names `what` and what was received */
-type Read<T> = (text: string, what: string) => T;
-
-/** One row of the table. */
-export interface Setting<T = unknown> {
-  /** The field of {@link ServerConfig}. */
-  readonly field: keyof ServerConfig;
-  /** The name in flags and in the file, kebab-case. */
-  readonly name: string;
-  /** What stands behind the flag in `--help`, e.g. `<port>`. */
-  readonly placeholder: string;
-  /** The default as people write it (documentation). */
-  readonly defaultText: string;
-  /** One sentence: what it is. */
-  readonly summary: string;
-  /** What raising or lowering it does, for docs/configuration.md. */
-  readonly effect: string;
-  readonly read: Read<T>;
-}
-
-const PORT_MAX = 65_535;
 const MEMORY_MIN = 8 * 1024 ** 2;
 const VALUE_MAX = 512 * 1024 ** 2;
-
-/** The environment variable of a setting: `http-port` -> `BREAKWATER_HTTP_PORT`. */
-export function environmentName(name: string): string {
-  return `BREAKWATER_${name.toUpperCase().replaceAll('-', '_')}`;
-}
-
-const invalid = (what: string, expected: string, received: string): BreakwaterError =>
-  new BreakwaterError(
-    'CONFIG_INVALID',
-    `cannot read ${what}: expected ${expected}, received ${JSON.stringify(received)}`,
-  );
-
-function integer(min: number, max: number, noun: string): Read<number> {
-  return (text, what) => {
-    const value = /^\d{1,15}$/.test(text.trim()) ? Number(text) : Number.NaN;
-    if (!(value >= min && value <= max)) throw invalid(what, `${noun} from ${min} to ${max}`, text);
-    return value;
-  };
-}
-
-function size(min: number, max: number, minText: string, maxText: string): Read<number> {
-  return (text, what) => {
-    const value = parseSizeBytes(text, what);
-    if (value < min || value > max) throw invalid(what, `a size from ${minText} to ${maxText}`, text);
-    return value;
-  };
-}
-
-function duration(min: number): Read<number> {
-  return (text, what) => {
-    const value = text.trim() === '0' ? 0 : parseDurationMs(text, what);
-    if (value < min) throw invalid(what, `a duration of at least ${min} ms`, text);
-    if (value > 365 * 86_400_000) throw invalid(what, 'a duration of at most 365d', text);
-    return value;
-  };
-}
-
-function oneOf<T extends string>(choices: readonly T[], aliases: Readonly<Record<string, T>> = {}): Read<T> {
-  return (text, what) => {
-    const word = text.trim().toLowerCase();
-    const found =
-      choices.find((choice) => choice === word) ?? (Object.hasOwn(aliases, word) ? aliases[word] : undefined);
-    if (found === undefined) throw invalid(what, `one of ${choices.join(', ')}`, text);
-    return found;
-  };
-}
-
-function address(text: string, what: string): string {
-  const value = text.trim().replace(/^\[(.*)\]$/, '$1');
-  if (!/^[0-9A-Za-z.:_%-]{1,255}$/.test(value)) throw invalid(what, 'an address or host name such as 127.0.0.1', text);
-  return value;
-}
 
 function hostNames(text: string, what: string): readonly string[] {
   return text.split(',').map((part) => {
@@ -278,4 +209,5 @@ export const SETTINGS: readonly Setting[] = [
     effect: 'auto: plain lines on a terminal, JSON lines (pino) elsewhere.',
     read: oneOf(LOG_FORMATS),
   },
+  ...CLUSTER_SETTINGS,
 ];

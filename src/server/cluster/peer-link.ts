@@ -110,7 +110,7 @@ export class PeerLink {
         }
         this.#pingAtMs = nowMs + limits.pingMs;
         this.#ping += 1;
-        this.#pingSentMs = nowMs;
+        this.#pingSentMs = performance.now();
         this.#say({ kind: 'ping', number: this.#ping, isAnswer: false });
         return;
       case 'closed':
@@ -181,7 +181,7 @@ export class PeerLink {
 
   #take(message: WireMessage): void {
     if (message.kind === 'ping' && message.isAnswer && this.state === 'open') {
-      if (message.number === this.#ping) this.roundTripMs = this.#nowMs - this.#pingSentMs;
+      if (message.number === this.#ping) this.roundTripMs = performance.now() - this.#pingSentMs;
       this.#answered = Math.max(this.#answered, Math.min(message.number, this.#ping));
       return;
     }

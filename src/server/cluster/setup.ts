@@ -19,6 +19,8 @@ export interface MemberAddress {
   /** Without brackets for IPv6. */
   readonly host: string;
   readonly linkPort: number;
+  /** What fails together with it; '' when nobody said. */
+  readonly zone: string;
 }
 
 export interface ClusterSetup {
@@ -40,7 +42,7 @@ export interface ClusterSetup {
 
 export interface SetupWishes {
   readonly name: string;
-  readonly members: readonly { readonly host: string; readonly linkPort: number }[];
+  readonly members: readonly { readonly host: string; readonly linkPort: number; readonly zone?: string }[];
   /** Which of them we are. */
   readonly self: { readonly host: string; readonly linkPort: number };
   /** null: {@link defaultVoters}. */
@@ -98,8 +100,8 @@ export function memberId(name: string, host: string, linkPort: number): NodeId {
 /** @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
 export function makeSetup(wishes: SetupWishes): ClusterSetup {
   const { name, replicas, secret, self } = wishes;
-  const members = wishes.members.map(({ host, linkPort }): MemberAddress => {
-    return { id: memberId(name, host, linkPort), host, linkPort };
+  const members = wishes.members.map(({ host, linkPort, zone = '' }): MemberAddress => {
+    return { id: memberId(name, host, linkPort), host, linkPort, zone };
   });
   const own = memberId(name, self.host, self.linkPort);
   if (members.length > MAX_MEMBERS) refuse(`at most ${MAX_MEMBERS} members can be listed`, `${members.length} members`);
@@ -124,7 +126,14 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     refuse('the number of ranges must be a power of two from 1 to 16384', `${rangeCount} ranges`);
   const timing = timingOf(wishes.takeoverMs);
   const voters = members.slice(0, voterCount).map(({ id }) => id);
-  const facts = JSON.stringify([name, members.map(({ id }) => id), voterCount, rangeCount, copies, timing]);
+  const facts = JSON.stringify([
+    name,
+    members.map(({ id, zone }) => [id, zone]),
+    voterCount,
+    rangeCount,
+    copies,
+    timing,
+  ]);
   return {
     name,
     members,

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { afterEach, test } from 'node:test';
 import fc from 'fast-check';
+import { freePorts } from '../../../src/cli/children/ports.ts';
 import type { Member, NodeId } from '../../../src/cluster/member.ts';
 import type { Message } from '../../../src/cluster/messages.ts';
 import type { LinkLimits } from '../../../src/server/cluster/context.ts';
@@ -15,7 +16,6 @@ import { FrameWriter } from '../../../src/wire/frame-writer.ts';
 import type { Hello } from '../../../src/wire/hello.ts';
 import { readMessage, type WireMessage, writeMessage } from '../../../src/wire/messages.ts';
 import { FaultProxy } from '../../support/fault-proxy.ts';
-import { freePorts } from '../../support/free-ports.ts';
 import { eventually } from '../support.ts';
 
 const HOST = '127.0.0.1';

@@ -1,0 +1,372 @@
+/**
+ * A member of a cluster in a process: the machine (`node/cluster-node.ts`), its links, its directory, the driver between them. What clients see of it is the server's
+ * (`serve.ts`), as with a node of its own.
+ *
+ * A start, in order: the directory is opened (its lock keeps a second process out) and says what this member knows; the link port listens and peers are dialled; if nobody
+ * remembers a cluster, one is formed, else it is told (`formation.ts`); the machine is made with what is known; and when a majority of the voters answers, the start is done.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../base/clock.ts';
+import { BreakwaterError } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import type { Member, NodeId } from '../../cluster/member.ts';
+import type { Message, VoterRow } from '../../cluster/messages.ts';
+import type { ClusterEvent } from '../../cluster/outputs.ts';
+import type { ClusterNodeOptions } from '../../node/cluster-door.ts';
+import { ClusterNode } from '../../node/cluster-node.ts';
+import type { NodeSession } from '../../node/node-session.ts';
+import type { ReplyWriter } from '../../resp/writer.ts';
+import type { ListenedNode } from '../resp-listener.ts';
+import { Ticker } from '../ticker.ts';
+import { ClusterDriver } from './driver.ts';
+import { Formation, type Formed } from './formation.ts';
+import { Links } from './links.ts';
+import { MemberMemory } from './memory.ts';
+import type { ClusterConfig } from './settings.ts';
+import { type EventCounts, noEvents, type StatusParts } from './status.ts';
+
+export interface MemberOptions {
+  readonly config: ClusterConfig;
+  readonly bind: string;
+  /** What others are told: RESP, and HTTP (0 = not known). */
+  readonly port: number;
+  readonly httpPort: number;
+  readonly node: ClusterNodeOptions['node'];
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How often a member that waits for others says so. */
+const WAITING_MS = 5000;
+const FORMING_TICK_MS = 20;
+/** Lives are counted in tenths of a second since 2026: they grow without a directory too, and a claim's number (a million a life) stays exact for 28 years. */
+const LIFE_EPOCH_MS = Date.UTC(2026, 0, 1);
+const LIFE_MS = 100;
+
+export class ClusterMember implements ListenedNode<NodeSession> {
+  readonly config: ClusterConfig;
+  readonly events: EventCounts = noEvents();
+  /** Set by the server: something may have to be told to sessions. */
+  onPushes: () => void = () => {};
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #memory: MemberMemory | null;
+  readonly #links: Links;
+  readonly #formation: Formation;
+  readonly #ticker: Ticker;
+  readonly #self: Member;
+  readonly #members: Map<NodeId, Member>;
+  readonly #nodeOptions: ClusterNodeOptions['node'];
+  #machine: ClusterNode | null = null;
+  #driver: ClusterDriver | null = null;
+  #saidWaitingMs = 0;
+  #onProgress: () => void = () => {};
+
+  /**
+   * Resolves when this member is in the cluster and a majority of the voters answers it.
+   * @throws BreakwaterError `LISTEN_FAILED`, `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_FOREIGN`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`
+   */
+  static async start(options: MemberOptions): Promise<ClusterMember> {
+    const { config } = options;
+    const { setup, data } = config;
+    const memory = data === null ? null : await MemberMemory.open(data, setup.rangeCount);
+    let member: ClusterMember | null = null;
+    try {
+      member = new ClusterMember(options, memory);
+      await member.#links.listen(config.linkPort, options.bind);
+      await member.#join();
+      return member;
+    } catch (error) {
+      if (member === null) await memory?.close();
+      else await member.close();
+      throw error;
+    }
+  }
+
+  private constructor({ config, port, httpPort, node, clock, log }: MemberOptions, memory: MemberMemory | null) {
+    const { setup, announce, linkPort } = config;
+    this.config = config;
+    this.#clock = clock;
+    this.#log = log;
+    this.#memory = memory;
+    this.#nodeOptions = node;
+    const known = memory?.state ?? null;
+    if (known !== null && (known.id !== setup.self || known.fingerprint !== setup.fingerprint)) {
+      throw new BreakwaterError(
+        'CLUSTER_DATA_FOREIGN',
+        `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters, ranges or replicas, or takeover time' : 'another member'}; a member that changes these starts without it`,
+      );
+    }
+    const incarnation = Math.max((known?.incarnation ?? 0) + 1, Math.floor((Date.now() - LIFE_EPOCH_MS) / LIFE_MS), 1);
+    const others = setup.members.map(({ id, host, linkPort: link, zone }): Member => {
+      return { id, host, port: 0, httpPort: 0, linkPort: link, zone, machine: '', weight: 1, incarnation: 0 };
+    });
+    const listed = others.find(({ id }) => id === setup.self)!;
+    this.#self = { ...listed, host: announce, port, httpPort, linkPort, incarnation };
+    this.#members = new Map(others.map((other) => [other.id, other.id === setup.self ? this.#self : other]));
+    this.#links = new Links({
+      setup,
+      member: this.#self,
+      onComplaint: (peer, why) => log.warn('a link between members', { peer: this.#nameOf(peer), why }),
+      onMember: (member) => this.#onMember(member),
+      onForm: (_from, form) => this.#formation.onForm(form),
+      onOpen: (peer, cluster) => {
+        this.#formation.onOpen(peer, cluster);
+        this.#links.flush();
+      },
+      onMessage: (from, message) => this.#onMessage(from, message),
+    });
+    const formed: Formed | null =
+      known === null || known.cluster === ''
+        ? null
+        : { cluster: known.cluster, lives: known.lives, hasForgotten: known.hasForgotten };
+    memory?.keep({
+      id: setup.self,
+      fingerprint: setup.fingerprint,
+      incarnation,
+      cluster: formed?.cluster ?? '',
+      lives: formed?.lives ?? [],
+      hasForgotten: formed?.hasForgotten ?? false,
+    });
+    this.#formation = new Formation(setup, incarnation, formed, {
+      isOpen: (peer) => this.#links.isOpen(peer),
+      send: (to, form) => this.#links.send(to, form),
+      makeIdentity: () => randomBytes(16).toString('hex'),
+      onFormed: (found) => this.#onFormed(found, false),
+    });
+    this.#ticker = new Ticker(
+      () => performance.now(),
+      () => this.#onTick(),
+      () => {},
+    );
+  }
+
+  /** @throws AssertionError before `start` has resolved */
+  get machine(): ClusterNode {
+    const machine = this.#machine;
+    if (machine === null) throw new Error('a member has its machine when it has started');
+    return machine;
+  }
+
+  /** Heard by a majority of the voters. */
+  get isOk(): boolean {
+    return this.machine.isOk;
+  }
+
+  /** What `status.ts` makes a report of. */
+  get parts(): StatusParts {
+    return {
+      config: this.config,
+      cluster: this.#formation.formed?.cluster ?? '',
+      incarnation: this.#self.incarnation,
+      machine: this.machine,
+      members: this.#members,
+      links: this.#links,
+      events: this.events,
+      nowMs: this.#clock.now(),
+    };
+  }
+
+  // -- ListenedNode: the machine's doors, with what they want done behind each
+
+  openSession(...args: Parameters<ClusterNode['openSession']>): NodeSession {
+    return this.machine.openSession(...args);
+  }
+
+  closeSession(session: NodeSession): void {
+    this.machine.closeSession(session);
+    this.#driver!.settle();
+  }
+
+  onRequest(
+    session: NodeSession,
+    chunk: Uint8Array,
+    start: number,
+    end: number,
+    nowMs: number,
+    out: ReplyWriter,
+  ): void {
+    this.#machine!.onRequest(session, chunk, start, end, nowMs, out);
+    this.#driver!.settle();
+  }
+
+  get hasPushes(): boolean {
+    return this.#machine!.hasPushes;
+  }
+
+  takePushed(): NodeSession[] {
+    return this.machine.takePushed();
+  }
+
+  onPush(session: NodeSession, out: ReplyWriter): boolean {
+    return this.machine.onPush(session, out);
+  }
+
+  // -- the end
+
+  /** Gives its ranges to others; resolves when it has none, or nobody takes them in time. */
+  async leave(): Promise<void> {
+    const { machine } = this;
+    machine.leave(true);
+    this.#driver!.settle();
+    const deadline = performance.now() + this.config.setup.timing.takeoverMs + 1000;
+    while (machine.ownedCount > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, FORMING_TICK_MS));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#ticker.stop();
+    this.#driver?.stop();
+    await this.#links.close();
+    await this.#memory?.close();
+  }
+
+  // -- within
+
+  async #join(): Promise<void> {
+    const { formed } = this.#formation;
+    if (formed !== null) this.#onFormed(formed, true);
+    this.#saidWaitingMs = this.#clock.now();
+    this.#ticker.start();
+    const { setup } = this.config;
+    const since = performance.now();
+    await new Promise<void>((resolve) => {
+      this.#onProgress = () => {
+        if (this.#machine?.isOk !== true) return;
+        // Who sends clients to others knows where they are; those that are away are not waited for.
+        const isKnown = [...this.#members.values()].every(({ port }) => port !== 0);
+        if (isKnown || performance.now() - since >= setup.timing.takeoverMs) resolve();
+      };
+      this.#onProgress();
+    });
+    this.#onProgress = () => {};
+  }
+
+  #onTick(): number {
+    if (this.#driver !== null) {
+      const wantedMs = this.#driver.onTick();
+      this.#onProgress();
+      return wantedMs;
+    }
+    const nowMs = this.#clock.now();
+    this.#links.tick(nowMs);
+    this.#formation.tick(nowMs);
+    this.#links.flush();
+    if (nowMs - this.#saidWaitingMs >= WAITING_MS) {
+      this.#saidWaitingMs = nowMs;
+      const missing = this.config.setup.voters.filter((id) => id !== this.#self.id && !this.#links.isOpen(id));
+      this.#log.info('waiting for the voters of the cluster', { missing: missing.map((id) => this.#nameOf(id)) });
+    }
+    return FORMING_TICK_MS;
+  }
+
+  #onFormed(formed: Formed, isRemembered: boolean): void {
+    const { setup } = this.config;
+    const { cluster, lives, hasForgotten } = formed;
+    const memory = this.#memory;
+    if (!isRemembered) memory?.keep({ ...memory.state!, cluster, lives, hasForgotten });
+    this.#links.cluster = cluster;
+    const machine = new ClusterNode({
+      node: { ...this.#nodeOptions, startMs: this.#clock.now() },
+      cluster: {
+        self: setup.self,
+        members: setup.members.map(({ id }) => this.#members.get(id)!),
+        voters: setup.voters,
+        rangeCount: setup.rangeCount,
+        copies: setup.copies,
+        timing: setup.timing,
+        // In every life: a first record is only made where no majority knows of any, and who dies while founding must be able to go on.
+        isFounder: setup.members[0]!.id === setup.self,
+        isDurable: memory !== null,
+        restored: memory === null ? null : memory.rows,
+        hasForgotten,
+      },
+    });
+    this.#machine = machine;
+    this.#driver = new ClusterDriver({
+      doors: machine,
+      nowMs: () => this.#clock.now(),
+      send: (to, message) => this.#links.send(to, message),
+      flush: () => this.#links.flush(),
+      tickLinks: (nowMs) => this.#links.tick(nowMs),
+      write: memory === null ? null : (rows) => this.#write(memory, rows),
+      onEvent: (event) => this.#onEvent(event),
+      onTurn: () => {
+        if (machine.hasPushes) this.onPushes();
+      },
+      onFailure: (error) => {
+        // Nothing can be promised any more: the process ends, and what is left of it is another life's.
+        setImmediate(() => {
+          throw error;
+        });
+      },
+    });
+    this.#log.info('in the cluster', { cluster, members: setup.members.length, remembers: !hasForgotten });
+  }
+
+  #write(memory: MemberMemory, rows: readonly VoterRow[]): Promise<void> {
+    return memory.write(rows);
+  }
+
+  #onMember(member: Member): void {
+    const known = this.#members.get(member.id)!;
+    if (known.incarnation > member.incarnation) return;
+    // Zones are the list's, which is the same everywhere; where it listens is its own to say.
+    const told = { ...member, zone: known.zone, weight: 1 };
+    this.#members.set(member.id, told);
+    this.#formation.onMember(member.id, member.incarnation);
+    this.#machine?.onMember(told);
+    this.#onProgress();
+  }
+
+  #onMessage(from: NodeId, message: Message): void {
+    this.#driver?.onMessage(from, message);
+  }
+
+  #onEvent(event: ClusterEvent): void {
+    const { events } = this;
+    switch (event.kind) {
+      case 'reign-began':
+        events.reignsBegan += 1;
+        return;
+      case 'reign-ended':
+        events.reignsEnded += 1;
+        return;
+      case 'in-sync-changed':
+        events.setsChanged += 1;
+        return;
+      case 'claim':
+        if (event.how !== 'takeover') return;
+        events.takeovers += 1;
+        this.#log.info('taking over', { ranges: event.ranges.length, epoch: event.epoch });
+        return;
+      case 'claim-failed':
+        events.claimsFailed += 1;
+        return;
+      case 'copy-began':
+      case 'copy-complete':
+        return;
+      case 'voter-recovered':
+        this.#log.info('votes again: what it may have promised before is known', { life: event.life });
+        // Its rows are on their way to the disk in front of this: a life that begins before they are there has forgotten still.
+        if (this.#memory !== null) void this.#remembers(this.#memory);
+        return;
+      case 'stalled':
+        events.stalls += 1;
+        if (event.lagMs >= this.config.setup.timing.leaseMs) {
+          this.#log.warn('the process stood still', { ms: Math.round(event.lagMs) });
+        }
+    }
+  }
+
+  async #remembers(memory: MemberMemory): Promise<void> {
+    await memory.write([]);
+    memory.keep({ ...memory.state!, hasForgotten: false });
+  }
+
+  #nameOf(id: string): string {
+    const found = this.config.setup.members.find((member) => member.id === id);
+    return found === undefined ? id : `${found.host}:${found.linkPort}`;
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * The settings by which a node becomes a member of a cluster. `join` is what makes it one; the others are refused without it, since they would do nothing.
+ *
+ * Membership is static: everybody is started with the whole list. What must be the same everywhere is compared when members meet (`setup.ts`).
+ */
+import { BreakwaterError } from '../../base/errors.ts';
+import { address, duration, integer, invalid, PORT_MAX, type Read, type Setting } from '../setting.ts';
+import { type ClusterSetup, MAX_TAKEOVER_MS, MIN_TAKEOVER_MS, makeSetup } from './setup.ts';
+
+export interface ClusterConfig {
+  readonly setup: ClusterSetup;
+  /** What clients and other members are told to reach this one by. */
+  readonly announce: string;
+  readonly linkPort: number;
+  /** null = nothing is kept on disk. */
+  readonly data: string | null;
+}
+
+interface ListedAddress {
+  readonly host: string;
+  readonly linkPort: number;
+  readonly zone: string;
+}
+
+const LINK_OFFSET = 10_000;
+const DEFAULT_TAKEOVER_MS = 1500;
+
+const members: Read<readonly ListedAddress[]> = (text, what) =>
+  text.split(',').map((part) => {
+    const match =
+      /^(?:\[([0-9A-Fa-f:.%]{2,64})\]|([0-9A-Za-z._-]{1,253})):(\d{1,5})(?:@([A-Za-z0-9._:/-]{1,64}))?$/.exec(
+        part.trim(),
+      );
+    const linkPort = Number(match?.[3]);
+    if (match === null || linkPort < 1 || linkPort > PORT_MAX) {
+      throw invalid(what, 'the link addresses of all members, host:port or host:port@zone, separated by commas', text);
+    }
+    return { host: match[1] ?? match[2]!, linkPort, zone: match[4] ?? '' };
+  });
+
+const label: Read<string> = (text, what) => {
+  if (!/^[A-Za-z0-9._:/-]{1,64}$/.test(text.trim())) {
+    throw invalid(what, 'at most 64 letters, digits and . _ : / -', text);
+  }
+  return text.trim();
+};
+
+const secret: Read<string> = (text, what) => {
+  // What was received is not repeated: it would stand in logs.
+  if (text.length < 16 || text.length > 256) throw invalid(what, '16 to 256 characters', `${text.length} characters`);
+  return text;
+};
+
+const directory: Read<string> = (text, what) => {
+  if (text.trim() === '' || text.includes('\0')) throw invalid(what, 'a directory', text);
+  return text;
+};
+
+export const CLUSTER_SETTINGS: readonly Setting[] = [
+  {
+    field: 'join',
+    name: 'join',
+    placeholder: '<members>',
+    defaultText: 'none: a node of its own',
+    summary: 'makes the node a member of a cluster: the link addresses of all its members, this one included',
+    effect:
+      'host:port of each, with @zone where members fail together by zone, separated by commas; the same list in the same order at every member (docs/cluster.md). The first of them vote. A cluster begins when all its voters are there. Growing or shrinking a running cluster is not built.',
+    read: members,
+  },
+  {
+    field: 'linkPort',
+    name: 'link-port',
+    placeholder: '<port>',
+    defaultText: 'port + 10000',
+    summary: 'port for the links between members',
+    effect: 'Whoever reaches it and knows the cluster-secret is believed; nothing on it is encrypted.',
+    read: integer(1, PORT_MAX, 'a port'),
+  },
+  {
+    field: 'announce',
+    name: 'announce',
+    placeholder: '<host>',
+    defaultText: 'bind',
+    summary: 'name or address by which members and clients reach this node',
+    effect:
+      'With the link port it says which member of the list this is, so it must stand there as it does here. Clients are redirected to it.',
+    read: address,
+  },
+  {
+    field: 'data',
+    name: 'data',
+    placeholder: '<directory>',
+    defaultText: 'none: nothing is kept',
+    summary: 'directory in which a member keeps who it is and what it has promised as a voter',
+    effect:
+      'Entries are not kept. Without it a voter that was restarted waits for takeover and asks the others before it votes again, and a cluster of which the majority of voters restarts at once is without them until all were restarted.',
+    read: directory,
+  },
+  {
+    field: 'clusterName',
+    name: 'cluster-name',
+    placeholder: '<name>',
+    defaultText: 'breakwater',
+    summary: 'name of the cluster',
+    effect: 'Members of clusters with different names refuse each other. The same at every member.',
+    read: label,
+  },
+  {
+    field: 'clusterSecret',
+    name: 'cluster-secret',
+    placeholder: '<text>',
+    defaultText: 'none: whoever reaches the link port is believed',
+    summary: 'secret that members prove to each other that they know, 16 characters or more',
+    effect:
+      'It is never sent. A command line is visible to other users of the machine: give it by BREAKWATER_CLUSTER_SECRET or in the file. The same at every member.',
+    read: secret,
+  },
+  {
+    field: 'voters',
+    name: 'voters',
+    placeholder: '<count>',
+    defaultText: '1 for up to two members, 3 for up to four, else 5',
+    summary: 'how many members vote on who owns what: 1, 3 or 5, the first of the list',
+    effect: 'While a majority of them is away nothing is served. The same at every member.',
+    read: (text, what) => {
+      const count = integer(1, 5, 'a count')(text, what);
+      if (count % 2 === 0) throw invalid(what, '1, 3 or 5', text);
+      return count;
+    },
+  },
+  {
+    field: 'replicas',
+    name: 'replicas',
+    placeholder: '<count>',
+    defaultText: '1 (0 for a single member)',
+    summary: 'copies of each range beside its owner',
+    effect:
+      'An invalidation is acknowledged when all of them have applied it. 0: a member that dies takes its entries along. The same at every member.',
+    read: integer(0, 7, 'a count'),
+  },
+  {
+    field: 'ranges',
+    name: 'ranges',
+    placeholder: '<count>',
+    defaultText: '64, for more than four members 16 for each, up to 1024',
+    summary: 'into how many ranges the 16384 slots are cut, a power of two',
+    effect: 'More: evener shares, a longer CLUSTER SLOTS. The same at every member.',
+    read: integer(1, 16_384, 'a count'),
+  },
+  {
+    field: 'takeoverMs',
+    name: 'takeover',
+    placeholder: '<duration>',
+    defaultText: '1500ms',
+    summary: 'silence after which the ranges of a member are taken over',
+    effect:
+      'All times of the protocol keep their ratio to it: a heartbeat each 2/15 of it, an owner without a majority stops after 2/3. Less: shorter outages; a machine that pauses longer than that loses its ranges. The same at every member.',
+    read: (text, what) => {
+      const ms = duration(MIN_TAKEOVER_MS)(text, what);
+      if (ms > MAX_TAKEOVER_MS) throw invalid(what, `a duration of at most ${MAX_TAKEOVER_MS / 1000}s`, text);
+      return ms;
+    },
+  },
+];
+
+/** What the cluster's settings make of a node, or null without `join`. @throws BreakwaterError `CONFIG_INVALID` */
+export function clusterConfigOf(
+  values: ReadonlyMap<string, unknown>,
+  node: { readonly port: number; readonly httpPort: number; readonly bind: string },
+): ClusterConfig | null {
+  const pick = <T>(field: string, fallback: T): T => (values.get(field) as T | undefined) ?? fallback;
+  const listed = pick<readonly ListedAddress[] | null>('join', null);
+  if (listed === null) {
+    const given = CLUSTER_SETTINGS.find(({ field }) => values.get(field) !== undefined);
+    if (given !== undefined) refuse(`${given.name} is for a member of a cluster, which a node becomes by --join`);
+    return null;
+  }
+  const { port, httpPort, bind } = node;
+  if (port === 0) refuse('a member of a cluster needs a port that clients can be told: give --port');
+  const linkPort = pick('linkPort', port + LINK_OFFSET);
+  if (linkPort > PORT_MAX) refuse(`port + ${LINK_OFFSET} is ${linkPort}, above ${PORT_MAX}: give --link-port`);
+  if (linkPort === port || linkPort === httpPort) refuse(`port ${linkPort} was given twice`);
+  const announce = pick('announce', bind);
+  if (announce === '0.0.0.0' || announce === '::') {
+    refuse(`${announce} is no address by which others reach this node: give --announce`);
+  }
+  const setup = makeSetup({
+    name: pick('clusterName', 'breakwater'),
+    members: listed,
+    self: { host: announce, linkPort },
+    voters: pick('voters', null),
+    replicas: pick('replicas', Math.min(1, listed.length - 1)),
+    ranges: pick('ranges', null),
+    takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
+    secret: pick('clusterSecret', ''),
+  });
+  return { setup, announce, linkPort, data: pick('data', null) };
+}
+
+function refuse(why: string): never {
+  throw new BreakwaterError('CONFIG_INVALID', `cannot use the settings of the cluster: ${why}`);
+}

@@ -1,0 +1,149 @@
+/** What a member knows of its cluster, as plain data: `GET /cluster.json`, from which `breakwater nodes` makes its table. */
+import type { Member, NodeId } from '../../cluster/member.ts';
+import type { MemberHealth } from '../../commands/cluster-face.ts';
+import type { ClusterNode } from '../../node/cluster-node.ts';
+import type { LinkCounters } from './counters.ts';
+import type { Links } from './links.ts';
+import type { ClusterConfig } from './settings.ts';
+
+export interface EventCounts {
+  reignsBegan: number;
+  reignsEnded: number;
+  /** A copy left the in-sync set of a range of ours, or came in. */
+  setsChanged: number;
+  /** Claims because of an owner's silence, each for any number of ranges. */
+  takeovers: number;
+  claimsFailed: number;
+  /** The process was not called for longer than it should. */
+  stalls: number;
+}
+
+export function noEvents(): EventCounts {
+  return { reignsBegan: 0, reignsEnded: 0, setsChanged: 0, takeovers: 0, claimsFailed: 0, stalls: 0 };
+}
+
+export interface StatusParts {
+  readonly config: ClusterConfig;
+  readonly cluster: string;
+  readonly incarnation: number;
+  readonly machine: ClusterNode;
+  readonly members: ReadonlyMap<NodeId, Member>;
+  readonly links: Links;
+  readonly events: EventCounts;
+  readonly nowMs: number;
+}
+
+export interface MemberStatus {
+  readonly id: NodeId;
+  readonly host: string;
+  readonly port: number;
+  readonly httpPort: number;
+  readonly linkPort: number;
+  readonly zone: string;
+  readonly isVoter: boolean;
+  readonly isSelf: boolean;
+  readonly health: MemberHealth;
+  /** Ranges, by the newest records that a majority is known to have accepted. */
+  readonly owned: number;
+  readonly copied: number;
+  /** Runs of slots that it owns, as `first-last`. */
+  readonly slots: readonly string[];
+  /** Our link to it; null for ourselves. */
+  readonly link: {
+    readonly state: string;
+    readonly roundTripMs: number | null;
+    readonly waitingBytes: number;
+    readonly isLinkedToUs: boolean;
+  } | null;
+}
+
+export interface ClusterStatus {
+  readonly name: string;
+  readonly cluster: string;
+  readonly self: NodeId;
+  readonly incarnation: number;
+  /** A majority of the voters answers this member. */
+  readonly isOk: boolean;
+  readonly ranges: number;
+  /** Members that are to hold a range. */
+  readonly copies: number;
+  readonly takeoverMs: number;
+  /** Ranges that nobody owns. */
+  readonly unowned: number;
+  /** Ranges of this member that have fewer copies than they should. */
+  readonly short: number;
+  /** Of copies of this member's ranges: the most effects that one has not acknowledged yet, by member. */
+  readonly behind: Readonly<Record<NodeId, number>>;
+  readonly members: readonly MemberStatus[];
+  readonly links: Readonly<LinkCounters>;
+  readonly events: Readonly<EventCounts>;
+}
+
+/** O(ranges). */
+export function statusOf({
+  config,
+  cluster,
+  incarnation,
+  machine,
+  members,
+  links,
+  events,
+}: StatusParts): ClusterStatus {
+  const { setup } = config;
+  const { core, view } = machine;
+  const owned = new Map<NodeId, number>();
+  const copied = new Map<NodeId, number>();
+  let unowned = 0;
+  for (const { owner, inSync } of core.views.chosen) {
+    if (owner === null) unowned += 1;
+    else owned.set(owner, (owned.get(owner) ?? 0) + 1);
+    for (const id of inSync) if (id !== owner) copied.set(id, (copied.get(id) ?? 0) + 1);
+  }
+  const behind: Record<NodeId, number> = {};
+  let short = 0;
+  for (const primary of core.primaries) {
+    if (primary === null) continue;
+    if (primary.record.inSync.length < setup.copies) short += 1;
+    for (const { id, applied, isStaged } of primary.followers.values()) {
+      if (isStaged) continue;
+      behind[id] = Math.max(behind[id] ?? 0, primary.offset - Math.max(0, applied));
+    }
+  }
+  return {
+    name: setup.name,
+    cluster,
+    self: setup.self,
+    incarnation,
+    isOk: machine.isOk,
+    ranges: setup.rangeCount,
+    copies: setup.copies,
+    takeoverMs: setup.timing.takeoverMs,
+    unowned,
+    short,
+    behind,
+    members: setup.members.map(({ id, zone }): MemberStatus => {
+      const { host, port, httpPort, linkPort } = members.get(id)!;
+      const link = links.statusOf(id);
+      return {
+        id,
+        host,
+        port,
+        httpPort,
+        linkPort,
+        zone,
+        isVoter: setup.voters.includes(id),
+        isSelf: id === setup.self,
+        health: view.members.find((member) => member.id === id)?.health ?? 'online',
+        owned: owned.get(id) ?? 0,
+        copied: copied.get(id) ?? 0,
+        slots: view.runs.filter(({ owner }) => owner.id === id).map(({ first, last }) => `${first}-${last}`),
+        link: link && {
+          ...link,
+          roundTripMs: Number.isNaN(link.roundTripMs) ? null : Math.round(link.roundTripMs * 1000) / 1000,
+        },
+      };
+    }),
+    links: { ...links.counters },
+    events: { ...events },
+  };
+}

@@ -1,0 +1,89 @@
+/** The settings of a cluster: what a list means, and everything that is refused. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { resolveConfig } from '../../../src/server/config.ts';
+import type { ServerConfig } from '../../../src/server/settings.ts';
+
+const LIST = '10.0.0.1:17379@a,10.0.0.2:17379@b,[fe80::1]:17379,host.example:17379';
+
+function config(flags: Record<string, string>): ServerConfig {
+  return resolveConfig({ flags, env: {}, file: null }).config;
+}
+
+test('a list makes a member: ids by place, the first vote, defaults by size', () => {
+  const one = config({ join: LIST, announce: '10.0.0.2', bind: '0.0.0.0' });
+  const { setup, announce, linkPort, data } = one.cluster!;
+  assert.deepEqual([announce, linkPort, data], ['10.0.0.2', 17379, null]);
+  assert.deepEqual(
+    setup.members.map(({ host, zone }) => [host, zone]),
+    [
+      ['10.0.0.1', 'a'],
+      ['10.0.0.2', 'b'],
+      ['fe80::1', ''],
+      ['host.example', ''],
+    ],
+  );
+  assert.equal(setup.self, setup.members[1]!.id);
+  assert.deepEqual(
+    setup.voters,
+    setup.members.slice(0, 3).map(({ id }) => id),
+  );
+  assert.deepEqual(
+    [setup.rangeCount, setup.copies, setup.timing.leaseMs, setup.timing.takeoverMs],
+    [64, 2, 1000, 1500],
+  );
+  const other = config({ join: LIST, announce: 'fe80::1', bind: '::', 'cluster-secret': 'x'.repeat(16) }).cluster!
+    .setup;
+  assert.deepEqual([other.fingerprint, other.members], [setup.fingerprint, setup.members]);
+  for (const changed of [
+    { takeover: '2s' },
+    { replicas: '2' },
+    { ranges: '128' },
+    { voters: '1' },
+    { 'cluster-name': 'x' },
+  ]) {
+    const differs = config({ join: LIST, announce: '10.0.0.2', bind: '0.0.0.0', ...changed }).cluster!.setup;
+    assert.notEqual(differs.fingerprint, setup.fingerprint, JSON.stringify(changed));
+  }
+  assert.equal(config({ join: '127.0.0.1:17379' }).cluster!.setup.copies, 1, 'alone, there is nobody to copy to');
+  assert.equal(config({}).cluster, null);
+});
+
+test('what cannot be meant is refused with a sentence', () => {
+  const local = { join: '127.0.0.1:17379,127.0.0.1:17380,127.0.0.1:17381' };
+  const cases: readonly (readonly [Record<string, string>, RegExp])[] = [
+    [{ data: '/tmp/x' }, /data is for a member of a cluster.*--join/],
+    [{ takeover: '2s' }, /takeover is for a member/],
+    [{ ...local, port: '0' }, /needs a port/],
+    [{ ...local, port: '9000' }, /none of the listed members is this node.*127\.0\.0\.1:19000/],
+    [{ ...local, 'link-port': '8379' }, /8379 was given twice/],
+    [{ ...local, bind: '0.0.0.0' }, /--announce/],
+    [{ ...local, replicas: '3' }, /too few members/],
+    [{ ...local, voters: '5' }, /fewer members than voters/],
+    [{ ...local, voters: '2' }, /1, 3 or 5/],
+    [{ ...local, ranges: '100' }, /power of two/],
+    [{ ...local, takeover: '100ms' }, /at least 750 ms/],
+    [{ ...local, takeover: '2m' }, /at most 60s/],
+    [{ ...local, 'cluster-secret': 'short' }, /16 to 256 characters.*5 characters/],
+    [{ join: '127.0.0.1' }, /host:port/],
+    [{ join: '127.0.0.1:17379,' }, /host:port/],
+    [{ join: '127.0.0.1:17379,127.0.0.1:17379' }, /twice/],
+    [{ ...local, port: '60000' }, /above 65535: give --link-port/],
+  ];
+  for (const [flags, why] of cases) {
+    assert.throws(
+      () => config(flags),
+      (error: Error & { code?: string }) => {
+        assert.match(error.message, why);
+        assert.equal(error.code, 'CONFIG_INVALID');
+        return true;
+      },
+    );
+  }
+  const { warnings } = resolveConfig({
+    flags: { ...local, bind: '0.0.0.0', announce: '127.0.0.1' },
+    env: {},
+    file: null,
+  });
+  assert.ok(warnings.some((one) => /pass for a member/.test(one)));
+});
