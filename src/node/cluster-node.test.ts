@@ -1,0 +1,397 @@
+/** Three members in one process over a network that is a queue: what clients are told, and when. (What may break is `sim/`'s: `npm run sim -- --memory node`.) */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SeededRandom } from '../base/random.ts';
+import type { Member, NodeId } from '../cluster/member.ts';
+import type { Message } from '../cluster/messages.ts';
+import { slotOf } from '../hash/slot.ts';
+import { type Reply, ReplyError, replyText } from '../resp/reply.ts';
+import { REPLY, ReplyParser } from '../resp/reply-parser.ts';
+import { type Command, RequestWriter } from '../resp/request-writer.ts';
+import { ReplyWriter } from '../resp/writer.ts';
+import { ClusterNode } from './cluster-node.ts';
+import type { NodeSession } from './node-session.ts';
+
+const START = 1_700_000_000_000;
+const RANGES = 16;
+
+function idOf(index: number): NodeId {
+  return (index + 1).toString(16).padStart(40, '0');
+}
+
+class Client {
+  readonly replies: unknown[] = [];
+  readonly #cluster: Cluster;
+  readonly node: ClusterNode;
+  readonly session: NodeSession;
+  readonly #parser = new ReplyParser();
+
+  constructor(cluster: Cluster, index: number) {
+    this.#cluster = cluster;
+    this.node = cluster.nodes[index]!;
+    this.session = this.node.openSession(cluster.nowMs, { address: 'test:1', kind: 'resp' });
+    cluster.clients.push(this);
+  }
+
+  /** Sends all of them in one piece. What is answered by now is in `replies`. */
+  send(...commands: Command[]): void {
+    const request = new RequestWriter();
+    for (const command of commands) request.command(command);
+    const out = new ReplyWriter();
+    this.node.onRequest(this.session, request.bytes, 0, request.length, this.#cluster.nowMs, out);
+    this.read(out);
+  }
+
+  read(out: ReplyWriter): void {
+    this.#parser.begin(out.bytes, 0, out.length);
+    while (this.#parser.next() === REPLY) this.replies.push(plain(this.#parser.value));
+    this.#parser.finish();
+  }
+
+  /** Sends one, lets time pass until it is answered, and returns the answer. */
+  call(...command: Command): unknown {
+    assert.equal(this.replies.length, 0, 'what was asked before is answered');
+    this.send(command);
+    for (let ms = 0; ms < 5000 && this.replies.length === 0; ms += 5) this.#cluster.pass(5);
+    assert.equal(this.replies.length, 1, `${String(command[0])} is answered`);
+    return this.replies.pop();
+  }
+}
+
+/** Text for text, `-` before an error. */
+function plain(reply: Reply): unknown {
+  if (reply instanceof ReplyError) return `-${reply.message}`;
+  if (Array.isArray(reply)) return reply.map(plain);
+  return replyText(reply) ?? reply;
+}
+
+class Cluster {
+  nowMs = START;
+  readonly nodes: ClusterNode[];
+  readonly clients: Client[] = [];
+  /** `from to` of members that do not hear each other. */
+  readonly cuts = new Set<string>();
+  readonly dead = new Set<number>();
+  readonly #queue: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
+
+  constructor(size = 3, copies = 2) {
+    const members = Array.from({ length: size }, (_, index): Member => {
+      const host = `10.0.0.${index + 1}`;
+      return {
+        id: idOf(index),
+        host,
+        port: 7379,
+        httpPort: 0,
+        linkPort: 17_379,
+        zone: '',
+        machine: '',
+        weight: 1,
+        incarnation: 1,
+      };
+    });
+    this.nodes = members.map(
+      ({ id }, index) =>
+        new ClusterNode({
+          node: {
+            memoryBytes: 1024 * 1024,
+            eviction: 'tinylfu',
+            random: new SeededRandom(index + 1),
+            startMs: START,
+            version: '0.0.0',
+            leaseCapacity: 256,
+            generationCapacity: 256,
+            onInternalError: (error) => {
+              throw error;
+            },
+          },
+          cluster: {
+            self: id,
+            members,
+            voters: members.map((member) => member.id),
+            rangeCount: RANGES,
+            copies,
+            isFounder: index === 0,
+            isDurable: false,
+            restored: null,
+            hasForgotten: false,
+          },
+        }),
+    );
+    // Founding, first records, reigns, copies in sync.
+    this.pass(4000);
+    for (const node of this.nodes) assert.equal(node.isOk, true);
+    assert.equal(
+      this.nodes.reduce((sum, node) => sum + node.ownedCount, 0),
+      RANGES,
+    );
+  }
+
+  cut(index: number): void {
+    for (let other = 0; other < this.nodes.length; other += 1) {
+      this.cuts.add(`${index} ${other}`);
+      this.cuts.add(`${other} ${index}`);
+    }
+  }
+
+  pass(ms: number): void {
+    const untilMs = this.nowMs + ms;
+    while (this.nowMs < untilMs) {
+      this.nowMs += 5;
+      this.nodes.forEach((node, index) => {
+        if (!this.dead.has(index)) node.onTick(this.nowMs);
+      });
+      this.settle();
+    }
+  }
+
+  /** Delivers everything that is on its way, and what comes of it. */
+  settle(): void {
+    for (let again = true; again; ) {
+      this.nodes.forEach((node, from) => {
+        for (const effect of node.takeEffects()) {
+          if (effect.kind !== 'send' || this.dead.has(from)) continue;
+          const to = this.nodes.findIndex(({ core }) => core.self === effect.to);
+          this.#queue.push({ from, to, message: effect.message });
+        }
+      });
+      again = this.#queue.length > 0;
+      for (const { from, to, message } of this.#queue.splice(0)) {
+        if (this.dead.has(to) || this.cuts.has(`${from} ${to}`)) continue;
+        this.nodes[to]!.onMessage(idOf(from), message, this.nowMs);
+      }
+    }
+    for (const node of this.nodes) {
+      if (!node.hasPushes) continue;
+      for (const session of node.takePushed()) {
+        const client = this.clients.find((each) => each.session === session);
+        const out = new ReplyWriter();
+        while (node.onPush(session, out));
+        client?.read(out);
+      }
+    }
+  }
+
+  ownerOf(key: string): number {
+    const bytes = new TextEncoder().encode(key);
+    const range = Math.floor(slotOf(bytes, 0, bytes.length) / (16_384 / RANGES));
+    return this.nodes.findIndex((node, index) => !this.dead.has(index) && node.guard.isOwned(range));
+  }
+
+  copyOf(key: string): number {
+    const bytes = new TextEncoder().encode(key);
+    const range = Math.floor(slotOf(bytes, 0, bytes.length) / (16_384 / RANGES));
+    const { owner, inSync } = this.nodes[this.ownerOf(key)]!.core.views.chosen[range]!;
+    return this.nodes.findIndex(({ core }) => core.self === inSync.find((id) => id !== owner));
+  }
+
+  at(key: string): Client {
+    return new Client(this, this.ownerOf(key));
+  }
+}
+
+test('entries live at the owner of their slot, and everybody else says who that is', () => {
+  const cluster = new Cluster();
+  const owner = cluster.ownerOf('a');
+  const client = cluster.at('a');
+  assert.equal(client.call('SET', 'a', '1', 'PX', '60000'), 'OK');
+  assert.equal(client.call('GET', 'a'), '1');
+  assert.equal(client.call('EXPIRE', 'a', '100'), 1);
+  assert.equal(client.call('TTL', 'a'), 100);
+  assert.equal(client.call('INCRBY', 'a', '41'), 42);
+  assert.deepEqual(client.call('MGET', 'a', '{a}2'), ['42', null]);
+  assert.equal(client.call('DEL', 'a'), 1);
+  assert.equal(client.call('GET', 'a'), null);
+  for (let other = 0; other < 3; other += 1) {
+    if (other === owner) continue;
+    const told = new Client(cluster, other).call('GET', 'a');
+    assert.equal(told, `-MOVED 15495 10.0.0.${owner + 1}:7379`);
+  }
+  const slots = client.call('CLUSTER', 'SLOTS') as unknown[][];
+  assert.equal(slots.at(0)![0], 0);
+  assert.equal(slots.at(-1)![1], 16_383);
+  assert.match(String(client.call('CLUSTER', 'INFO')), /cluster_state:ok/);
+});
+
+test('keys of several slots in one command are refused as Redis Cluster refuses them', () => {
+  const cluster = new Cluster();
+  const answer = String(cluster.at('a').call('MGET', 'a', 'b'));
+  assert.match(answer, /^-CROSSSLOT /);
+});
+
+test('a first SET is answered at once, a DEL when its copies have it, and what is asked behind it is answered behind it', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  client.send(['SET', 'a', '1']);
+  assert.deepEqual(client.replies.splice(0), ['OK']);
+  cluster.settle();
+  client.send(['DEL', 'a'], ['GET', 'a'], ['SET', '{a}x', '1'], ['SET', 'a', '2'], ['PING']);
+  assert.deepEqual(client.replies, [], 'all of them wait behind the first');
+  cluster.settle();
+  assert.deepEqual(client.replies.splice(0), [1, null, 'OK', 'OK', 'PONG']);
+  client.send(['GET', 'a']);
+  assert.deepEqual(client.replies, ['2']);
+});
+
+test('a pipeline of many writes is executed piece by piece, and nothing of it is lost or out of order', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  const commands = Array.from({ length: 3000 }, (): Command => ['INCR', 'a']);
+  client.send(...commands);
+  assert.equal(client.session.halted, true);
+  for (let turn = 0; turn < 20 && client.replies.length < 3000; turn += 1) {
+    cluster.settle();
+    if (!client.session.halted) client.send();
+  }
+  assert.deepEqual(
+    client.replies,
+    Array.from({ length: 3000 }, (_, index) => index + 1),
+  );
+});
+
+test('an owner that is cut off says so of what it cannot acknowledge, serves nothing, and what it was told is not there afterwards', () => {
+  const cluster = new Cluster();
+  const owner = cluster.ownerOf('a');
+  const client = cluster.at('a');
+  assert.equal(client.call('SET', 'a', 'old'), 'OK');
+  cluster.pass(100);
+  cluster.cut(owner);
+  client.send(['DEL', 'a']);
+  assert.deepEqual(client.replies, []);
+  cluster.pass(2100);
+  assert.match(String(client.replies.pop()), /^-NOREPLICAS not acknowledged/);
+  assert.match(String(client.call('GET', 'a')), /^-(CLUSTERDOWN|MOVED|TRYAGAIN)/);
+  // Another one took over, with what it had: the delete was not acknowledged, so the entry may be there.
+  const heir = cluster.ownerOf('a');
+  assert.notEqual(heir, owner);
+  const other = cluster.at('a');
+  assert.equal(other.call('GET', 'a'), 'old');
+  assert.equal(other.call('DEL', 'a'), 1);
+  cluster.cuts.clear();
+  cluster.pass(3000);
+  assert.match(String(client.call('GET', 'a')), /^-MOVED/);
+  assert.equal(cluster.at('a').call('GET', 'a'), null);
+});
+
+test('a takeover keeps the content, its TTLs and tags, and voids every lease', () => {
+  const cluster = new Cluster();
+  const owner = cluster.ownerOf('a');
+  const client = cluster.at('a');
+  assert.equal(client.call('BW.SET', 'a', '1', 'PX', '60000', 'TAGS', '1', 't'), 'created');
+  const [token] = client.call('BW.GET', '{a}miss', 'LEASE') as [string, number];
+  assert.match(token, /^\d+-\d+$/);
+  cluster.pass(100);
+  cluster.dead.add(owner);
+  cluster.pass(3000);
+  const heir = cluster.at('a');
+  assert.notEqual(heir.node, client.node);
+  assert.equal(heir.call('GET', 'a'), '1');
+  const left = Number(heir.call('PTTL', 'a'));
+  assert.ok(left > 55_000 && left <= 57_000, `${left} ms are left`);
+  assert.match(String(heir.call('BW.SET', '{a}miss', 'x', 'LEASE', token)), /^-LEASEVOID/);
+  assert.equal(heir.node.node.store.tagCount(refOf(heir.node, 'a', cluster.nowMs)), 1);
+});
+
+function refOf(node: ClusterNode, key: string, nowMs: number): number {
+  const bytes = new TextEncoder().encode(key);
+  return node.node.store.peek(bytes, 0, bytes.length, nowMs);
+}
+
+test('a lease of an earlier reign of the same member fills nothing', () => {
+  const cluster = new Cluster();
+  const owner = cluster.ownerOf('a');
+  const client = cluster.at('a');
+  const [token] = client.call('BW.GET', 'a', 'LEASE') as [string, number];
+  cluster.cut(owner);
+  cluster.pass(3000);
+  const heir = cluster.ownerOf('a');
+  assert.notEqual(heir, owner);
+  cluster.cuts.clear();
+  cluster.pass(3000);
+  cluster.nodes[heir]!.leave(true);
+  cluster.pass(3000);
+  const third = cluster.ownerOf('a');
+  if (third !== owner) {
+    cluster.nodes[third]!.leave(true);
+    cluster.pass(3000);
+  }
+  assert.equal(cluster.ownerOf('a'), owner, 'it owns the range again');
+  assert.match(String(cluster.at('a').call('BW.SET', 'a', 'stale', 'LEASE', token)), /^-LEASEVOID/);
+});
+
+test('a session that said READONLY reads copies; expiry and deletion reach them', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  assert.equal(client.call('SET', 'a', '1'), 'OK');
+  cluster.pass(600);
+  const reader = new Client(cluster, cluster.copyOf('a'));
+  assert.match(String(reader.call('GET', 'a')), /^-MOVED/);
+  assert.equal(reader.call('READONLY'), 'OK');
+  assert.equal(reader.call('GET', 'a'), '1');
+  assert.match(String(reader.call('BW.GET', 'a', 'LEASE')), /^-MOVED/, 'leases are the owner’s to give');
+  assert.match(String(reader.call('SET', 'a', '2')), /^-MOVED/);
+  assert.equal(client.call('PEXPIRE', 'a', '500'), 1);
+  const left = Number(reader.call('PTTL', 'a'));
+  assert.ok(left > 400 && left <= 500);
+  cluster.pass(600);
+  assert.equal(reader.call('GET', 'a'), null);
+  assert.equal(client.call('SET', 'a', '3'), 'OK');
+  assert.equal(client.call('DEL', 'a'), 1);
+  assert.equal(reader.call('GET', 'a'), null);
+  assert.equal(reader.call('READWRITE'), 'OK');
+  assert.match(String(reader.call('GET', 'a')), /^-MOVED/);
+});
+
+test('what an owner evicts its copies drop: they never hold more than it does', () => {
+  const cluster = new Cluster();
+  const value = 'x'.repeat(4000);
+  for (let i = 0; i < 600; i += 1) {
+    const key = `k${i}`;
+    assert.equal(cluster.at(key).call('SET', key, value), 'OK');
+  }
+  cluster.pass(500);
+  let dropped = 0;
+  for (let i = 0; i < 600; i += 1) {
+    const key = `k${i}`;
+    const [owner, copy] = [cluster.nodes[cluster.ownerOf(key)]!, cluster.nodes[cluster.copyOf(key)]!];
+    if (refOf(owner, key, cluster.nowMs) !== 0) continue;
+    dropped += 1;
+    assert.equal(refOf(copy, key, cluster.nowMs), 0, `${key} went at its owner and stayed at its copy`);
+  }
+  assert.ok(dropped > 50, `${dropped} entries were evicted`);
+});
+
+test('a member that comes back is filled in parts, and large values too', () => {
+  const cluster = new Cluster();
+  const size = 300;
+  for (let i = 0; i < size; i += 1) {
+    const key = `k${i}`;
+    const value = i % 50 === 0 ? 'y'.repeat(20_000) : `v${i}`;
+    assert.equal(cluster.at(key).call('SET', key, value), 'OK');
+  }
+  cluster.pass(500);
+  cluster.cut(2);
+  cluster.pass(4000);
+  cluster.cuts.clear();
+  cluster.pass(8000);
+  for (const node of cluster.nodes) node.invariants();
+  for (let i = 0; i < size; i += 1) {
+    const key = `k${i}`;
+    const copy = cluster.nodes[cluster.copyOf(key)]!;
+    assert.notEqual(refOf(copy, key, cluster.nowMs), 0, `${key} is at its copy`);
+  }
+});
+
+test('what a cluster cannot do whole it refuses, and says why', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  for (const command of [
+    ['BW.INVALIDATE', 'TAGS', '1', 't'],
+    ['BW.INVALIDATE', 'NAMESPACES', '1', 'n'],
+    ['FLUSHALL'],
+    ['BW.LOCK', 'a', 'me', '1000'],
+    ['BW.COUNT', 'a', '1'],
+    ['BW.FEED', 'ACK', '1'],
+  ]) {
+    assert.match(String(client.call(...command)), /^-ERR not offered by a cluster: /, command.join(' '));
+  }
+});
