@@ -158,9 +158,10 @@ async function warmByConfig(
     import('../gateway/config/read.ts'),
     import('../gateway/config/problems.ts'),
   ]);
-  const [{ openSources }, { declareNamespaces }] = await Promise.all([
+  const [{ openSources }, { declareNamespaces }, { withPassingQueues }] = await Promise.all([
     import('../gateway/sources.ts'),
     import('../gateway/namespaces.ts'),
+    import('../gateway/queues.ts'),
   ]);
   try {
     const config = readConfigFile(flags.config!, process.env);
@@ -168,7 +169,9 @@ async function warmByConfig(
       throw usage(`the store of ${flags.config} is embedded in its gateway's process: warm that through --url`);
     }
     const sources = await openSources(config.sources);
-    const { bw, namespaces } = declareNamespaces(config, sources);
+    // What is queued elsewhere is known by the notes in the store; the queue itself is the gateway's own.
+    const passing = withPassingQueues(config);
+    const { bw, namespaces } = declareNamespaces(passing.config, sources);
     try {
       const namespace = namespaces.get(name);
       if (namespace === undefined)
@@ -184,6 +187,7 @@ async function warmByConfig(
       return await namespace.cache.warm(iterable, { ...options, ...(rate !== undefined && { rate }) });
     } finally {
       await bw.close();
+      passing.remove();
       await Promise.all([...sources.values()].map((source) => source.close()));
     }
   } catch (error) {

@@ -1,12 +1,17 @@
 /**
  * `breakwater gateway --check`: what reading the file cannot know. Is each source there, does each table have its columns, does Postgres accept the SQL, does the
- * store answer? Nothing is loaded and nothing is written: queries run with no ids, SQL that writes is planned and not run.
+ * store answer? May the role write where a policy says so? Nothing is loaded and nothing is written: queries run with no ids, SQL that writes is planned and not run.
  */
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
+import type { Breakwater } from '../cache/breakwater.ts';
+import { ORDER_TABLE } from '../sources/postgres/ordered.ts';
 import type { Position } from './config/problems.ts';
 import type { GatewayConfig } from './config/read.ts';
 import { declareNamespaces, type Namespace } from './namespaces.ts';
-import { type OpenSource, openSources } from './sources.ts';
+import { orphanIn, queuesIn, withPassingQueues } from './queues.ts';
+import { type OpenSource, openSources, sqlNameOf } from './sources.ts';
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -30,29 +35,78 @@ export async function checkGateway(
   importPg?: () => Promise<unknown>,
 ): Promise<Finding[]> {
   const sources = await openSources(config.sources, importPg);
-  const { bw, namespaces } = declareNamespaces(config, sources);
+  // A gateway may be running, and its queue is its own.
+  const passing = withPassingQueues(config);
+  let bw: Breakwater | null = null;
   try {
-    return isOffline ? [] : await findings(config, sources, namespaces, async () => (await bw.stats()).store);
+    const declared = declareNamespaces(passing.config, sources);
+    bw = declared.bw;
+    if (isOffline) return [];
+    const { store } = await bw.stats();
+    return [
+      storeFinding(config, store),
+      ...(await findings(config, sources, declared.namespaces)),
+      ...queueFindings(config),
+    ];
   } finally {
-    await bw.close();
+    await bw?.close();
+    passing.remove();
     await Promise.allSettled([...sources.values()].map((source) => source.close()));
   }
+}
+
+function storeFinding(
+  config: GatewayConfig,
+  {
+    kind,
+    numbers,
+    lastError,
+  }: { readonly kind: string; readonly numbers: object | null; readonly lastError: string | null },
+): Finding {
+  const why = lastError === null ? '' : `: ${lastError}`;
+  return {
+    what: 'store',
+    kind: numbers === null ? 'wrong' : 'fine',
+    message: numbers === null ? `${kind} does not answer${why}` : kind,
+    at: config.positionOf('store'),
+  };
+}
+
+/** What is in the directory of the queues, and whether it can be used. */
+function queueFindings(config: GatewayConfig): Finding[] {
+  const { behind } = config.store;
+  if (behind === undefined) return [];
+  const { directory } = behind;
+  const finding = (kind: Finding['kind'], message: string): Finding[] => [
+    { what: 'queue', kind, message, at: config.positionOf('behind.directory') },
+  ];
+  try {
+    const orphan = orphanIn(directory, config.namespaces);
+    if (orphan !== null) return finding('wrong', orphan);
+    accessSync(nearest(directory), constants.W_OK);
+    if (!statSync(nearest(directory)).isDirectory()) return finding('wrong', `${nearest(directory)} is no directory`);
+    const queued = queuesIn(directory, (name) => config.namespaces.has(name));
+    const count = queued.reduce((sum, { pending }) => sum + pending.length, 0);
+    const dead = queued.reduce((sum, each) => sum + each.dead.length, 0);
+    return finding('fine', `${directory}: ${count} rows wait, ${dead} dead letters`);
+  } catch (error) {
+    return finding('wrong', `cannot use ${directory}: ${messageOf(error)}`);
+  }
+}
+
+/** What of a path is there. */
+function nearest(path: string): string {
+  let at = path;
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  return at;
 }
 
 async function findings(
   config: GatewayConfig,
   sources: ReadonlyMap<string, OpenSource>,
   namespaces: ReadonlyMap<string, Namespace>,
-  storeOf: () => Promise<{ readonly kind: string; readonly numbers: object | null; readonly lastError: string | null }>,
 ): Promise<Finding[]> {
   const found: Finding[] = [];
-  const { kind, numbers, lastError } = await storeOf();
-  found.push({
-    what: 'store',
-    kind: numbers === null ? 'wrong' : 'fine',
-    message: numbers === null ? `${kind} does not answer${lastError === null ? '' : `: ${lastError}`}` : kind,
-    at: config.positionOf('store'),
-  });
   const away = new Set<string>();
   for (const source of sources.values()) {
     const wrong = await failureOf((signal) => source.ping({ signal }));
@@ -89,6 +143,12 @@ async function checkNamespace(
     const at = config.positionOf(`${path}.${optionOf(wrong.code)}`);
     found.push({ what, kind: 'wrong', message: wrong.message, at });
   }
+  if (wrong === null) {
+    const unwritten = await failureOf((signal) => checkWritable(namespace, signal));
+    if (unwritten !== null) {
+      found.push({ what, kind: 'wrong', message: unwritten.message, at: config.positionOf(`${path}.policy`) });
+    }
+  }
   for (const [option, sql] of rows.statements) {
     const refused = await failureOf((signal) => source.plan(sql, { signal }));
     if (refused !== null) {
@@ -103,6 +163,31 @@ async function checkNamespace(
   if (found.length > 0) return found;
   const { policy = 'read' } = namespace.values;
   return [{ what, kind: 'fine', message: `${rows.source.name}, policy ${policy}`, at: config.positionOf(path) }];
+}
+
+const RIGHTS = `SELECT current_user::text, has_any_column_privilege(c.oid, 'INSERT'), has_any_column_privilege(c.oid, 'UPDATE'), has_table_privilege(c.oid, 'DELETE'),
+    quote_ident(n.nspname), to_regclass(quote_ident(n.nspname) || '.${ORDER_TABLE}') IS NOT NULL, has_schema_privilege(n.oid, 'CREATE')
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`;
+
+/** Whether rows of a table could be written, by its indexes and by the role's rights. Writes nothing. @throws BreakwaterError */
+async function checkWritable({ sink, values, source }: Namespace, signal: AbortSignal): Promise<void> {
+  if (sink === null || values.table === undefined) return;
+  await sink.upsert(new Map(), { signal });
+  const table = sqlNameOf(values.table);
+  const [row = []] = await source!.ask(RIGHTS, [table], { signal });
+  const [role, inserts, updates, deletes, schema, hasOrder, mayCreate] = row;
+  const missing = Object.entries({ INSERT: inserts, UPDATE: updates, DELETE: deletes }).filter(
+    ([, may]) => may !== true,
+  );
+  if (missing.length > 0) {
+    const rights = missing.map(([right]) => right).join(', ');
+    throw new BreakwaterError('SOURCE_REFUSED', `cannot write to ${table}: the role "${role}" lacks ${rights} on it`);
+  }
+  if (values.policy !== 'behind' || hasOrder === true || mayCreate === true) return;
+  throw new BreakwaterError(
+    'SOURCE_ORDER_TABLE',
+    `cannot write behind to ${table}: it needs the table ${schema}.${ORDER_TABLE}, which is not there, and the role "${role}" may not create it`,
+  );
 }
 
 /** The option that a failure is about, by its code. */

@@ -2,13 +2,13 @@
  * One running gateway: the sources, the Breakwater with its namespaces, and an HTTP face. This file only connects them.
  *
  * How it ends: /readyz says 503 and everything else goes on (`shutdown.delay`), then no connection is accepted and requests under way have `shutdown.drain` to
- * be answered; then the Breakwater is closed, which waits for writes and says what was left unacknowledged; then the pools.
+ * be answered; then the Breakwater is closed, which waits for writes, drains the write-behind queues and says what was left; then the pools.
  */
 import type { Server } from 'node:http';
 import { Registry } from 'prom-client';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { type Log, SILENT } from '../base/log.ts';
-import type { Closed } from '../cache/breakwater.ts';
+import type { Breakwater, Closed } from '../cache/breakwater.ts';
 import { ByteBudget } from '../http/body.ts';
 import { HttpFailure } from '../http/errors.ts';
 import { closeFaceServer, createFace, createFaceServer } from '../http/face.ts';
@@ -20,6 +20,7 @@ import type { GatewayConfig } from './config/read.ts';
 import { FailureLog } from './failure-log.ts';
 import { GatewayMetrics, type Route } from './metrics.ts';
 import { type Declared, declareNamespaces } from './namespaces.ts';
+import { queuesOpened, Writable } from './queues.ts';
 import { Readiness } from './readiness.ts';
 import { registerCacheRoutes } from './routes.ts';
 import { openApiDocument, ROUTES } from './schemas.ts';
@@ -42,7 +43,7 @@ export interface RunningGateway extends Declared {
   readonly readiness: Readiness;
   /**
    * Stops serving, then closes everything. Idempotent; `now` passes over `shutdown.delay`, also when that is running already.
-   * @returns what the store never acknowledged
+   * @returns what the store never acknowledged, and how many rows are left in queues on disk
    */
   close(now?: boolean): Promise<Closed>;
 }
@@ -54,7 +55,7 @@ const POOLS_MS = 2_000;
 
 /**
  * Starts a gateway and resolves when it answers. Sources and store need not be there yet: /readyz says 503 until they have been reached.
- * @throws BreakwaterError `LISTEN_FAILED`, `GATEWAY_PG_MISSING`, and {@link GatewayConfigError}
+ * @throws BreakwaterError `LISTEN_FAILED`, `GATEWAY_PG_MISSING`, `GATEWAY_QUEUE_UNAVAILABLE`, and {@link GatewayConfigError}
  */
 export async function startGateway(config: GatewayConfig, extras: GatewayExtras): Promise<RunningGateway> {
   const log = extras.log ?? SILENT;
@@ -98,6 +99,7 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
     access,
     metrics,
     maxValueBytes: listen.maxValueBytes,
+    writable: new Writable(),
     bodies: new ByteBudget(listen.clientMemoryBytes),
     answers: new ByteBudget(listen.clientMemoryBytes),
     beginWrite: (source) => beginWrite(writes, source, config.sources.get(source)?.maxWrites ?? MOST_WRITES),
@@ -129,8 +131,10 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
     await closeSources(sources);
     return closed;
   };
+  tellOf(bw, log);
   let port: number;
   try {
+    await queuesOpened(config, namespaces.values(), log);
     port = await listenOn(server, listen.port, listen.host, BACKLOG, listen.tls === null ? 'HTTP' : 'HTTPS');
   } catch (error) {
     await end();
@@ -163,6 +167,16 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
       return closing;
     },
   };
+}
+
+/** What nobody who asks is told. */
+function tellOf(bw: Breakwater, log: Log): void {
+  bw.on('dead-letter', ({ cache, id, code, message }) => {
+    log.error(`the queued write of ${cache}:${id} was refused for good: a dead letter (breakwater queue)`, {
+      code,
+      error: message,
+    });
+  });
 }
 
 /** Each source, and a store that is somewhere else. */

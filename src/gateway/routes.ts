@@ -32,6 +32,7 @@ import { findLossIn } from './exact-json.ts';
 import { type Answered, answered, failure } from './failures.ts';
 import type { GatewayMetrics } from './metrics.ts';
 import { isByPolicy, type Namespace } from './namespaces.ts';
+import type { Writable } from './queues.ts';
 import type { Row } from './row.ts';
 import { GatewayInvalidateBody, PutBody } from './schemas.ts';
 
@@ -41,6 +42,7 @@ export interface CacheRoutes extends Budgets {
   readonly access: Access;
   readonly metrics: GatewayMetrics;
   readonly maxValueBytes: number;
+  readonly writable: Writable;
   /** Takes a place for a write to this source, or throws; what comes back gives it up. */
   readonly beginWrite: (source: string) => () => void;
   /** Something that the client was not told. */
@@ -88,7 +90,7 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     const row = rowOf(parsed.value, namespace, id, key);
     return await write(c, options, namespace, key, false, (signal) =>
       isByPolicy(namespace.values)
-        ? namespace.cache.write(id, row)
+        ? byPolicy(options, namespace, id, row, signal)
         : namespace.cache.write(id, () => namespace.sink!.upsert(new Map([[id, row]]), { signal })),
     );
   });
@@ -104,7 +106,7 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     if (!canWrite(namespace, 'delete')) throw readOnly(namespace, 'DELETE');
     return await write(c, options, namespace, key, true, (signal) =>
       isByPolicy(namespace.values)
-        ? namespace.cache.write(id, null)
+        ? byPolicy(options, namespace, id, null, signal)
         : namespace.cache.write(id, () => namespace.sink!.delete([id], { signal })),
     );
   });
@@ -298,6 +300,18 @@ function rowOf(value: unknown, { values, name }: Namespace, id: string, key: str
   const column = values.key ?? '';
   const isPart = values.columns === undefined || values.columns.includes(column);
   return isPart && !Object.hasOwn(value, column) ? { [column]: id, ...value } : (value as Row);
+}
+
+/** Policies `through` and `behind`. @param row null: delete it */
+async function byPolicy(
+  { writable }: CacheRoutes,
+  namespace: Namespace,
+  id: string,
+  row: Row | null,
+  signal: AbortSignal,
+): Promise<Written<unknown>> {
+  if (namespace.values.policy === 'behind') await writable.check(namespace, signal);
+  return await namespace.cache.write(id, row);
 }
 
 /** One write to a source: counted, bounded in number and time. */

@@ -7,6 +7,7 @@ import { httpSource } from '../sources/http.ts';
 import type { DataSource, Sink, SourceCall } from '../sources/port.ts';
 import type { PostgresPool } from '../sources/postgres/connection.ts';
 import { Statement } from '../sources/postgres/statement.ts';
+import { quoted } from '../sources/postgres/table.ts';
 import { postgres } from '../sources/postgres.ts';
 import type { HttpValues, NamespaceValues, PostgresValues, SourceValues } from './config/options.ts';
 import { present } from './config/read.ts';
@@ -32,6 +33,8 @@ export interface OpenSource {
   ping(call: SourceCall): Promise<void>;
   /** Plans a statement without running it, for `--check`: it stays known to its connection. @throws BreakwaterError what the server says */
   plan(sql: string, call: SourceCall): Promise<void>;
+  /** Rows of a question to the catalogue. @throws BreakwaterError */
+  ask(sql: string, values: unknown[], call: SourceCall): Promise<readonly (readonly unknown[])[]>;
   close(): Promise<void>;
 }
 
@@ -116,6 +119,7 @@ function openPostgres(pg: Pg, name: string, values: PostgresValues, concurrency:
       plans += 1;
       await planner.write(`PREPARE breakwater_check_${plans} AS ${sql}\n`, [], signal);
     },
+    ask: async (sql, values, { signal }) => (await probe.read(sql, values, signal)).rows,
     close: () => pool.end(),
   };
 }
@@ -134,9 +138,14 @@ function postgresRows(pool: PostgresPool, prepare: boolean, namespace: Namespace
 }
 
 /** `shop.product` is schema and table, as in SQL. */
-function tableOf(table: NamespaceValues['table'] = ''): string | readonly [string, string] {
+export function tableOf(table: NamespaceValues['table'] = ''): string | readonly [string, string] {
   const [first = '', second] = typeof table === 'string' ? table.split('.') : table;
   return second === undefined ? first : [first, second];
+}
+
+/** The table as SQL. */
+export function sqlNameOf(table: NamespaceValues['table']): string {
+  return [tableOf(table)].flat().map(quoted).join('.');
 }
 
 function openHttp(name: string, values: HttpValues): OpenSource {
@@ -164,6 +173,7 @@ function openHttp(name: string, values: HttpValues): OpenSource {
     }),
     ping: (call) => probe.check(call),
     plan: () => Promise.resolve(),
+    ask: () => Promise.resolve([]),
     close: () => Promise.resolve(),
   };
 }

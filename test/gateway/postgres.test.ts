@@ -241,19 +241,21 @@ describe('policies', needs, () => {
     const gateway = await open('through');
     await gateway.read('product:401');
     const value = { name: 'Through', price: '1.00', org: 1 };
-    const put = await gateway.call('PUT', '/cache/product:401', { value: { ...value, version: '0' } });
+    const put = await gateway.call('PUT', '/cache/product:401', { value });
     assert.deepEqual([put.status, put.body], [200, { key: 'product:401', result: 'written' }]);
     assert.equal(await nameOf(401), 'Through');
-    const [row, from] = await gateway.read('product:401');
-    assert.equal(from, 'l1');
-    assert.deepEqual(row, { ...value, id: '401', org: '1', version: (row as { version: string }).version });
-    assert.ok(Number((row as { version: string }).version) > 1000, 'as the database has it');
-    isFailure(
-      await gateway.call('PUT', '/cache/product:401', { value: { ...value, name: '', version: '0' } }),
-      409,
-      'SOURCE_REFUSED',
-    );
-    assert.equal(((await gateway.read('product:401'))[0] as { name: string }).name, 'Through');
+    const before = await productQueries();
+    const [row] = await gateway.read('product:401');
+    assert.equal(await productQueries(), before);
+    const { version, ...others } = row as { readonly version: string };
+    assert.deepEqual(others, { ...value, id: '401', org: '1' });
+    assert.ok(Number(version) > 1000, 'as the database has it');
+    const refused = await gateway.call('PUT', '/cache/product:401', { value: { ...value, name: '' } });
+    isFailure(refused, 409, 'SOURCE_REFUSED');
+    assert.match(refused.body.error.message, /product_name_check/);
+    assert.deepEqual((await gateway.read('product:401'))[0], row);
+    const wrong = await gateway.call('PUT', '/cache/product:401', { value: { ...value, price: 'much' } });
+    isFailure(wrong, 422, 'SOURCE_REFUSED');
     assert.equal((await gateway.call('DELETE', '/cache/product:401')).status, 204);
     assert.equal((await gateway.read('product:401'))[0], 'KEY_KNOWN_ABSENT');
     assert.equal(await nameOf(401), undefined);
@@ -264,7 +266,7 @@ describe('policies', needs, () => {
       'behind',
       `behind: { directory: "${folder}/queue", flushInterval: 10m, drainTimeout: 60s }\n`,
     );
-    const value = { price: '1.00', org: 1, version: '0' };
+    const value = { price: '1.00', org: 1 };
     for (const name of ['one', 'two', 'three']) {
       const put = await gateway.call('PUT', '/cache/product:402', { value: { name, ...value } });
       assert.deepEqual([put.status, put.body], [202, { key: 'product:402', result: 'queued' }]);
@@ -274,6 +276,12 @@ describe('policies', needs, () => {
     assert.equal((await gateway.read('product:403'))[0], 'KEY_KNOWN_ABSENT');
     assert.deepEqual([await nameOf(402), await nameOf(403)], ['product 402', 'product 403']);
     isFailure(await gateway.call('PUT', '/cache/product:402', { value: { nam: 'x' } }), 422, 'SOURCE_ROW_INVALID');
+    isFailure(
+      await gateway.call('PUT', '/cache/product:x', { value: { name: 'x', ...value } }),
+      400,
+      'SOURCE_KEY_INVALID',
+    );
+    assert.match((await gateway.get('/metrics')).text, /breakwater_cache_queue_length\{[^}]*"product"[^}]*\} 2\n/);
     const { queued } = await gateway.running.close(true);
     assert.equal(queued, 0);
     assert.deepEqual([await nameOf(402), await nameOf(403)], ['three', undefined]);

@@ -239,6 +239,38 @@ test('what an earlier life left is no answer once the database has it', { timeou
   assert.equal(next.rows.stats().queue?.superseded, 1);
 });
 
+test('a load that read the old row of a write of an earlier life, which was written meanwhile, does not answer with it', {
+  timeout: 60_000,
+}, async () => {
+  const table = new OrderedTable();
+  const { bw, rows, directory } = start(table);
+  await rows.write('0', { n: 0 });
+  await bw.drain();
+  table.rows.set('1', { n: 0 });
+  table.failure = isAway();
+  await rows.write('1', { n: 1 });
+  await bw.close();
+  // The next life cannot write until the load has read the old row, which is held up until it has.
+  const { load } = table.source;
+  let isHeld = true;
+  const next = start(
+    Object.assign(table, {
+      source: {
+        ...table.source,
+        load: async (...args: Parameters<typeof load>) => {
+          table.failure = null;
+          const found = await load(...args);
+          if (isHeld) await until(() => table.rows.get('1')?.n === 1 && next.rows.stats().queue?.length === 0);
+          isHeld = false;
+          return found;
+        },
+      },
+    }),
+    { directory },
+  );
+  assert.deepEqual(await next.rows.get('1'), { n: 1 });
+});
+
 test('write(id, fn) is the later change than what was queued before it', { timeout: 60_000 }, async () => {
   const table = new OrderedTable();
   const { bw, rows } = start(table, { flushInterval: '10m' });

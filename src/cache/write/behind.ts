@@ -2,12 +2,14 @@
  * Policy `behind`: what ties the queue (queue.ts) to the cache in front of it and to the database behind.
  *
  *     write   1. queued on disk, with a version    2. the note and the entry are set in the store, both with that version    3. acknowledged
- *     load    1. the database is asked             2. the notes are read                                                   3. what is queued and not in
+ *     load    1. the notes are read                2. the database is asked          3. the notes are read     4. what is queued and not in
  *                                                                                          the database yet is the answer, whatever the row says
  *     landed  1. the database has committed        2. the entry is deleted: loads that read the old row may not fill       3. the note is emptied
  *
  * The order in `load`: a note that is not there after the row was read was either not set yet, and then its write will void this load's lease, or was taken away after the
- * commit, and then step 2 of `landed` has. So no load fills with a row that a queued write has replaced.
+ * commit, and then step 2 of `landed` has. So no load fills with a row that a queued write has replaced. That alone would still *answer* with it, to the caller of a load that read
+ * the row before the commit and the notes after they were emptied, and he may have come long after the write was acknowledged. So the notes are read before the row too, and
+ * where one was there and is no more the row is read again.
  *
  * A note, and a write of an earlier life of this process, may say what the database has had for long. There the database is asked which version it has
  * (`applied`), and if it has that one the row is read once more, since the first time may have been before.
@@ -145,6 +147,8 @@ export class Behind {
   /** `load` that answers with what is queued. */
   loader<K extends string, V>(load: Loader<K, V>): Loader<K, V> {
     return async (ids, context) => {
+      // What an earlier life has left is not known before.
+      await this.#queue.opened(this.#ports.settings.writeTimeoutMs);
       const answers = new Map<K, unknown>();
       // What this process has itself acknowledged, and nobody has replaced, is the truth: the database need not be asked, nor be there.
       const own = ids.filter((id) => this.#certain(id) !== null);
@@ -171,20 +175,16 @@ export class Behind {
     ids: readonly K[],
     context: LoadContext,
   ): Promise<Map<K, unknown>> {
+    const before = await this.#candidates(ids);
     const rows = asMap(ids, await load(ids, context));
-    const notes = await this.#readNotes(ids);
-    const candidates = new Map<K, Candidate>();
-    for (const id of ids) {
-      const candidate = this.#candidate(id, notes.get(id));
-      if (candidate !== null) candidates.set(id, candidate);
-    }
-    if (candidates.size === 0) return rows;
+    const candidates = await this.#candidates(ids);
+    const late = [...before.keys()].filter((id) => !candidates.has(id));
+    if (candidates.size === 0 && late.length === 0) return rows;
     const doubtful = [...candidates.keys()].filter((id) => !candidates.get(id)!.isCertain);
     const applied =
       doubtful.length === 0
         ? new Map<string, number>()
         : await this.#ports.ordered.applied(doubtful, { signal: context.signal });
-    const late: K[] = [];
     for (const [id, candidate] of candidates) {
       if ((applied.get(id) ?? 0) >= candidate.version) late.push(id);
       else {
@@ -203,6 +203,16 @@ export class Behind {
   #certain(id: string): Pending | null {
     const pending = this.#queue.pendingOf(id);
     return pending !== undefined && this.#queue.isCertain(pending) ? pending : null;
+  }
+
+  async #candidates<K extends string>(ids: readonly K[]): Promise<Map<K, Candidate>> {
+    const notes = await this.#readNotes(ids);
+    const candidates = new Map<K, Candidate>();
+    for (const id of ids) {
+      const candidate = this.#candidate(id, notes.get(id));
+      if (candidate !== null) candidates.set(id, candidate);
+    }
+    return candidates;
   }
 
   #candidate(id: string, note: Note | undefined): Candidate | null {

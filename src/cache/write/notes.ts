@@ -4,7 +4,7 @@
  *     product:42              the cache's entry: may be evicted, expire, be invalidated at any time
  *     bw-pending:product:42   the note: version, value. Set with the write, taken away when the database has it
  *
- * An entry that is missing is loaded, and the database still has the old row. So who loads looks at the notes *after* the database has answered (behind-loader.ts), and
+ * An entry that is missing is loaded, and the database still has the old row. So who loads looks at the notes before it is asked and *after* it has answered (behind.ts), and
  * takes the note's value where the database does not have that write yet. Reads that hit never look.
  *
  * Notes are ordered by the store itself (a `set` with a version never replaces a later one): a note of version v is set as 2v, and taken away by setting an empty one as

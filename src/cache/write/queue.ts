@@ -92,6 +92,11 @@ export class WriteQueue {
     this.#ready = this.#open();
   }
 
+  /** Resolves when what an earlier life has left is known. @throws BreakwaterError `WRITE_BEHIND_UNAVAILABLE`, `CACHE_CLOSED` */
+  async opened(timeoutMs: number): Promise<void> {
+    if (this.#log === null) await this.#untilOpen(this.#ports.clock.now() + timeoutMs);
+  }
+
   /** What of `id` is not in the database yet, as far as this process knows. */
   pendingOf(id: string): Pending | undefined {
     return this.#rows.get(id);
