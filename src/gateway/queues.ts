@@ -11,9 +11,9 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import { type QueueView, viewQueues } from '../cache/write/offline.ts';
 import { type GatewayConfig, present } from './config/read.ts';
-import type { Log } from '../base/log.ts';
 import type { Namespace } from './namespaces.ts';
 
 /** Longer than a gateway drains as a rule: the next one takes over its directory. */

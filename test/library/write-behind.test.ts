@@ -246,29 +246,26 @@ test('a load that read the old row of a write of an earlier life, which was writ
   const { bw, rows, directory } = start(table);
   await rows.write('0', { n: 0 });
   await bw.drain();
-  table.rows.set('1', { n: 0 });
+  for (const id of ['1', '2']) table.rows.set(id, { n: 0 });
   table.failure = isAway();
   await rows.write('1', { n: 1 });
+  await rows.write('2', null);
   await bw.close();
-  // The next life cannot write until the load has read the old row, which is held up until it has.
+  // The next life cannot write until the load has read the old rows, and the load is held up until it has.
   const { load } = table.source;
   let isHeld = true;
-  const next = start(
-    Object.assign(table, {
-      source: {
-        ...table.source,
-        load: async (...args: Parameters<typeof load>) => {
-          table.failure = null;
-          const found = await load(...args);
-          if (isHeld) await until(() => table.rows.get('1')?.n === 1 && next.rows.stats().queue?.length === 0);
-          isHeld = false;
-          return found;
-        },
-      },
-    }),
-    { directory },
-  );
-  assert.deepEqual(await next.rows.get('1'), { n: 1 });
+  const held: typeof load = async (ids, context) => {
+    table.failure = null;
+    const found = (await load(ids, context)) as (Row | null)[];
+    if (isHeld) await until(() => table.rows.get('1')?.n === 1 && next.rows.stats().queue?.length === 0);
+    isHeld = false;
+    // As the loaders of databases do: what is absent is not in it.
+    return new Map(ids.flatMap((id, index) => (found[index] == null ? [] : [[id, found[index]] as const])));
+  };
+  const next = start(Object.assign(table, { source: { ...table.source, load: held } }), { directory });
+  const got = await next.rows.getMany(['1', '2']);
+  assert.deepEqual([got.get('1') ?? null, got.get('2') ?? null], [{ n: 1 }, null]);
+  assert.ok(!isHeld);
 });
 
 test('write(id, fn) is the later change than what was queued before it', { timeout: 60_000 }, async () => {

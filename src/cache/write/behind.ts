@@ -194,6 +194,8 @@ export class Behind {
     }
     if (late.length > 0) {
       const again = asMap(late, await load(late, { ...context, stale: new Map(), quietMs: () => 0 }));
+      // What a Map does not have is absent now.
+      for (const id of late) rows.delete(id);
       for (const [id, row] of again) rows.set(id, row);
     }
     return rows;
