@@ -461,6 +461,11 @@ const BEHIND = {
     '1s',
     'How long a write waits for later ones of its row, with which it becomes one.',
   ),
+  maxDelay: optional(
+    duration(0),
+    'ten times flushInterval, at most 10s',
+    'Longest that a row waits that is written again and again. `0`: all rows wait for `flushInterval` alike.',
+  ),
   maxBatch: optional(whole(1, 10_000), '500', 'Most rows of one batch.'),
   flushTimeout: optional(duration(), '10s', 'Longest that one batch may take at the database.'),
   maxEntries: optional(whole(1, 10_000_000), '100000', 'Most rows that wait. Beyond it PUTs wait, for `writeTimeout`.'),
