@@ -8,7 +8,7 @@ import type { CacheStore, InvalidateRequest, OutboxStats } from '../stores/store
 import { unacknowledged } from './acknowledged.ts';
 import type { Advice } from './advice/advice.ts';
 import { Advisor, type AdvisorSettings, SILENT } from './advice/advisor.ts';
-import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, STORE_RULES } from './advice/rules.ts';
+import { DECLARED_RULES, OPENED_RULES, type OpenedFacts, QUEUE_RULES, STORE_RULES } from './advice/rules.ts';
 import { Cache } from './cache.ts';
 import { type Following, Followings } from './changes/followings.ts';
 import type { ChangeStats, ChangeStream } from './changes/port.ts';
@@ -130,6 +130,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       voids: new Voids(parts.rememberedVoids),
       watch: new Watch(),
       behind: parts.behind ?? {},
+      onQueueDurability: (cache, facts) => this.#advisor.consider(QUEUE_RULES, `the queue of cache "${cache}"`, facts),
     };
     const { severalProcesses = null, plaintextHost = null } = parts.place ?? {};
     const { watch, outage } = this.#shared;

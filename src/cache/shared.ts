@@ -2,6 +2,7 @@
  * What a Breakwater and its caches know of each other: what all caches share, and what the Breakwater does with any of them.
  */
 import type { BreakwaterError } from '../base/errors.ts';
+import type { QueueDurability } from '../stores/queues.ts';
 import type { CacheStore } from '../stores/store.ts';
 import type { FlightPorts } from './loads.ts';
 import type { CacheObserver } from './observe/cache-observer.ts';
@@ -27,6 +28,8 @@ export interface Shared {
   readonly writeTimeoutMs: number;
   /** Of caches with policy `behind`. */
   readonly behind: BehindOptions;
+  /** What the server that keeps a write-behind queue says of how it keeps it. */
+  onQueueDurability(cache: string, durability: QueueDurability): void;
 }
 
 /** What the Breakwater does with any of its caches, whatever it holds. */

@@ -38,6 +38,7 @@ import type { StoreLocks } from './locks.ts';
 import { isSettled, UnacknowledgedStoreError } from './outbox/errors.ts';
 import { Journal } from './outbox/journal.ts';
 import { byKind, type Kind, Pending } from './outbox/pending.ts';
+import type { StoreQueues } from './queues.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -85,6 +86,7 @@ export class OutboxStore implements CacheStore {
   readonly maxValueBytes?: number;
   readonly locks?: StoreLocks;
   readonly counters?: StoreCounters;
+  readonly queues?: StoreQueues;
   readonly feed?: StoreFeed;
   readonly outbox: StoreOutbox;
   readonly #inner: CacheStore;
@@ -124,6 +126,7 @@ export class OutboxStore implements CacheStore {
     if (inner.maxValueBytes !== undefined) this.maxValueBytes = inner.maxValueBytes;
     if (inner.locks !== undefined) this.locks = inner.locks;
     if (inner.counters !== undefined) this.counters = inner.counters;
+    if (inner.queues !== undefined) this.queues = inner.queues;
     if (inner.feed !== undefined) this.feed = inner.feed;
     this.#pending = new Pending(options.maxEntries);
     this.#isSure = options.directory === null;

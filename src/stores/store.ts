@@ -21,6 +21,7 @@ import type { StoreCall } from './call.ts';
 import type { StoreCounters } from './counters.ts';
 import type { StoreFeed } from './feed.ts';
 import type { StoreLocks } from './locks.ts';
+import type { StoreQueues } from './queues.ts';
 
 export type { StoreCall } from './call.ts';
 
@@ -171,6 +172,8 @@ export interface CacheStore {
   readonly locks?: StoreLocks;
   /** Sums that many processes add to; absent = it has none. */
   readonly counters?: StoreCounters;
+  /** Where write-behind queues can be kept, for all processes of the store; absent = it keeps nothing on disk. */
+  readonly queues?: StoreQueues;
   /** What it is, for stats and messages: `embedded`, `breakwater`. */
   readonly kind: string;
   /**

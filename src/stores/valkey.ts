@@ -30,6 +30,7 @@ import type { SlotRequest } from '../client/cluster-request.ts';
 import { clientOptionsOf, parseStoreUrl } from '../client/url.ts';
 import type { StoreCounters } from './counters.ts';
 import type { StoreLocks } from './locks.ts';
+import type { StoreQueues } from './queues.ts';
 import type {
   CacheStore,
   FillEntry,
@@ -50,6 +51,7 @@ import { encodeBody, isMark, type Lease, MAX_TAGS, parseLease } from './valkey/f
 import { idMaker } from './valkey/ids.ts';
 import { ValkeyLocks } from './valkey/locks.ts';
 import { PlainReads } from './valkey/plain-reading.ts';
+import { ValkeyQueues } from './valkey/queues.ts';
 import { leaseAll, type ReadPorts, readAll, UNFILLABLE } from './valkey/reading.ts';
 import { Scripts } from './valkey/scripts.ts';
 import { isReserved, type Layout, type Sector, STANDALONE } from './valkey/sectors.ts';
@@ -96,6 +98,7 @@ export class ValkeyStore implements CacheStore {
   readonly maxValueBytes: number;
   readonly locks: StoreLocks;
   readonly counters: StoreCounters;
+  readonly queues: StoreQueues;
   readonly #replicasAreStated: boolean;
   readonly #remembered: number;
   readonly #counts = { hits: 0, misses: 0, leasesGranted: 0, leasesHeld: 0, leasesFilled: 0, leasesRefused: 0 };
@@ -141,6 +144,7 @@ export class ValkeyStore implements CacheStore {
     });
     this.locks = new ValkeyLocks(this.#shards, this.#calls);
     this.counters = new ValkeyCounters(this.#shards, this.#calls);
+    this.queues = new ValkeyQueues(this.#shards, this.#calls);
   }
 
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {

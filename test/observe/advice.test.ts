@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { SeededRandom } from '../../src/base/random.ts';
 import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
 import { SILENT } from '../../src/cache/advice/advisor.ts';
-import { ADVICE_RULES, type OpenedFacts } from '../../src/cache/advice/rules.ts';
+import { ADVICE_RULES, type OpenedFacts, QUEUE_RULES } from '../../src/cache/advice/rules.ts';
 import { Breakwater, type BreakwaterParts } from '../../src/cache/breakwater.ts';
 import { createBreakwater } from '../../src/cache/create.ts';
 import type { SharedCacheOptions } from '../../src/cache/types.ts';
@@ -126,6 +126,16 @@ describe('advice', () => {
   advises('ADVICE_REDIS_NO_MAXMEMORY', server({ memoryBytes: 0 }), server({}));
   advises('ADVICE_REPLICAS_UNKNOWN', server({ replicas: 1 }), server({ replicas: 1, replicasAreStated: true }));
 
+  for (const { code, found } of QUEUE_RULES) {
+    mentioned.add(code);
+    test(`${code}: said of a queue whose server does not keep it, and not of one that does`, () => {
+      const facts = { appendOnly: true, appendFsync: 'always', evictionPolicy: null, maxMemoryBytes: null };
+      assert.equal(found(facts), null);
+      const bad = code === 'ADVICE_QUEUE_FSYNC' ? { appendFsync: 'everysec' } : { appendOnly: false };
+      assert.match(found({ ...facts, ...bad }) ?? '', /^append(?:only|fsync) is /);
+      assert.equal(found({ ...facts, appendOnly: null, appendFsync: null }) !== null, code === 'ADVICE_QUEUE_NOT_KEPT');
+    });
+  }
   mentioned.add('ADVICE_GUARDS_ADD_UP');
   test('ADVICE_GUARDS_ADD_UP: once, at the fourth cache with a guard of its own', async () => {
     const bw = open({});

@@ -6,6 +6,7 @@
  * from) and answers with what it found, or null. `warning`: likely to hurt; given to `process.emitWarning` once. `hint`: worth a thought; in `bw.advice()` and the
  * event alone.
  */
+import type { QueueDurability } from '../../stores/queues.ts';
 import type { StoreFacts } from '../../stores/store.ts';
 import type { Reach, Settings } from '../options.ts';
 import type { SharedCacheOptions } from '../types.ts';
@@ -219,11 +220,36 @@ export const STORE_RULES: readonly Rule<StoreFacts>[] = [
   },
 ];
 
+export const QUEUE_RULES: readonly Rule<QueueDurability>[] = [
+  {
+    code: 'ADVICE_QUEUE_NOT_KEPT',
+    level: 'warning',
+    when: 'a write-behind queue is kept in streams, and its server has `appendonly no`, or tells nobody (`CONFIG` not allowed)',
+    why: 'a server that ends loses every acknowledged write that its process does not have in memory any more, because it ended too',
+    what: 'set `appendonly yes` (and `appendfsync always` for what must outlive the machine), or keep the queue in a directory',
+    found: ({ appendOnly }) =>
+      appendOnly === true
+        ? null
+        : appendOnly === false
+          ? 'appendonly is no'
+          : 'the server does not tell whether it keeps anything',
+  },
+  {
+    code: 'ADVICE_QUEUE_FSYNC',
+    level: 'warning',
+    when: 'a write-behind queue is kept in streams, and its server has `appendonly yes` with an `appendfsync` other than `always`',
+    why: 'a machine that loses power loses the acknowledged writes of the last second or more, if the process that made them ends with it',
+    what: 'set `appendfsync always`, or have replicas on other machines, which every write then waits for',
+    found: ({ appendOnly, appendFsync }) =>
+      appendOnly === true && appendFsync !== null && appendFsync !== 'always' ? `appendfsync is ${appendFsync}` : null,
+  },
+];
+
 /** The tables of invalidations and what belongs to them. */
 const FEW_KEYS = 64;
 
 /** All rules, for the docs and for those who silence one. */
-export const ADVICE_RULES = [...OPENED_RULES, ...DECLARED_RULES, ...STORE_RULES].map(
+export const ADVICE_RULES = [...OPENED_RULES, ...DECLARED_RULES, ...STORE_RULES, ...QUEUE_RULES].map(
   ({ code, level, when, why, what }) => ({ code, level, when, why, what }),
 );
 

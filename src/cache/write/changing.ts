@@ -283,6 +283,7 @@ export class Changing<K extends string, V, A> {
           watch.tell('dead-letter', { cache: this.#parts.name, id, version, code, message });
         }
       },
+      onDurability: (durability) => this.#shared.onQueueDurability(this.#parts.name, durability),
     };
   }
 

@@ -7,9 +7,9 @@
  */
 import { deserialize, serialize } from 'node:v8';
 import { DiskLog } from '../../disk-log/log.ts';
-import type { DeadLetter, DeadLetterLog, Queued } from './queue-log.ts';
+import type { DeadLetter, DeadLetterLog } from './queue-log.ts';
+import { letterIn, letterName, letterRecord } from './queue-records.ts';
 
-const DIED = 1;
 const GONE = 2;
 const MAX_BYTES = 256 * 1024 ** 2;
 const SEGMENT_BYTES = 1024 ** 2;
@@ -41,15 +41,14 @@ export class DiskDeadLetters implements DeadLetterLog {
 
   /** Resolves when it is on disk. @throws BreakwaterError of the log */
   async add(letter: DeadLetter): Promise<void> {
-    const { id, version, bytes, queuedAtMs, diedAtMs, code, message } = letter;
-    await this.#log.append(serialize([DIED, id, version, bytes, queuedAtMs, diedAtMs, code, message]));
-    this.#all.set(nameOf(letter), letter);
+    await this.#log.append(letterRecord(letter));
+    this.#all.set(letterName(letter), letter);
   }
 
   /** @throws BreakwaterError of the log */
   async remove(letter: DeadLetter): Promise<void> {
     await this.#log.append(serialize([GONE, letter.id, letter.version]));
-    this.#all.delete(nameOf(letter));
+    this.#all.delete(letterName(letter));
     if (this.#all.size === 0) await this.#log.trim(this.#log.next - 1);
   }
 
@@ -59,16 +58,9 @@ export class DiskDeadLetters implements DeadLetterLog {
 }
 
 /** One record of the log, in order. */
-export function applyLetter(all: Map<string, DeadLetter>, record: Uint8Array): void {
-  const [kind, id, version, ...rest] = deserialize(record) as [number, string, number, ...unknown[]];
-  if (kind === GONE) {
-    all.delete(nameOf({ id, version }));
-    return;
-  }
-  const [bytes, queuedAtMs, diedAtMs, code, message] = rest as [Uint8Array, number, number, string, string];
-  all.set(nameOf({ id, version }), { id, version, bytes, queuedAtMs, diedAtMs, code, message });
-}
-
-function nameOf({ id, version }: Pick<Queued, 'id' | 'version'>): string {
-  return `${version} ${id}`;
+export function applyLetter(all: Map<string, DeadLetter>, bytes: Uint8Array): void {
+  const record = deserialize(bytes) as readonly [number, string, number];
+  const [kind, id, version] = record;
+  if (kind === GONE) all.delete(letterName({ id, version }));
+  else all.set(letterName({ id, version }), letterIn(record));
 }

@@ -85,5 +85,12 @@ export function declaredSource<K extends string, V, A>(
       `cannot use policy "behind" of ${where} with a codec of one's own: what is queued elsewhere is known by its entry, which must decode to what a loader brings; use 'json' or 'msgpack'`,
     );
   }
-  return { load: loader, policy, sink: own, behind: behindSettings(behind ?? {}, shared.behind, `behind of ${where}`) };
+  const settings = behindSettings(behind ?? {}, shared.behind, `behind of ${where}`);
+  if (settings.queue === 'streams' && shared.store.queues === undefined) {
+    throw new BreakwaterError(
+      'CACHE_OPTION_INVALID',
+      `cannot use queue: 'streams' of ${where}: the ${shared.store.kind} store keeps nothing on disk; use Redis or Valkey, or a directory`,
+    );
+  }
+  return { load: loader, policy, sink: own, behind: settings };
 }

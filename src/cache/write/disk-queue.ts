@@ -15,9 +15,9 @@ import { DiskLog } from '../../disk-log/log.ts';
 import type { DiskLogOptions } from '../../disk-log/options.ts';
 import { DiskDeadLetters } from './dead-letters.ts';
 import type { Queued, QueueLog, QueueStorage } from './queue-log.ts';
+import { WRITE, writeIn, writeRecord } from './queue-records.ts';
 
 export const SEGMENT_BYTES = 4 * 1024 ** 2;
-const WRITE = 1;
 const SETTLED = 2;
 /** Room that is kept for what is under way, and for saying that something was settled. */
 const SPARE_BYTES = 8 * 1024 ** 2;
@@ -81,7 +81,7 @@ export class DiskQueueLog implements QueueLog {
 
   /** Resolves when it is on disk. Records are in the order of the calls. @throws BreakwaterError of the log */
   async append(write: Queued): Promise<void> {
-    const position = await this.#log.append(recordOf(write));
+    const position = await this.#log.append(writeRecord(write));
     this.#note(write, position);
     this.#rewriteIfDue();
   }
@@ -150,7 +150,7 @@ export class DiskQueueLog implements QueueLog {
     for (const { write, position } of this.#live.values()) if (position < before) old.push(write);
     Promise.all(
       old.map(async (write) => {
-        const position = await this.#log.append(recordOf(write));
+        const position = await this.#log.append(writeRecord(write));
         // Unless it was settled, or replaced, meanwhile: then the record says nothing that is not known.
         if (this.#live.get(write.id)?.write.version === write.version) this.#note(write, position);
       }),
@@ -167,10 +167,6 @@ export class DiskQueueLog implements QueueLog {
   }
 }
 
-function recordOf({ id, version, bytes, queuedAtMs }: Queued): Uint8Array {
-  return serialize([WRITE, id, version, bytes, queuedAtMs]);
-}
-
 /** What a record says, for tools. */
 export function readRecord(
   bytes: Uint8Array,
@@ -178,10 +174,7 @@ export function readRecord(
   | { readonly kind: 'write'; readonly write: Queued }
   | { readonly kind: 'settled'; readonly upTo: readonly (readonly [id: string, version: number])[] } {
   const record = deserialize(bytes) as readonly unknown[];
-  if (record[0] === WRITE) {
-    const [, id, version, value, queuedAtMs] = record as readonly [number, string, number, Uint8Array, number];
-    return { kind: 'write', write: { id, version, bytes: value, queuedAtMs } };
-  }
+  if (record[0] === WRITE) return { kind: 'write', write: writeIn(record) };
   const upTo: [string, number][] = [];
   for (let i = 1; i < record.length; i += 2) upTo.push([record[i] as string, record[i + 1] as number]);
   return { kind: 'settled', upTo };

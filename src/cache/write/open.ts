@@ -2,12 +2,15 @@
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { decodeEnvelope } from '../../base/envelope.ts';
+import type { QueueDurability } from '../../stores/queues.ts';
 import type { ReadHit } from '../../stores/store.ts';
 import type { FlightPorts } from '../loads.ts';
 import { Behind } from './behind.ts';
+import type { BehindSettings } from './behind-options.ts';
 import type { Declared } from './declared.ts';
 import { diskStorage } from './disk-queue.ts';
-import type { DeadLetter } from './queue-log.ts';
+import type { DeadLetter, QueueStorage } from './queue-log.ts';
+import { streamStorage } from './stream-queue.ts';
 import { type PackedValue, Writer, type WriterPorts } from './writer.ts';
 
 /** What a cache gives. */
@@ -17,6 +20,7 @@ export interface WritingParts<V> extends Omit<WriterPorts<V>, 'policy' | 'sink' 
   pack(id: string, value: V | null): Promise<PackedValue>;
   unpack(id: string, hit: ReadHit): Promise<unknown>;
   onDeadLetter(letter: DeadLetter): void;
+  onDurability(durability: QueueDurability): void;
 }
 
 export function openWriter<K extends string, V>(
@@ -28,7 +32,7 @@ export function openWriter<K extends string, V>(
   const { name, store, timeoutMs, ports } = parts;
   const behind = new Behind({
     name,
-    storage: diskStorage(join(settings.directory, name), settings.maxBytes),
+    storage: storageOf(name, settings, parts),
     settings,
     ordered: sink.ordered as NonNullable<typeof sink.ordered> as never,
     store,
@@ -54,4 +58,24 @@ export function openWriter<K extends string, V>(
     onDeadLetter: parts.onDeadLetter,
   });
   return { writer: new Writer({ ...parts, policy, sink, behind }), behind };
+}
+
+function storageOf<V>(
+  name: string,
+  { queue, directory, maxBytes, takeoverMs, writeTimeoutMs }: BehindSettings,
+  { store, ports, onDurability }: WritingParts<V>,
+): QueueStorage {
+  if (queue === 'disk') return diskStorage(join(directory, name), maxBytes);
+  const { clock, scheduler } = ports;
+  const { queues } = store;
+  return streamStorage({
+    queues: queues!,
+    queue: name,
+    clock,
+    scheduler,
+    maxBytes,
+    takeoverMs,
+    timeoutMs: writeTimeoutMs,
+    onDurability,
+  });
 }

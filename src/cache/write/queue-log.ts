@@ -73,8 +73,15 @@ export interface OpenQueue {
 export interface QueueStorage {
   /** Bytes beyond which writers wait. */
   readonly maxBytes: number;
-  /** @param adopt told of writes that a process has left which is gone. @throws BreakwaterError; the system's own errors */
-  open(adopt: (writes: readonly Queued[]) => void): Promise<OpenQueue>;
+  /** @throws BreakwaterError; the system's own errors */
+  open(events: QueueLogEvents): Promise<OpenQueue>;
+}
+
+export interface QueueLogEvents {
+  /** Writes of a process that is gone: they are kept here now, and to be sent. */
+  adopt(writes: readonly Queued[]): void;
+  /** Another process has taken what was kept here, and may have sent it. */
+  disown(): void;
 }
 
 /** Codes of `append` that say for certain: not kept, and no room at present, or never. */

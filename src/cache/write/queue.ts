@@ -61,6 +61,8 @@ export class WriteQueue {
   /** Groups between their versions and their acknowledgement. */
   readonly #committing = new Set<Promise<void>>();
   #waiting = 0;
+  /** How often what is kept was taken by another process. */
+  #disowned = 0;
   #reminder: Timer | null = null;
   #draining = 0;
   #isClosed = false;
@@ -213,7 +215,13 @@ export class WriteQueue {
   async #open(): Promise<void> {
     for (;;) {
       try {
-        const { log, dead } = await this.#storage.open((writes) => this.#adopt(writes));
+        const { log, dead } = await this.#storage.open({
+          adopt: (writes) => this.#adopt(writes),
+          disown: () => {
+            this.#disowned += 1;
+            this.#rows.disown();
+          },
+        });
         this.#dead = dead;
         for (const write of log.pending()) this.#put(write, null, false);
         this.#counts.replayed += this.#rows.size;
@@ -315,6 +323,7 @@ export class WriteQueue {
   /** Never rejects. */
   async #commit(group: readonly Writing[], first: number): Promise<void> {
     const log = this.#log!;
+    const disowned = this.#disowned;
     const queuedAtMs = Date.now();
     const writes = group.map(({ id, bytes }, index) => ({ id, bytes, version: first + index, queuedAtMs }));
     const appended = await Promise.allSettled(writes.map((write) => log.append(write)));
@@ -322,7 +331,7 @@ export class WriteQueue {
     appended.forEach((one, index) => {
       if (one.status === 'rejected') return;
       const write = writes[index]!;
-      newest.set(write.id, this.#put(write, group[index]!.packed, true));
+      newest.set(write.id, this.#put(write, group[index]!.packed, disowned === this.#disowned));
     });
     const shown = [...newest.values()];
     const showing = this.#ports.show(shown);

@@ -102,6 +102,16 @@ export class Calls {
     return this.#call('unlock', slot, [key], [owner]);
   }
 
+  /** A step of a write-behind queue (queue-lua.ts). */
+  queue(
+    name: Extract<ScriptName, `queue${string}`>,
+    slot: number,
+    keys: readonly string[],
+    args: readonly Argument[],
+  ): SlotRequest {
+    return this.#call(name, slot, keys, args);
+  }
+
   release(slot: number, key: string, token: string): SlotRequest {
     return this.#call('release', slot, [key], [token]);
   }

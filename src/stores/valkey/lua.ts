@@ -19,7 +19,17 @@
  *
  * `life`: the server's run id stands in the text of every script (see scripts.ts), so a script knows in which life of the server it runs.
  */
+
 import { END_AT, EPOCH_AT, GONE_AT, ID_BYTES, MARK_BYTES, MARK_MS } from './format.ts';
+import {
+  QUEUE_BEGIN,
+  QUEUE_DROP,
+  QUEUE_LETTER,
+  QUEUE_MOVE,
+  QUEUE_PUSH,
+  QUEUE_RELEASE,
+  QUEUE_TAKE,
+} from './queue-lua.ts';
 
 const PRELUDE = `
 local LIFE = '%LIFE%'
@@ -356,6 +366,13 @@ export const SCRIPTS = {
   set: SET,
   delete: DELETE,
   release: RELEASE,
+  queueBegin: QUEUE_BEGIN,
+  queuePush: QUEUE_PUSH,
+  queueTake: QUEUE_TAKE,
+  queueDrop: QUEUE_DROP,
+  queueRelease: QUEUE_RELEASE,
+  queueLetter: QUEUE_LETTER,
+  queueMove: QUEUE_MOVE,
 } as const;
 
 export type ScriptName = keyof typeof SCRIPTS;
