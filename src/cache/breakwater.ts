@@ -146,7 +146,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
    * Declares a cache. Its entries are kept under `name:id`.
    *
    * @param name 1 to 64 letters, digits, `_`, `.` or `-`; once per Breakwater, since two declarations would not see each other's L1
-   * @throws BreakwaterError `CACHE_NAME_INVALID`, `CACHE_NAME_TAKEN`, `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `CACHE_CLOSED`
+   * @throws BreakwaterError `CACHE_NAME_INVALID`, `CACHE_NAME_RESERVED`, `CACHE_NAME_TAKEN`, `CACHE_OPTION_UNKNOWN`, `CACHE_OPTION_INVALID`, `CACHE_CLOSED`
    */
   cache<V, K extends string = string>(
     name: string,

@@ -13,8 +13,25 @@ const MAX_NAME_BYTES = 64;
 const MAX_TAG_BYTES = 256;
 const MAX_TAGS = 64;
 
-/** @throws BreakwaterError `CACHE_NAME_INVALID` */
+/** What stands before the first colon of the library's own keys in a store: notes and the order of queued writes, queues, locks, tables of invalidations. */
+const RESERVED_NAMES: readonly string[] = [
+  'bw-pending',
+  'bw-order',
+  'bw.queue',
+  'bw.queues',
+  'bw.lock',
+  'bw.fence',
+  'bw.invalidations',
+];
+
+/** @throws BreakwaterError `CACHE_NAME_INVALID`, `CACHE_NAME_RESERVED` */
 export function checkName(name: unknown): string {
+  if (RESERVED_NAMES.includes(name as string)) {
+    throw new BreakwaterError(
+      'CACHE_NAME_RESERVED',
+      `cannot declare a cache: the name ${show(name)} is kept for what Breakwater itself has in the store`,
+    );
+  }
   if (typeof name === 'string' && name.length <= MAX_NAME_BYTES && /^[A-Za-z0-9_.-]+$/.test(name)) return name;
   throw new BreakwaterError(
     'CACHE_NAME_INVALID',

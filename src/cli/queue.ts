@@ -1,9 +1,10 @@
-/** `breakwater queue`: what a write-behind directory holds, and what becomes of the writes that the database refused. */
+/** `breakwater queue`: what a write-behind directory or a store's streams hold, and what becomes of the writes that the database refused. */
 import type { Command } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
 import { changeDead, type QueueView, viewQueues } from '../cache/write/offline.ts';
 import { type DeadLetter, unclone } from '../cache/write/queue-log.ts';
 import { formatCount, say, sayJson } from './output.ts';
+import { changeRemoteDead, isStoreUrl, viewRemoteQueues } from './queue/streams.ts';
 
 interface QueueOptions {
   readonly cache?: string;
@@ -12,8 +13,9 @@ interface QueueOptions {
 }
 
 const NOTES = `
-The directory is that of the option behind ({ directory }), with a folder for each cache. "list" looks without disturbing the application. "retry"
-and "drop" need the directory for themselves: stop the application first, or call cache.deadLetters.retry() and .drop() in it.
+A place is the directory of the option behind ({ directory }), with a folder for each cache, or the URL of the Redis or Valkey that has the queues in
+streams ({ queue: 'streams' }). "list" looks without disturbing the application. "retry" and "drop" need a directory for themselves: stop the application
+first, or call cache.deadLetters.retry() and .drop() in it. With a URL they work while it runs; a row that is retried is taken up within seconds.
 
 A row that is retried keeps its place in time: what was written to it since still wins.
 
@@ -21,36 +23,41 @@ Examples:
   breakwater queue list /var/lib/shop/queue
   breakwater queue list /var/lib/shop/queue --cache product --json
   breakwater queue retry /var/lib/shop/queue --cache product 42 43
-  breakwater queue drop /var/lib/shop/queue --all`;
+  breakwater queue drop /var/lib/shop/queue --all
+  breakwater queue list redis://10.0.0.5:6379 --cache product`;
 
 export function register(program: Command): void {
-  const queue = program.command('queue').description('write-behind queues on disk and their dead letters');
+  const queue = program
+    .command('queue')
+    .description('write-behind queues, on disk or in streams, and their dead letters');
   queue.addHelpText('after', NOTES);
   queue
-    .command('list <directory>')
+    .command('list <place>')
     .description('rows that wait, and dead letters')
     .option('--cache <name>', 'of this cache only')
     .option('--json', 'answer as one line of JSON')
-    .action((directory: string, options: QueueOptions) => {
-      const views = viewQueues(directory, options.cache ?? null);
+    .action(async (place: string, options: QueueOptions) => {
+      const view = isStoreUrl(place) ? viewRemoteQueues : viewQueues;
+      const views = await view(place, options.cache ?? null);
       if (options.json) sayJson(views.map(viewAsJson));
       else for (const view of views) sayView(view);
     });
   for (const what of ['retry', 'drop'] as const) {
     queue
-      .command(`${what} <directory> [ids...]`)
+      .command(`${what} <place> [ids...]`)
       .description(what === 'retry' ? 'puts dead letters into the queue again' : 'throws dead letters away')
       .option('--cache <name>', 'of this cache only')
       .option('--all', 'all of them')
       .option('--json', 'answer as one line of JSON')
-      .action(async (directory: string, ids: readonly string[], options: QueueOptions) => {
+      .action(async (place: string, ids: readonly string[], options: QueueOptions) => {
         if ((ids.length === 0) === (options.all !== true)) {
           throw new BreakwaterError(
             'USAGE_INVALID',
             `cannot ${what} dead letters: name rows by their ids, or say --all`,
           );
         }
-        const done = await changeDead(what, directory, options.cache ?? null, ids.length === 0 ? null : ids);
+        const change = isStoreUrl(place) ? changeRemoteDead : changeDead;
+        const done = await change(what, place, options.cache ?? null, ids.length === 0 ? null : ids);
         const names = done.map(({ cache, letter }) => `${cache}:${letter.id}`);
         if (options.json) sayJson({ [what]: names });
         else

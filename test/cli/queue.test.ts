@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createBreakwater } from '../../src/cache/index.ts';
 import { runCli } from '../server/support.ts';
-import { isAway, OrderedTable } from '../support/ordered-table.ts';
+import { isAway, OrderedTable, until } from '../support/ordered-table.ts';
+import { RedisServer } from '../support/redis-server.ts';
+import { requires } from '../support/requirements.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'breakwater-queue-cli-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -70,5 +72,44 @@ test('queue list, retry, drop', { timeout: 120_000 }, async () => {
     [['list'], /USAGE_INVALID/],
   ] as const) {
     assert.match((await runCli(['queue', ...args])).stderr, sentence);
+  }
+});
+
+test('queue list, retry, drop of streams, while the application runs', {
+  ...requires('redis-server'),
+  timeout: 120_000,
+}, async () => {
+  const redis = await RedisServer.start();
+  const store = `redis://127.0.0.1:${redis.port}` as const;
+  const table = new OrderedTable();
+  table.isGood = (_, row) => row === null || row.n < 100;
+  const behind = {
+    queue: 'streams',
+    flushInterval: 0,
+    attempts: 1,
+    drainTimeout: 0,
+    writeTimeout: '30s',
+    takeover: '1s',
+  } as const;
+  const bw = createBreakwater({ store, readTimeout: '10s', writeTimeout: '10s', behind, advice: false });
+  try {
+    const rows = bw.cache('row', { source: table.source, policy: 'behind', guard: { breaker: false } });
+    for (const id of ['a', 'b']) await rows.write(id, { n: 100 });
+    await bw.drain();
+    table.failure = isAway();
+    await rows.write('d', { n: 1 });
+    const [view] = JSON.parse((await runCli(['queue', 'list', store, '--json'])).stdout);
+    assert.deepEqual([view.cache, view.pending, view.deadLetters.length], ['row', 1, 2]);
+    table.isGood = () => true;
+    table.failure = null;
+    assert.equal((await runCli(['queue', 'retry', store, 'a'])).stdout, 'queued again: 1 (row:a)\n');
+    await until(() => table.rows.get('a')?.n === 100);
+    assert.equal((await runCli(['queue', 'drop', store, '--all', '--cache', 'row'])).stdout, 'dropped: 1 (row:b)\n');
+    await until(() => rows.deadLetters.list().length === 0);
+    assert.match((await runCli(['queue', 'list', store, '--cache', 'other'])).stderr, /it has row \[QUEUE_UNKNOWN\]/);
+    assert.ok(!table.rows.has('b'));
+  } finally {
+    await bw.close();
+    await redis.close();
   }
 });

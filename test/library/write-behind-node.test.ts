@@ -32,7 +32,11 @@ function start(
     store: url as 'redis://',
     readTimeout: '10s',
     writeTimeout: '10s',
-    behind: { directory, flushInterval: '10m', drainTimeout: 0, writeTimeout: '30s', ...options },
+    behind: {
+      ...(options.queue === 'streams' ? {} : { directory }),
+      ...{ flushInterval: '10m', drainTimeout: 0, writeTimeout: '30s' },
+      ...options,
+    },
   });
   open.push(bw);
   return { bw, rows: bw.cache('row', { source: table.source, policy: 'behind', guard: { breaker: false } }) };
@@ -121,6 +125,41 @@ for (const kind of ['node', 'redis'] as const) {
     assert.deepEqual([await a.rows.get('1'), await b.rows.get('1')], [{ n: 2 }, { n: 2 }]);
   });
 }
+
+test('redis, streams: seen at once, written later; what a process has left another one writes, and dead letters go along', {
+  ...requires('redis-server'),
+  timeout: 120_000,
+}, async () => {
+  const { url } = await startStore('redis');
+  const table = new OrderedTable();
+  const open = (more: BehindOptions = {}) => start(url, table, { queue: 'streams', takeover: '1s', ...more });
+  const a = open({ flushInterval: 0, attempts: 1 });
+  table.isGood = (_, row) => row === null || row.n < 100;
+  await a.rows.write('bad', { n: 100 });
+  await a.bw.drain();
+  table.failure = isAway();
+  await a.rows.write('1', { n: 2 });
+  const b = open();
+  assert.deepEqual(await b.rows.get('1'), { n: 2 });
+  await b.bw.close();
+  const mine = a.rows.stats().queue!;
+  assert.deepEqual([mine.length, mine.deadLetters], [1, 1]);
+  assert.equal((await a.bw.close()).queued, 1);
+  table.failure = null;
+  table.isGood = () => true;
+  const c = open();
+  await c.bw.drain();
+  assert.deepEqual(table.rows.get('1'), { n: 2 });
+  assert.deepEqual(
+    c.rows.deadLetters.list().map(({ id }) => id),
+    ['bad'],
+  );
+  await c.rows.deadLetters.retry();
+  await c.bw.drain();
+  assert.deepEqual(table.rows.get('bad'), { n: 100 });
+  assert.deepEqual(await c.rows.get('bad'), { n: 100 });
+  assert.equal(c.rows.stats().queue!.deadLetters, 0);
+});
 
 test('redis: after a restart with nothing versions go on above, and what is queued is seen again', {
   ...requires('redis-server'),

@@ -339,7 +339,15 @@ test('declarations', () => {
   assert.throws(declare({ policy: 'behind', behind: { directory, flush: 1 } }), coded('CACHE_OPTION_UNKNOWN'));
   assert.throws(declare({ policy: 'behind', behind: { directory, maxBatch: 0 } }), coded('CACHE_OPTION_INVALID'));
   assert.throws(declare({ policy: 'behind', behind: { directory, maxBytes: '1mb' } }), coded('CACHE_OPTION_INVALID'));
+  assert.throws(declare({ policy: 'behind', behind: { directory, maxDelay: -1 } }), /maxDelay/);
+  assert.throws(declare({ policy: 'behind', behind: { directory, queue: 'tape' } }), coded('CACHE_OPTION_INVALID'));
+  assert.throws(declare({ policy: 'behind', behind: { directory, queue: 'streams' } }), /none with queue: 'streams'/);
+  assert.throws(declare({ policy: 'behind', behind: { queue: 'streams' } }), /keeps nothing on disk/);
+  assert.throws(declare({ policy: 'behind', behind: { directory, takeover: '5s' } }), /takeover/);
   assert.throws(declare({ behind: { directory } }), coded('CACHE_OPTION_INVALID'), 'under aside');
+  for (const name of ['bw-pending', 'bw-order', 'bw.queue', 'bw.lock']) {
+    assert.throws(() => bw.cache(name, { load: async () => [] }), coded('CACHE_NAME_RESERVED'));
+  }
   const sink = { upsert: async () => new Map(), delete: async () => new Map() };
   assert.throws(declare({ policy: 'behind', behind: { directory }, sink }), coded('CACHE_OPTION_INVALID'), 'no order');
   assert.throws(() => createBreakwater({ behind: { directori: 'x' } as never }), coded('CACHE_OPTION_UNKNOWN'));
