@@ -6,10 +6,11 @@ import { systemScheduler } from '../../src/base/scheduler.ts';
 import { postgresChanges } from '../../src/sources/postgres.ts';
 import { PRODUCT } from './changes-support.ts';
 
-const { connection, name, table } = JSON.parse(process.argv[2]!) as {
+const { connection, name, table, via } = JSON.parse(process.argv[2]!) as {
   connection: Record<string, unknown>;
   name: string;
   table: string;
+  via: 'replication' | 'triggers';
 };
 const waiting = new Map<string, (answer: string | null) => void>();
 process.on('message', ({ id, answer }: { id: string; answer: string | null }) => waiting.get(id)?.(answer));
@@ -20,7 +21,7 @@ const ask = (what: object): Promise<string | null> =>
     process.send!({ id, ...what });
   });
 
-const run = postgresChanges({ connection, name, tables: { [table]: PRODUCT } }).open({
+const run = postgresChanges({ connection, name, via, tables: { [table]: PRODUCT } }).open({
   clock: systemClock(),
   scheduler: systemScheduler(),
   random: new SeededRandom(3),

@@ -1,9 +1,9 @@
 /** Changes by replication when things break: nothing is missed, whatever is killed, cut, dropped or exchanged. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { Children, modulePath } from '../../src/cli/children/children.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { LOGICAL, requiresPostgres } from '../support/postgres-server.ts';
+import { killReaders, killServer } from './changes-kills.ts';
 import { type Followed, GENEROUS_MS, PRODUCT, Recorder, until, World } from './changes-support.ts';
 
 const options = { ...requiresPostgres(), timeout: GENEROUS_MS * 6 };
@@ -113,36 +113,7 @@ describe('changes by replication: faults', options, () => {
   });
 
   test('Postgres is killed under writers, and stopped in good order: nothing is missed', async () => {
-    const p = await table();
-    const name = world.newName();
-    const { recorder, stats } = await world.followed({ name, tables: { [p]: PRODUCT } });
-    await until('something to remember', () => recorder.memory.has(name));
-    const committed: string[] = [];
-    for (const signal of ['SIGKILL', 'SIGINT', 'SIGKILL'] as const) {
-      const writer = await world.newClient();
-      let isOver = false;
-      const writing = (async () => {
-        for (let i = 0; !isOver; i += 1) {
-          const id = committed.length * 1000 + i;
-          const done = await writer.query(`INSERT INTO ${p} VALUES (${id}) ON CONFLICT DO NOTHING`).then(
-            () => true,
-            () => false,
-          );
-          if (!done) return;
-          committed.push(`product:${id}`);
-        }
-      })();
-      const before = committed.length;
-      await until('some writes', () => committed.length > before + 20);
-      await world.server.halt(signal);
-      isOver = true;
-      await writing;
-      await writer.end().catch(() => undefined);
-      await world.server.resume();
-      await world.reconnect();
-      await until('it reads again', () => stats().state === 'active');
-    }
-    await allOf(recorder, committed);
+    const { recorder } = await killServer(world, { name: world.newName(), tables: { [await table()]: PRODUCT } });
     assert.deepEqual(recorder.all('namespaces'), []);
   });
 
@@ -174,60 +145,8 @@ describe('changes by replication: faults', options, () => {
   });
 
   test('the process that reads is killed (SIGKILL) with rows in its hands, five times: the next one is sent them again', async () => {
-    const p = await table();
-    const name = world.newName();
-    const memory = new Map<string, string>();
-    const children = new Children();
-    const named = new Set<string>();
-    const all: string[] = [];
-    try {
-      for (let round = 0; round < 5; round += 1) {
-        const argument = JSON.stringify({ connection: world.server.connection, name, table: p });
-        const child = children.startNode(modulePath('./changes-child', import.meta.url), [argument], {
-          label: 'a reader',
-        });
-        let isReady = false;
-        let isHolding = false;
-        let held = 0;
-        const { process: other } = child;
-        other.on('message', (message: { id: string; what: string; keys: string[]; text: string }) => {
-          const { id, what, keys, text } = message;
-          const answer = (given: string | null): void => {
-            if (other.connected) other.send({ id, answer: given });
-          };
-          if (what === 'ready') isReady = true;
-          else if (what === 'recall') answer(memory.get(name) ?? null);
-          else if (what === 'remember') {
-            memory.set(name, text);
-            answer(null);
-          } else if (isHolding) held += 1;
-          else {
-            for (const key of keys) named.add(key);
-            answer(null);
-          }
-        });
-        await until('it to read', () => isReady || !child.running);
-        assert.ok(child.running, child.output);
-        await until('what was left to it', () => all.every((key) => named.has(key)));
-        await until('something to remember', () => memory.has(name));
-        isHolding = true;
-        for (let i = 0; i < 5; i += 1) {
-          await sql(`INSERT INTO ${p} VALUES ($1)`, [round * 10 + i]);
-          all.push(`product:${round * 10 + i}`);
-        }
-        await until('rows in its hands', () => held > 0);
-        other.kill('SIGKILL');
-        await child.exited;
-      }
-      const last = world.follow({ name, tables: { [p]: PRODUCT } }, new Recorder(memory));
-      await until('the rows of the last round', () => {
-        for (const key of last.recorder.all('keys')) named.add(key);
-        return all.every((key) => named.has(key));
-      });
-      assert.equal(last.stats().gaps, 0);
-    } finally {
-      await children.close();
-    }
+    const last = await killReaders(world, { name: world.newName(), tables: { [await table()]: PRODUCT } });
+    assert.equal(last.stats().gaps, 0);
   });
 
   const doubted = async (

@@ -11,6 +11,11 @@ import { aborted } from '../../port.ts';
 
 const CONNECT_MS = 10_000;
 const QUERY_MS = 15_000;
+/**
+ * For the server's side: a session whose client's machine has vanished keeps its locks until TCP notices, by default after two hours. Here after half a minute. (A stream needs none of it: it
+ * has `wal_sender_timeout`.)
+ */
+const KEEPALIVE = 'SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3';
 
 interface Client {
   connect(): Promise<unknown>;
@@ -82,7 +87,15 @@ export class Sql {
   /** @param signal ends the connection, whatever it is doing */
   static async open(config: Readonly<Record<string, unknown>>, name: string, signal: AbortSignal): Promise<Sql> {
     const more = { application_name: `breakwater changes ${name}`, query_timeout: QUERY_MS };
-    return new Sql(await open(config, more, signal), signal);
+    const client = await open(config, more, signal);
+    const sql = new Sql(client, signal);
+    try {
+      await client.query(KEEPALIVE);
+      return sql;
+    } catch (error) {
+      await sql.close();
+      throw signal.aborted ? aborted('Postgres', signal) : refusal(error, 'use Postgres');
+    }
   }
 
   /** Rows as arrays of columns. @throws BreakwaterError see {@link refusal} */

@@ -8,20 +8,22 @@
  * That a row can be read means that its transaction can be seen by all who ask from now on, so nothing has to be waited for. It is deleted only when its invalidation is acknowledged: a crash
  * before that reads it again. NOTIFY says that there is something; it may get lost, and the table is looked at every {@link POLL_MS} all the same.
  *
+ * **Many rows at once.** More than `foldAbove` rows of one table that wait are not read: its namespaces are invalidated, and what could be seen before that (by the snapshot that was taken then,
+ * and the transaction that each row names) is deleted where it lies. So a transaction of a million rows costs memory for a batch. And the table itself is bounded, trigger-objects.ts says how.
+ *
  * One reads at a time, by an advisory lock of the session that deletes. Two would do no harm, only twice the work.
  *
  * The price is the writer's: a row more for each row, and one NOTIFY a transaction, for which commits queue.
  */
-import { BreakwaterError } from '../../../base/errors.ts';
 import { pause } from '../../../cache/changes/pause.ts';
 import { quoted } from '../table.ts';
-import { checkServer, type Described, describe, tableProblems } from './catalogue.ts';
+import { checkServer, type Described, describe, snapshotOf } from './catalogue.ts';
 import { Sql } from './connection.ts';
 import { type Names, Plan, type Row } from './mapping.ts';
 import { covers, doubts, writeMemory } from './memory.ts';
-import type { DeclaredTable } from './options.ts';
 import type { Run } from './run.ts';
 import { recallMemory } from './stream.ts';
+import { definitionsOf, type Objects, objectsOf, prepared } from './trigger-objects.ts';
 
 const STANDBY_MS = 1_000;
 const POLL_MS = 1_000;
@@ -29,22 +31,8 @@ const POLL_MS = 1_000;
 const ROWS = 2_000;
 /** Most rows that wait for the outbox. */
 const MOST_HELD = 100_000;
-
-interface Objects {
-  readonly table: string;
-  readonly note: string;
-  readonly rowTrigger: string;
-  readonly truncateTrigger: string;
-  readonly channel: string;
-}
-
-const objectsOf = (name: string): Objects => ({
-  table: `${name}_change`,
-  note: `${name}_note`,
-  rowTrigger: `${name}_row`,
-  truncateTrigger: `${name}_truncate`,
-  channel: `${name}_change`,
-});
+/** Rows that one statement deletes: it must end within the deadline of a query. */
+const DELETED_AT_ONCE = 20_000;
 
 export async function followTriggers(run: Run, signal: AbortSignal): Promise<void> {
   const { settings, target } = run;
@@ -74,125 +62,6 @@ export async function followTriggers(run: Run, signal: AbortSignal): Promise<voi
   }
 }
 
-/** Tables, their triggers, and the table of changes, made where they are missing. */
-async function prepared(run: Run, sql: Sql, objects: Objects): Promise<Described> {
-  const { settings } = run;
-  const described = await describe(sql, { ...settings, publication: '' });
-  for (const problem of tableProblems(described)) {
-    if (!run.hasBegun) throw problem;
-    run.failed(problem);
-  }
-  const isThere = (await sql.rows('SELECT to_regclass($1) IS NOT NULL', [quoted(objects.table)]))[0]![0] === true;
-  if (!isThere) {
-    if (!settings.create) throw missing(`table ${objects.table}`);
-    const table = quoted(objects.table);
-    await sql.rows(`DO $do$ BEGIN
-      PERFORM pg_advisory_xact_lock(hashtextextended('breakwater triggers', 0));
-      CREATE TABLE IF NOT EXISTS ${table} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-        mapped text NOT NULL, before text[], after text[]);
-    END $do$`);
-  }
-  const [place] = await sql.rows(
-    `SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`,
-    [quoted(objects.table)],
-  );
-  const schema = String(place?.[0]);
-  for (const [table, tree] of described.trees) {
-    for (const { sql: name, isRoot, isPartition, kind } of tree) {
-      const wanted = [
-        ...(isRoot || !isPartition ? [objects.rowTrigger] : []),
-        ...(kind === 'r' ? [objects.truncateTrigger] : []),
-      ];
-      const found = new Map(
-        (
-          await sql.rows(
-            `SELECT tgname::text, tgenabled = 'A' AND tgargs = $2::bytea FROM pg_trigger WHERE tgrelid = to_regclass($1)`,
-            [
-              name,
-              Buffer.from(
-                argumentsOf(table)
-                  .map((one) => `${one}\0`)
-                  .join(''),
-              ),
-            ],
-          )
-        ).map(([trigger, isGood]) => [trigger, isGood === true]),
-      );
-      for (const trigger of wanted) {
-        if (found.get(trigger) === true) continue;
-        if (!settings.create) throw missing(`trigger ${trigger} on ${name} (or it is disabled)`);
-        await makeTrigger(sql, objects, schema, table, name, trigger);
-      }
-    }
-  }
-  return described;
-}
-
-function missing(what: string): BreakwaterError {
-  return new BreakwaterError(
-    'CHANGES_TRIGGERS_MISSING',
-    `cannot follow changes by triggers: there is no ${what}, and it may not be made (create: false)`,
-  );
-}
-
-/** Which table it is, and what of a row is written down: values as Postgres prints them. */
-function argumentsOf({ mapping }: DeclaredTable): readonly string[] {
-  const values = mapping.columns.map((column) => {
-    const value = `($1).${quoted(column)}`;
-    return `CASE WHEN ${value} IS NOT NULL THEN format('%s', ${value}) END`;
-  });
-  return [mapping.table, `SELECT ARRAY[${values.join(', ')}]::text[]`];
-}
-
-async function makeTrigger(
-  sql: Sql,
-  objects: Objects,
-  schema: string,
-  table: DeclaredTable,
-  on: string,
-  trigger: string,
-): Promise<void> {
-  const isRow = trigger === objects.rowTrigger;
-  const note = `${schema}.${quoted(objects.note)}`;
-  const literals = argumentsOf(table).map((one) => `'${one.replaceAll("'", "''")}'`);
-  await sql.rows(`DO $do$ BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('breakwater triggers', 0));
-    CREATE OR REPLACE FUNCTION ${note}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET datestyle = 'ISO' AS $note$
-    DECLARE old_row text[]; new_row text[];
-    BEGIN
-      IF TG_LEVEL = 'ROW' THEN
-        IF TG_OP <> 'INSERT' THEN EXECUTE TG_ARGV[1] INTO old_row USING OLD; END IF;
-        IF TG_OP <> 'DELETE' THEN EXECUTE TG_ARGV[1] INTO new_row USING NEW; END IF;
-      END IF;
-      INSERT INTO ${schema}.${quoted(objects.table)} (mapped, before, after) VALUES (TG_ARGV[0], old_row, new_row);
-      PERFORM pg_notify('${objects.channel}', '');
-      RETURN NULL;
-    END $note$;
-    DROP TRIGGER IF EXISTS ${quoted(trigger)} ON ${on};
-    CREATE TRIGGER ${quoted(trigger)} AFTER ${isRow ? 'INSERT OR UPDATE OR DELETE' : 'TRUNCATE'} ON ${on}
-      FOR EACH ${isRow ? 'ROW' : 'STATEMENT'} EXECUTE FUNCTION ${note}(${literals.join(', ')});
-    ALTER TABLE ${on} ENABLE ALWAYS TRIGGER ${quoted(trigger)};
-  END $do$`);
-}
-
-/** As without triggers, and which triggers there are: one that was dropped or disabled for a while is another one, or has another definition. */
-async function definitionsOf(
-  sql: Sql,
-  { definitions, trees }: Described,
-  objects: Objects,
-): Promise<Record<string, string>> {
-  const found: Record<string, string> = {};
-  for (const [{ mapping }, tree] of trees) {
-    const oids = tree.map(({ oid }) => String(oid));
-    const rows = await sql.rows(
-      `SELECT coalesce(string_agg(oid::int8::text || tgenabled::text, ',' ORDER BY oid), '') FROM pg_trigger WHERE tgrelid = ANY($1::oid[]) AND tgname = ANY($2::name[])`,
-      [oids, [objects.rowTrigger, objects.truncateTrigger]],
-    );
-    found[mapping.table] = `${definitions[mapping.table]}:${String(rows[0]?.[0])}`;
-  }
-  return found;
-}
-
 interface Noted {
   readonly id: string;
   readonly mapped: string;
@@ -210,6 +79,15 @@ class Reader {
   readonly #plans = new Map<string, Plan>();
   /** Invalidated and only queued: not to be deleted, and not to be read again. */
   readonly #held = new Map<string, number>();
+  /** By table: the rows that could be seen in that snapshot were folded, and that is only queued. */
+  readonly #heldFolds = new Map<string, { readonly snapshot: string; readonly atMs: number }>();
+  /** How many changes were not noted, as far as that was answered with a doubt; and as far as that doubt is certain to have come after them. */
+  #over = 0n;
+  #settledOver = 0n;
+  /** Doubts to be repeated when every transaction before `xmax` is over. */
+  #unsettled: { readonly over: bigint; readonly xmax: bigint }[] = [];
+  /** The mark that was set last. */
+  #mark: string | null = null;
   #definitions: Record<string, string> = {};
   #wake: () => void = () => {};
   #isNotified = false;
@@ -242,6 +120,8 @@ class Reader {
     const present = { system: this.#system, timeline: this.#timeline, confirmed: 0n, tables: this.#definitions };
     const doubt = doubts(memory, present);
     if (doubt !== null) await this.#doubt(doubt.tables, doubt.reason, signal);
+    this.#over = this.#settledOver = memory?.lsn ?? 0n;
+    await this.#lookAtBound(signal);
     run.gauges = {
       lagMs: () => (this.#oldestMs === null ? 0 : Math.max(0, target.clock.now() - this.#oldestMs)),
       lagBytes: null,
@@ -255,10 +135,11 @@ class Reader {
       signal.throwIfAborted();
       this.#isNotified = false;
       if (target.clock.now() - lookedMs >= POLL_MS) {
+        await this.#lookAtBound(signal);
         await this.#lookAtTables(signal);
         lookedMs = target.clock.now();
       }
-      await this.#settle();
+      await this.#settle(signal);
       const isMore = await this.#round(signal);
       if (!isMore && !this.#isNotified) await this.#wait(signal);
     }
@@ -285,12 +166,14 @@ class Reader {
     const { target, counts } = this.#run;
     if (this.#held.size >= MOST_HELD) return false;
     const table = quoted(this.#objects.table);
+    const left = this.#left();
     const rows = (
       await this.#sql.rows(
-        `SELECT id::text, mapped, before, after, extract(epoch FROM noted_at)::float8 * 1000 FROM ${table} WHERE id <> ALL($1::bigint[]) ORDER BY id LIMIT ${ROWS}`,
-        [[...this.#held.keys()]],
+        `SELECT id::text, mapped, before, after, extract(epoch FROM noted_at)::float8 * 1000 FROM ${table} c WHERE ${left.where} ORDER BY id LIMIT ${ROWS}`,
+        left.values,
       )
     ).map(([id, mapped, before, after, atMs]) => ({ id, mapped, before, after, atMs })) as unknown as Noted[];
+    if (rows.length === ROWS && (await this.#fold(signal))) return true;
     if (rows.length === 0) {
       this.#oldestMs = null;
       return false;
@@ -312,6 +195,94 @@ class Reader {
     await this.#sql.rows(`DELETE FROM ${table} WHERE id = ANY($1::bigint[])`, [ids]);
     for (const { atMs } of rows) this.#run.delayed(Math.max(0, target.clock.now() - atMs));
     return rows.length === ROWS;
+  }
+
+  /** What is neither only queued nor part of what is. */
+  #left(): { readonly where: string; readonly values: unknown[] } {
+    const folds = [...this.#heldFolds];
+    return {
+      where: `id <> ALL($1::bigint[]) AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS f(folded, snapshot)
+        WHERE f.folded = c.mapped AND pg_visible_in_snapshot(c.xid, f.snapshot::pg_snapshot))`,
+      values: [[...this.#held.keys()], folds.map(([mapped]) => mapped), folds.map(([, { snapshot }]) => snapshot)],
+    };
+  }
+
+  /** Tables of which more waits than is told apart. @returns whether there was one */
+  async #fold(signal: AbortSignal): Promise<boolean> {
+    const { settings, counts, target } = this.#run;
+    const { foldAbove } = settings;
+    const left = this.#left();
+    // Taken first: what is deleted later could be seen before the invalidation began.
+    const [moment] = await this.#sql.rows('SELECT pg_current_snapshot()::text');
+    const snapshot = String(moment?.[0]);
+    const crowded = await this.#sql.rows(
+      `SELECT mapped, extract(epoch FROM min(noted_at))::float8 * 1000, count(*)::int FROM ${quoted(this.#objects.table)} c
+        WHERE ${left.where} AND pg_visible_in_snapshot(c.xid, $4::pg_snapshot) GROUP BY 1 HAVING count(*) > $5`,
+      [...left.values, snapshot, foldAbove],
+    );
+    for (const [mapped, oldestMs, rows] of crowded as readonly (readonly [string, number, number])[]) {
+      this.#oldestMs = oldestMs;
+      const plan = this.#plans.get(mapped);
+      if (plan === undefined) counts.unmappedRows += rows;
+      else {
+        const { namespaces, table } = plan.mapping;
+        counts.rows += rows;
+        counts.folded += 1;
+        counts.namespaces += namespaces.length;
+        const outcome = await target.invalidate({ namespaces: [...namespaces] }, signal);
+        const reason = `more than ${foldAbove} changed rows of ${table} waited`;
+        this.#run.tell({ what: 'folded', namespaces, reason, error: undefined });
+        this.#run.delayed(Math.max(0, target.clock.now() - oldestMs));
+        if (outcome === 'queued') {
+          this.#heldFolds.set(mapped, { snapshot, atMs: target.clock.now() });
+          continue;
+        }
+      }
+      await this.#deleteFolded(mapped, snapshot, signal);
+    }
+    return crowded.length > 0;
+  }
+
+  async #deleteFolded(mapped: string, snapshot: string, signal: AbortSignal): Promise<void> {
+    const table = quoted(this.#objects.table);
+    for (;;) {
+      signal.throwIfAborted();
+      const [gone] = await this.#sql.rows(
+        `WITH gone AS (DELETE FROM ${table} WHERE id = ANY(ARRAY(SELECT id FROM ${table}
+          WHERE mapped = $1 AND pg_visible_in_snapshot(xid, $2::pg_snapshot) LIMIT ${DELETED_AT_ONCE})) RETURNING 1) SELECT count(*)::int FROM gone`,
+        [mapped, snapshot],
+      );
+      if (Number(gone?.[0]) < DELETED_AT_ONCE) return;
+    }
+  }
+
+  /** Tells the triggers how far we are, and learns of what they could not note. */
+  async #lookAtBound(signal: AbortSignal): Promise<void> {
+    const { settings } = this.#run;
+    const { table, done, over } = this.#objects;
+    const [row] = await this.#sql.rows(
+      `SELECT coalesce((SELECT min(id) - 1 FROM ${quoted(table)}), pg_sequence_last_value(pg_get_serial_sequence($1, 'id')), 0)::text, (SELECT last_value + is_called::int FROM ${quoted(over)})::text`,
+      [quoted(table)],
+    );
+    const [mark, noted] = row as readonly [string, string];
+    if (mark !== this.#mark) {
+      await this.#sql.rows('SELECT setval($1::regclass, $2::bigint)', [quoted(done), mark]);
+      this.#mark = mark;
+    }
+    const tables = settings.tables.map(({ mapping }) => mapping.table);
+    const { xmin, xmax } = await snapshotOf(this.#sql);
+    if (BigInt(noted) !== this.#over) {
+      await this.#doubt(tables, 'the table of changes was full, and what came then was not noted', signal);
+      this.#over = BigInt(noted);
+      // Who counted up may not have committed yet: once more when all have ended.
+      if (xmin < xmax) this.#unsettled.push({ over: this.#over, xmax });
+      else this.#settledOver = this.#over;
+    }
+    const due = this.#unsettled.filter((one) => one.xmax <= xmin);
+    if (due.length === 0) return;
+    this.#unsettled = this.#unsettled.filter((one) => one.xmax > xmin);
+    await this.#doubt(tables, 'changes that were not noted can be seen now', signal, false);
+    this.#settledOver = due.at(-1)!.over;
   }
 
   #map({ mapped, before, after }: Noted, names: Names): void {
@@ -345,8 +316,13 @@ class Reader {
   }
 
   /** What was queued and has been acknowledged since. */
-  async #settle(): Promise<void> {
+  async #settle(signal: AbortSignal): Promise<void> {
     const { target } = this.#run;
+    for (const [mapped, { snapshot, atMs }] of this.#heldFolds) {
+      if (!target.hasSettled(atMs)) continue;
+      await this.#deleteFolded(mapped, snapshot, signal);
+      this.#heldFolds.delete(mapped);
+    }
     const done = [...this.#held].filter(([, atMs]) => target.hasSettled(atMs)).map(([id]) => id);
     if (done.length === 0) return;
     await this.#sql.rows(`DELETE FROM ${quoted(this.#objects.table)} WHERE id = ANY($1::bigint[])`, [done]);
@@ -377,7 +353,12 @@ class Reader {
       if (!target.hasSettled(this.#heldSinceMs)) return;
       this.#heldSinceMs = null;
     }
-    const text = writeMemory({ system: this.#system, timeline: this.#timeline, lsn: 0n, tables: definitions });
+    const text = writeMemory({
+      system: this.#system,
+      timeline: this.#timeline,
+      lsn: this.#settledOver,
+      tables: definitions,
+    });
     await target.remember(settings.name, text, signal).catch(() => undefined);
   }
 
