@@ -34,7 +34,9 @@ const DESCRIBE = `WITH RECURSIVE asked AS (
     EXISTS (SELECT FROM pg_publication p WHERE p.pubname = $2 AND (p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r
       WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN (SELECT pg_partition_ancestors(c.oid))))
       OR EXISTS (SELECT FROM pg_publication_tables t WHERE t.pubname = p.pubname AND t.schemaname = n.nspname AND t.tablename = c.relname))),
-    (SELECT p.oid::int8::text || ':' || p.xmin::text FROM pg_publication p WHERE p.pubname = $2)
+    (SELECT p.oid::int8::text || ':' || p.xmin::text FROM pg_publication p WHERE p.pubname = $2),
+    (SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate FROM pg_publication p WHERE p.pubname = $2),
+    (SELECT to_jsonb(t)::text FROM pg_publication_tables t WHERE t.pubname = $2 AND t.schemaname = n.nspname AND t.tablename = c.relname)
   FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2`;
 
 /** One table of the tree. */
@@ -53,6 +55,10 @@ interface TableRow {
   readonly isPublished: boolean;
   /** Of the publication: another one, or one with other settings, is another word. */
   readonly publication: string | null;
+  /** All kinds of changes are sent. */
+  readonly sendsAllKinds: boolean | null;
+  /** Which columns and rows of it are sent, as JSON; null where it comes with its root. */
+  readonly published: string | null;
 }
 
 /** The mapped tables as they are now. */
@@ -63,7 +69,7 @@ export interface Described {
   readonly mappingOf: ReadonlyMap<number, Mapping>;
   /** By table, as one word: definition and mapping. */
   readonly definitions: Readonly<Record<string, string>>;
-  /** Tables whose changes are not sent: they are not there, or not published. */
+  /** Tables whose changes are not all sent: they are not there, or not published, or not all of them. */
   readonly uncovered: readonly string[];
 }
 
@@ -79,9 +85,16 @@ export async function describe(sql: Sql, { tables, publication }: Settings): Pro
     trees.set(table, tree);
     for (const { oid } of tree) mappingOf.set(oid, table.mapping);
     definitions[table.mapping.table] = definition(table, tree);
-    if (tree.length === 0 || !tree.every(({ isPublished }) => isPublished)) uncovered.push(table.mapping.table);
+    if (tree.length === 0 || !tree.every(isSent)) uncovered.push(table.mapping.table);
   });
   return { trees, mappingOf, definitions, uncovered };
+}
+
+/** All changes of all rows. A column that is left out is none of it: who reads that finds its value unknown. */
+function isSent({ isPublished, sendsAllKinds, published }: TableRow): boolean {
+  if (!isPublished || sendsAllKinds !== true) return false;
+  const { rowfilter = null } = published === null ? {} : (JSON.parse(published) as { rowfilter?: string | null });
+  return rowfilter === null;
 }
 
 function tableRow(row: readonly unknown[]): TableRow {
@@ -99,6 +112,8 @@ function tableRow(row: readonly unknown[]): TableRow {
     hasIdentity,
     isPublished,
     publication,
+    sendsAllKinds,
+    published,
   ] = row as readonly [
     number,
     string,
@@ -112,6 +127,8 @@ function tableRow(row: readonly unknown[]): TableRow {
     string,
     boolean,
     boolean,
+    string | null,
+    boolean | null,
     string | null,
   ];
   return {
@@ -128,6 +145,8 @@ function tableRow(row: readonly unknown[]): TableRow {
     hasIdentity,
     isPublished,
     publication,
+    sendsAllKinds,
+    published,
   };
 }
 
@@ -135,13 +154,14 @@ function tableRow(row: readonly unknown[]): TableRow {
 function definition({ mapping }: DeclaredTable, tree: readonly TableRow[]): string {
   const { columns, namespaces, keys, tags } = mapping;
   const mapped = [columns, namespaces, String(keys), String(tags)];
-  const there = tree.map(({ oid, file, columns: own, replicaIdentity, isPublished, publication }) => [
+  const there = tree.map(({ oid, file, columns: own, replicaIdentity, isPublished, publication, published }) => [
     oid,
     file,
     own.map(([name, type]) => [name, type]),
     replicaIdentity,
     isPublished,
     publication,
+    published,
   ]);
   return createHash('sha256')
     .update(JSON.stringify([mapped, there]))

@@ -254,7 +254,8 @@ function refusal(error: unknown, what: string): BreakwaterError {
   const state: unknown = typeof error === 'object' && error !== null && 'code' in error ? error.code : null;
   const said = messageOf(error);
   let code = 'SOURCE_FAILED';
-  if (state === '42501' || state === '28000') code = 'CHANGES_NOT_ALLOWED';
+  if (state === '42501' || state === '28000' || state === '28P01') code = 'CHANGES_NOT_ALLOWED';
+  else if (state === '3D000') code = 'CHANGES_DATABASE_UNKNOWN';
   else if (state === '55006') code = 'CHANGES_SLOT_BUSY';
   else if (state === '42710') code = 'CHANGES_EXISTS';
   // A publication that was made later than the changes that are to be read, for want of the one that there was: they cannot be read any more.
