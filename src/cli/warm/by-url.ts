@@ -74,7 +74,11 @@ export async function warmByUrl(
     if (rate !== undefined) {
       const waitMs = nextAtMs - performance.now();
       nextAtMs = Math.max(nextAtMs, performance.now()) + (some.length * 1_000) / rate;
-      if (waitMs > 0) await sleep(waitMs);
+      if (waitMs > 0) {
+        await sleep(waitMs, undefined, { signal }).catch(() => {
+          throw signal.reason;
+        });
+      }
     }
     signal.throwIfAborted();
     const answer = await ask(some);
