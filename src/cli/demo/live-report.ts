@@ -15,13 +15,13 @@ const ROWS: readonly (readonly [what: string, of: (phase: Phase) => string])[] =
   [
     'database queries/s',
     ({ databaseQueriesPerSecond }) =>
-      databaseQueriesPerSecond === null ? 'count lost' : whole(databaseQueriesPerSecond),
+      databaseQueriesPerSecond === null ? 'not known' : whole(databaseQueriesPerSecond),
   ],
   ['rows changed through the service', ({ written }) => whole(written)],
   ['  changed, invalidation in the outbox', ({ queued }) => whole(queued)],
   ['  refused with an error', ({ refused }) => whole(refused)],
   ['rows changed in SQL, behind its back', ({ inSql }) => whole(inSql)],
-  ['invalidations by the service', ({ written }) => whole(written)],
+  ['invalidations by the service', ({ writeRows }) => whole(writeRows)],
   ['invalidations by the change stream', ({ streamRows }) => whole(streamRows)],
   ['longest staleness of an answer', ({ longestStalenessMs }) => ms(longestStalenessMs)],
   ['wrong hits', ({ wrong }) => whole(wrong)],
@@ -63,7 +63,7 @@ function firstErrors(phases: readonly Phase[]): string[] {
   const failed = phases.filter(({ failedReads }) => failedReads > 0);
   if (failed.length === 0) return [];
   return [
-    'Errors are of rows that had to be loaded while the database could not be asked: those that had just changed, and those that nobody had read yet. The first while',
+    'Errors are of rows that had to be loaded while the database could not be asked: those that had just changed, and those that nobody had read yet. The first of each:',
     ...failed.map(({ name, firstFailed }) => `  ${name}: ${firstFailed.slice(0, 160)}`),
   ];
 }

@@ -43,14 +43,15 @@ export interface Phase {
   readonly firstFailed: string;
   /** Time since the commit that the oldest of the answers lacked. */
   readonly longestStalenessMs: number;
-  /** Null: the server has lost count, as one that is killed does. */
+  /** Null: the server could not be asked. */
   readonly databaseQueriesPerSecond: number | null;
   /** Changes through the application: acknowledged; made, their invalidation still to be acknowledged; failed. And in SQL. */
   readonly written: number;
   readonly queued: number;
   readonly refused: number;
   readonly inSql: number;
-  /** Rows invalidated because the change stream told of them. */
+  /** Invalidations that were acknowledged: of changes through the application, and of rows that the change stream told of. */
+  readonly writeRows: number;
   readonly streamRows: number;
 }
 
@@ -145,7 +146,7 @@ async function phase(scene: Scene, name: string, ms: number, work: () => Promise
   const tallies = ports.map(() => new Tally());
   writers.counts = newWriteCounts();
   const queriesBefore = await countOf(postgres);
-  const streamBefore = await streamRows(ports);
+  const invalidatedBefore = await invalidations(ports);
   const startedAt = performance.now();
   const ending = new AbortController();
   const live = setInterval(() => {
@@ -201,6 +202,7 @@ async function phase(scene: Scene, name: string, ms: number, work: () => Promise
   const reads = tallies.reduce((sum, { requests }) => sum + requests, 0);
   const hasCounted = queriesBefore !== null && queriesAfter !== null && queriesAfter >= queriesBefore;
   const { written, queued, refused, inSql } = writers.counts;
+  const invalidated = await invalidations(ports);
   const result: Phase = {
     name,
     seconds,
@@ -214,7 +216,8 @@ async function phase(scene: Scene, name: string, ms: number, work: () => Promise
     longestStalenessMs: counted.longestMs,
     databaseQueriesPerSecond: hasCounted ? (queriesAfter - queriesBefore) / seconds : null,
     ...{ written, queued, refused, inSql },
-    streamRows: Math.max(0, (await streamRows(ports)) - streamBefore),
+    writeRows: invalidated.writes - invalidatedBefore.writes,
+    streamRows: invalidated.streamRows - invalidatedBefore.streamRows,
   };
   progress.done(
     `${name}: ${Math.round(result.readsPerSecond).toLocaleString('en-US')} reads/s, ${result.failedReads.toLocaleString('en-US')} failed, ${result.wrong} wrong`,
@@ -230,7 +233,7 @@ async function countOf(postgres: Postgres): Promise<number | null> {
   }
 }
 
-async function streamRows(ports: readonly number[]): Promise<number> {
+async function invalidations(ports: readonly number[]): Promise<Pick<LiveCounts, 'writes' | 'streamRows'>> {
   const all = await Promise.all(
     ports.map(async (port) => {
       const response = await fetch(`http://127.0.0.1:${port}/counts`);
@@ -239,7 +242,8 @@ async function streamRows(ports: readonly number[]): Promise<number> {
       return (await response.json()) as LiveCounts;
     }),
   );
-  return all.reduce((sum, { streamRows: rows }) => sum + rows, 0);
+  const sum = (of: (one: LiveCounts) => number): number => all.reduce((total, one) => total + of(one), 0);
+  return { writes: sum(({ writes }) => writes), streamRows: sum(({ streamRows }) => streamRows) };
 }
 
 /** For the words under the table. */

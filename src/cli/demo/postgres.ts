@@ -52,6 +52,8 @@ export class Postgres {
   #admin: Client;
   readonly #launch: () => Promise<Child>;
   #server: Child;
+  /** What servers had counted that were killed since: a crash takes the server's own count along. */
+  #lost = { queries: 0, rows: 0 };
 
   private constructor(
     connection: Connection,
@@ -157,6 +159,7 @@ export class Postgres {
 
   /** Takes the server away as a power cut would (SIGKILL), or in good order (SIGINT), and waits until it has gone. */
   async halt(signal: 'SIGKILL' | 'SIGINT'): Promise<void> {
+    if (signal === 'SIGKILL') this.#lost = await this.queryCount().catch(() => this.#lost);
     this.#server.process.kill(signal);
     await this.#server.exited;
   }
@@ -199,7 +202,7 @@ export class Postgres {
     }
   }
 
-  /** How many SELECTs on the table the server has executed so far, and how many rows they returned; its own count. */
+  /** How many SELECTs on the table the server has executed so far, and how many rows they returned; its own count, also over a {@link halt}. */
   async queryCount(): Promise<{ queries: number; rows: number }> {
     const { rows } = await this.#admin.query<{ calls: string; rows: string }>(
       `SELECT coalesce(sum(s.calls), 0) AS calls, coalesce(sum(s.rows), 0) AS rows
@@ -207,7 +210,8 @@ export class Postgres {
        WHERE d.datname = $1 AND s.query LIKE 'SELECT%FROM product%'`,
       [DATABASE],
     );
-    return { queries: Number(rows[0]?.calls ?? 0), rows: Number(rows[0]?.rows ?? 0) };
+    const { calls = 0, rows: returned = 0 } = rows[0] ?? {};
+    return { queries: this.#lost.queries + Number(calls), rows: this.#lost.rows + Number(returned) };
   }
 
   /** Ends our own connection; the server is stopped by `Children`. */
