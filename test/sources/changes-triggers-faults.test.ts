@@ -79,6 +79,33 @@ describe('changes by triggers: too many, and kills', options, () => {
     await until('the end of it', async () => (await left(name)) === 0);
   });
 
+  test('a long value left alone by an update is told; a schema that changes in mid-stream stops no writer, and is doubted', async () => {
+    const p = await table();
+    await sql(`ALTER TABLE ${p} ADD slug text, ADD n int; ALTER TABLE ${p} ALTER slug SET STORAGE EXTERNAL`);
+    const name = world.newName();
+    const mapping = {
+      columns: ['slug'],
+      keys: (row: Readonly<Record<string, string | null>>) => [`page:${row['slug']!.slice(0, 5)}`],
+      namespaces: ['page'],
+    };
+    const { recorder } = await world.followed({ name, via, tables: { [p]: mapping } });
+    await sql(`INSERT INTO ${p} VALUES (1, 'first' || repeat('x', 10000), 1)`);
+    await until('the insert', () => recorder.has('keys', 'page:first'));
+    recorder.clear();
+    await sql(`UPDATE ${p} SET n = 2`);
+    await until('the update', () => recorder.has('keys', 'page:first'));
+    assert.deepEqual(recorder.all('namespaces'), []);
+    await sql(`ALTER TABLE ${p} DROP slug`);
+    await until('the doubt', () => recorder.has('namespaces', 'page'));
+    await until('told', () =>
+      recorder.events.some(({ error }) => (error as { code?: string })?.code === 'SOURCE_COLUMN_UNKNOWN'),
+    );
+    recorder.clear();
+    await sql(`INSERT INTO ${p} VALUES (2, 1)`);
+    await until('the row', () => recorder.has('namespaces', 'page'));
+    assert.equal((await sql(`SELECT FROM ${p}`)).length, 2);
+  });
+
   test('a table of changes that is full: nothing more is noted, and all is doubted, again when who changed it has committed', async () => {
     const p = await table();
     const name = world.newName();

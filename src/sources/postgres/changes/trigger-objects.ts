@@ -158,8 +158,14 @@ async function makeTrigger(
         RETURN NULL;
       END IF;
       IF TG_LEVEL = 'ROW' THEN
-        IF TG_OP <> 'INSERT' THEN EXECUTE TG_ARGV[1] INTO old_row USING OLD; END IF;
-        IF TG_OP <> 'DELETE' THEN EXECUTE TG_ARGV[1] INTO new_row USING NEW; END IF;
+        -- A column may have gone since: that is a doubt for who reads, and no reason to refuse the writer's row.
+        BEGIN
+          IF TG_OP <> 'INSERT' THEN EXECUTE TG_ARGV[1] INTO old_row USING OLD; END IF;
+          IF TG_OP <> 'DELETE' THEN EXECUTE TG_ARGV[1] INTO new_row USING NEW; END IF;
+        EXCEPTION WHEN OTHERS THEN
+          old_row := NULL;
+          new_row := NULL;
+        END;
       END IF;
       INSERT INTO ${schema}.${quoted(objects.table)} (id, mapped, before, after) OVERRIDING SYSTEM VALUE VALUES (next_id, TG_ARGV[0], old_row, new_row);
       PERFORM pg_notify('${objects.channel}', '');
