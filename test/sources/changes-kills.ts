@@ -9,11 +9,11 @@ type What = Parameters<World['followed']>[0];
 const tableOf = ({ tables }: What): string => Object.keys(tables)[0]!;
 
 /**
- * The process that reads is killed (SIGKILL) with rows in its hands, five times; the next one must be given them again.
+ * The process that reads is killed (SIGKILL) with rows in its hands, `rounds` times; the next one must be given them again.
  *
  * @returns the one that reads at the end
  */
-export async function killReaders(world: World, what: What): Promise<Followed> {
+export async function killReaders(world: World, what: What, rounds = 5): Promise<Followed> {
   const { name = '', via = 'replication' } = what;
   const table = tableOf(what);
   const memory = new Map<string, string>();
@@ -21,7 +21,7 @@ export async function killReaders(world: World, what: What): Promise<Followed> {
   const named = new Set<string>();
   const all: string[] = [];
   try {
-    for (let round = 0; round < 5; round += 1) {
+    for (let round = 0; round < rounds; round += 1) {
       const argument = JSON.stringify({ connection: world.server.connection, name, table, via });
       const child = children.startNode(modulePath('./changes-child', import.meta.url), [argument], {
         label: 'a reader',

@@ -44,7 +44,7 @@ export interface PostgresChangesOptions {
    * the database while nobody reads; each new connection invalidates the namespaces. Default false.
    */
   readonly temporary?: boolean;
-  /** Rows of one table in one transaction beyond which its namespaces are invalidated instead. Default 10,000. */
+  /** Rows of one table beyond which its namespaces are invalidated instead: of one transaction; by triggers, that wait. Default 10,000. */
   readonly foldAbove?: number;
 }
 
