@@ -110,7 +110,8 @@ export function topologyOfShards(reply: Reply, asked: HostPort, tls: boolean): T
       }
       const port = Number((tls ? node.get('tls-port') : undefined) ?? node.get('port'));
       const endpoint = replyText(node.get('endpoint')) ?? replyText(node.get('ip'));
-      primary = hostPort(endpoint, port, asked);
+      // A former primary that has failed may stand beside the one that took over, before or after it.
+      if (primary === null || replyText(node.get('health')) !== 'fail') primary = hostPort(endpoint, port, asked);
     }
     if (primary !== null && ranges.length > 0) shards.push({ primary, replicas, ranges });
   }

@@ -43,7 +43,8 @@ describe('topologies', () => {
     const topology = topologyOfShards(
       [
         shard([0, 99, 200, 16_383], [node('master', 1), node('replica', 2, { health: 'fail' }), node('replica', 3)]),
-        shard([100, 199], [node('master', 4, { health: 'fail' }), node('master', 5)]),
+        shard([100, 149], [node('master', 4, { health: 'fail' }), node('master', 5)]),
+        shard([150, 199], [node('master', 7), node('master', 8, { health: 'fail' })]),
         shard([], [node('master', 6)]),
       ],
       ASKED,
@@ -53,7 +54,8 @@ describe('topologies', () => {
     assert.deepEqual(topology.ownerOf(99), { primary: { host: '10.0.0.9', port: 1 }, replicas: 2 });
     assert.deepEqual(topology.ownerOf(16_383), topology.ownerOf(0));
     assert.deepEqual(topology.ownerOf(100), { primary: { host: '10.0.0.9', port: 5 }, replicas: 0 });
-    assert.equal(topology.shards.length, 2);
+    assert.deepEqual(topology.ownerOf(199), { primary: { host: '10.0.0.9', port: 7 }, replicas: 0 });
+    assert.equal(topology.shards.length, 3);
   });
 
   test('a node that does not know its name is the one that was asked; over TLS the other port', () => {

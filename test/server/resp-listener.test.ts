@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { systemClock } from '../../src/base/clock.ts';
+import { type Clock, ManualClock, systemClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { Node } from '../../src/node/node.ts';
 import type { NodeSession } from '../../src/node/node-session.ts';
@@ -20,16 +20,16 @@ interface Live {
 
 const open: RespListener<NodeSession>[] = [];
 
-async function start(options: Partial<RespListenerOptions> = {}): Promise<Live> {
+async function start(options: Partial<RespListenerOptions> = {}, time: Clock = clock): Promise<Live> {
   const node = new Node({
     memoryBytes: 64 * MIB,
     eviction: 'tinylfu',
     random: new SeededRandom(1),
-    startMs: clock.now(),
+    startMs: time.now(),
     version: 'test',
   });
   const latency = new LatencyMeter();
-  const listener = new RespListener<NodeSession>(node, clock, latency, {
+  const listener = new RespListener<NodeSession>(node, time, latency, {
     maxClients: 100,
     stallTimeoutMs: 60_000,
     idleTimeoutMs: 0,
@@ -169,24 +169,30 @@ test('a client that never reads costs a bounded amount, others are served, and i
 });
 
 test('a slow client that reads is not taken for stalled', async () => {
-  const { port, listener } = await start({ stallTimeoutMs: 250 });
+  const time = new ManualClock();
+  const { port, listener } = await start({ stallTimeoutMs: 250 }, time);
   const client = await RawClient.connect(port);
   const size = 8 * MIB;
   await client.expect(`*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$${size}\r\n${'x'.repeat(size)}\r\n`, '+OK\r\n');
   client.received = '';
+  client.socket.pause();
   client.send('GET big\r\n'.repeat(4));
   const expected = 4 * (size + `$${size}\r\n\r\n`.length);
-  let ticks = 0;
+  await eventually(
+    () => listener.heldBytes > 0,
+    () => 'the replies to pile up',
+  );
+  const startMs = time.now();
   while (client.received.length < expected) {
-    client.socket.pause();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    listener.tick(clock.now());
+    time.advance(100);
+    listener.tick(time.now());
+    const enough = Math.min(expected, client.received.length + 4 * MIB);
     client.socket.resume();
-    await new Promise((resolve) => setTimeout(resolve, 2));
-    ticks += 1;
-    assert.ok(ticks < 5_000, `only ${client.received.length} bytes came`);
+    await client.until(() => client.received.length >= enough || client.closed, 'a part');
+    client.socket.pause();
     assert.equal(client.closed, false);
   }
+  assert.ok(time.now() - startMs > 2 * 250);
   assert.equal(listener.counters.closedStalled, 0);
   client.destroy();
 });
@@ -215,17 +221,17 @@ test('all clients together hold no more than client-memory: the greediest goes f
 });
 
 test('a silent client is closed after idle-timeout, a talking one is not', async () => {
-  const { port, listener } = await start({ idleTimeoutMs: 200 });
+  const time = new ManualClock();
+  const { port, listener } = await start({ idleTimeoutMs: 200 }, time);
   const silent = await RawClient.connect(port);
   const talking = await RawClient.connect(port);
-  await eventually(
-    async () => {
-      await talking.expect('PING\r\n', '+PONG\r\n');
-      listener.tick(clock.now());
-      return silent.closed || silent.ended;
-    },
-    () => 'the silent client to be closed',
-  );
+  for (let i = 0; i < 4; i += 1) {
+    assert.equal(listener.counters.closedIdle, 0, `after ${i * 60} ms`);
+    await talking.expect('PING\r\n', '+PONG\r\n');
+    time.advance(60);
+    listener.tick(time.now());
+  }
+  await silent.until(() => silent.closed || silent.ended, 'the silent client to be closed');
   assert.equal(listener.counters.closedIdle, 1);
   assert.equal(talking.closed, false);
   talking.destroy();
