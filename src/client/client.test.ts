@@ -27,8 +27,15 @@ async function proxyTo(port: number): Promise<FaultProxy> {
   return proxy;
 }
 
+/** Patient where a test does not say otherwise: a machine may stand still for seconds. */
 function client(port: number, options: Partial<ClientOptions> = {}): RespClient {
-  const made = new RespClient({ port, ...options });
+  const made = new RespClient({
+    port,
+    commandTimeoutMs: 40_000,
+    hangTimeoutMs: 40_000,
+    connectTimeoutMs: 40_000,
+    ...options,
+  });
   open.push({ close: () => made.close({ drain: false }) });
   return made;
 }
@@ -95,7 +102,7 @@ describe('commands and replies', () => {
 
   test('10,000 pipelined commands keep their order', async () => {
     const server = await fake();
-    const c = client(server.port, { commandTimeoutMs: 10_000 });
+    const c = client(server.port, { commandTimeoutMs: 40_000 });
     const replies = await Promise.all(Array.from({ length: 10_000 }, (_, i) => c.command(['ECHO', i], { text: true })));
     replies.forEach((reply, i) => {
       assert.equal(reply, String(i));
@@ -156,7 +163,7 @@ describe('deadlines', () => {
       held = () => socket.write('$4\r\nslow\r\n');
       return '';
     });
-    const c = client(server.port, { commandTimeoutMs: 5000, hangTimeoutMs: 5000 });
+    const c = client(server.port, { commandTimeoutMs: 40_000, hangTimeoutMs: 40_000 });
     await c.connect();
     const slow = c.command(['SLOW'], { timeoutMs: 20 });
     assert.equal(await codeOf(slow), 'CLIENT_TIMEOUT');
@@ -176,7 +183,7 @@ describe('deadlines', () => {
       socketOf = socket;
       return args[0] === 'HOLD' ? '' : null;
     });
-    const c = client(server.port, { commandTimeoutMs: 5000 });
+    const c = client(server.port, { commandTimeoutMs: 40_000 });
     await c.connect();
     const held = c.pipeline([['HOLD'], ['HOLD'], ['HOLD']], { timeoutMs: 20 });
     assert.equal(await codeOf(held), 'CLIENT_TIMEOUT');
@@ -199,7 +206,12 @@ describe('deadlines', () => {
   test('deadlines by a clock turned by hand, each command its own', async () => {
     const server = await fake((args) => (args[0] === 'NEVER' ? '' : null));
     const scheduler = new ManualScheduler();
-    const c = client(server.port, { clock: scheduler.clock, scheduler, hangTimeoutMs: 100_000 });
+    const c = client(server.port, {
+      clock: scheduler.clock,
+      scheduler,
+      commandTimeoutMs: 1000,
+      hangTimeoutMs: 100_000,
+    });
     await c.connect();
     const codes: string[] = [];
     const track = (name: string, promise: Promise<unknown>): void =>
@@ -223,14 +235,15 @@ describe('lost connections', () => {
   test('half-open: the hanging connection is torn down and the next one works', async () => {
     const server = await fake();
     const proxy = await proxyTo(server.port);
-    const c = client(proxy.port, { commandTimeoutMs: 60, hangTimeoutMs: 100, backOff: { baseMs: 1, capMs: 10 } });
-    await c.connect({ timeoutMs: 5000 });
+    const timeouts = { commandTimeoutMs: 60, hangTimeoutMs: 100, connectTimeoutMs: 1000 };
+    const c = client(proxy.port, { ...timeouts, backOff: { baseMs: 1, capMs: 10 } });
+    await c.connect({ timeoutMs: 40_000 });
     proxy.blackhole();
     assert.equal(await codeOf(c.command(['PING'])), 'CLIENT_TIMEOUT');
-    await until(() => c.stats.connectionsLost === 1, 'the peer counts as dead');
+    await until(() => c.stats.connectionsLost >= 1, 'the peer counts as dead');
     proxy.heal();
     await until(() => c.state.kind === 'ready', 'reconnected');
-    assert.equal(await c.command(['PING'], { timeoutMs: 5000, idempotent: true }), 'PONG');
+    assert.equal(await c.command(['PING'], { timeoutMs: 40_000, idempotent: true }), 'PONG');
   });
 
   test('RST in the middle of a reply: in flight rejects, waiting is served by the next connection', async () => {
@@ -270,7 +283,7 @@ describe('lost connections', () => {
   });
 
   test('nobody listens: commands wait to their deadline, or are refused at once where so chosen', async () => {
-    const c = client(1, { commandTimeoutMs: 300, backOff: { baseMs: 1, capMs: 10 } });
+    const c = client(1, { commandTimeoutMs: 2_000, backOff: { baseMs: 1, capMs: 10 } });
     const error = await c.command(['PING']).catch((e: unknown) => e);
     assert.ok(coded('CLIENT_TIMEOUT')(error));
     assert.match(String(error), /ECONNREFUSED/);
@@ -282,7 +295,7 @@ describe('lost connections', () => {
     const server = await fake();
     const proxy = await proxyTo(server.port);
     proxy.refuse();
-    const e = client(proxy.port, { commandTimeoutMs: 5000, backOff: { baseMs: 1, capMs: 10 } });
+    const e = client(proxy.port, { commandTimeoutMs: 40_000, backOff: { baseMs: 1, capMs: 10 } });
     const waiting = e.command(['PING']);
     await until(() => e.stats.connectFailures > 1, 'refused twice');
     proxy.heal();
@@ -295,7 +308,7 @@ describe('lost connections', () => {
       const c = client(server.port, { backOff: { baseMs: 1, capMs: 2 } });
       await c.connect();
       await codeOf(c.command(['GET', 'k']));
-      await until(() => c.stats.protocolErrors === 1, nonsense);
+      await until(() => c.stats.protocolErrors >= 1, nonsense);
       assert.equal(await c.command(['PING']), 'PONG');
     }
   });
@@ -305,8 +318,8 @@ describe('lost connections', () => {
     const server = await fake((args) => (args[0] === 'GET' ? `$50000\r\n${value}\r\n` : null));
     const proxy = await proxyTo(server.port);
     proxy.delay(5);
-    proxy.throttle(80_000);
-    const c = client(proxy.port, { commandTimeoutMs: 5000, hangTimeoutMs: 300 });
+    proxy.throttle(20_000);
+    const c = client(proxy.port, { hangTimeoutMs: 1_500 });
     assert.equal(await c.command(['GET', 'k'], { text: true }), value);
     // Its caller has given up, but its reply is on the way: the commands behind it are served on the same connection.
     const given = codeOf(c.command(['GET', 'k'], { timeoutMs: 10 }));

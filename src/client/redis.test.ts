@@ -16,7 +16,7 @@ describe('against redis-server', requires('redis-server'), () => {
   let redis: RedisServer;
   const clients: RespClient[] = [];
   const client = (options: Partial<ClientOptions> = {}): RespClient => {
-    const made = new RespClient({ port: redis.port, commandTimeoutMs: 5000, ...options });
+    const made = new RespClient({ port: redis.port, commandTimeoutMs: 40_000, connectTimeoutMs: 40_000, ...options });
     clients.push(made);
     return made;
   };
@@ -130,10 +130,10 @@ describe('against redis-server', requires('redis-server'), () => {
   });
 
   test('a paused server: deadlines hold, and afterwards no reply is shifted', async () => {
-    const c = client({ hangTimeoutMs: 10_000 });
+    const c = client({ hangTimeoutMs: 40_000 });
     await c.connect();
     const sleeping = c
-      .command(['DEBUG', 'SLEEP', '0.3'], { timeoutMs: 50 })
+      .command(['DEBUG', 'SLEEP', '2'], { timeoutMs: 50 })
       .catch((error: unknown) => (error as { code: string }).code);
     const behind = c.command(['ECHO', 'behind'], { text: true });
     assert.equal(await sleeping, 'CLIENT_TIMEOUT');
@@ -187,11 +187,12 @@ test('TLS, with the certificate checked', {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as { port: number };
 
-  const trusting = new RespClient({ host: 'localhost', port, tls: { ca: cert } });
+  const patient = { commandTimeoutMs: 40_000, connectTimeoutMs: 40_000 };
+  const trusting = new RespClient({ host: 'localhost', port, tls: { ca: cert }, ...patient });
   assert.equal(await trusting.command(['PING']), 'PONG');
   assert.equal(await trusting.command(['GET', 'k'], { text: true }), big);
   await trusting.close();
-  const wary = new RespClient({ host: '127.0.0.1', port, tls: true, whenDown: 'reject' });
+  const wary = new RespClient({ host: '127.0.0.1', port, tls: true, whenDown: 'reject', ...patient });
   await assert.rejects(
     wary.command(['PING']),
     (error: { code: string; message: string }) =>

@@ -157,9 +157,9 @@ const needsCli = requires('redis-cli');
 
 test('redis-cli: one command, RESP3, errors', needsCli, async () => {
   await redisCli(['FLUSHALL']);
-  assert.equal(await redisCli(['SET', 'user:1', 'Ada', 'EX', '60']), 'OK\n');
+  assert.equal(await redisCli(['SET', 'user:1', 'Ada', 'EX', '6000']), 'OK\n');
   assert.equal(await redisCli(['GET', 'user:1']), 'Ada\n');
-  assert.equal(await redisCli(['-3', 'TTL', 'user:1']), '60\n');
+  assert.match(await redisCli(['-3', 'TTL', 'user:1']), /^(?:6000|59\d\d)\n$/);
   assert.equal((await redisCli(['INCR', 'user:1'])).trim(), 'ERR value is not an integer or out of range');
   assert.match(await redisCli(['-3', 'BW.STATS']), /hits/);
   assert.match(await redisCli(['INFO', 'server']), /redis_version:7\.0\.15/);

@@ -1,6 +1,7 @@
 /**
- * The real server of `breakwater serve` in this process, on ports that the system picked, and again on the same port after a restart.
+ * The real server of `breakwater serve` in this process, and again on the same port after a restart: on a port that nobody else is given in between.
  */
+import { freePorts } from '../../src/cli/children/ports.ts';
 import { resolveConfig } from '../../src/server/config.ts';
 import { type RunningServer, startServer } from '../../src/server/serve.ts';
 
@@ -14,7 +15,8 @@ export class LiveServer {
   }
 
   static async start(): Promise<LiveServer> {
-    return new LiveServer(await launch(0));
+    const [port = 0] = await freePorts(1);
+    return new LiveServer(await launch(port));
   }
 
   get server(): RunningServer {

@@ -11,6 +11,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import type { Duration } from '../../src/base/units.ts';
 import { type Breakwater, createBreakwater } from '../../src/cache/index.ts';
+import { freePorts } from '../../src/cli/children/ports.ts';
 import { RespClient } from '../../src/client/client.ts';
 import { Node } from '../../src/node/node.ts';
 import { LatencyMeter } from '../../src/server/latency.ts';
@@ -223,7 +224,8 @@ test('a gap: what is unchanged is kept without a load, what was changed meanwhil
 });
 
 test('a node that was started anew has forgotten: all of L1 is dropped, and everywhere waits for followers that it does not know', async () => {
-  const first = await start(0, clock.now() - 5000);
+  const [own = 0] = await freePorts(1); // which nobody else is given while it is closed
+  const first = await start(own, clock.now() - 5000);
   const bw = open(first.port);
   let n = 1;
   const cache = bw.cache('restart', { load: (ids: readonly string[]) => ids.map(() => ({ n })), l1: {} });

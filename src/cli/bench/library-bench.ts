@@ -58,7 +58,7 @@ async function loop(
     await new Promise((resolve) => setImmediate(resolve));
   }
   const results: number[] = [];
-  for (let round = 0; round < plan.rounds; round += 1) {
+  for (let again = 0; results.length < plan.rounds; ) {
     const before = process.cpuUsage();
     let found = 0;
     for (let left = plan.l1Operations; left > 0; left -= SLICE) {
@@ -67,15 +67,26 @@ async function loop(
       await new Promise((resolve) => setImmediate(resolve));
     }
     const { user, system } = process.cpuUsage(before);
-    results.push(((user + system) * 1000) / plan.l1Operations);
-    if (found !== plan.l1Operations) throw new Error(`${plan.l1Operations - found} of the calls missed`);
+    if (found === plan.l1Operations) {
+      results.push(((user + system) * 1000) / plan.l1Operations);
+      continue;
+    }
+    // A process that was held up for longer than the bound bypasses its L1: that round is no measurement.
+    again += 1;
+    if (again === 20) throw new Error(`${plan.l1Operations - found} of the calls missed`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
   return median(results);
 }
 
 /** Loads all ids, 1,000 at a time: one call for all would hold more leases at once than a store remembers. */
+/** Until a whole round is hits: fills are not waited for, and one that is late is dropped. */
 async function warm(cache: Cache<string, Value>, ids: readonly string[]): Promise<void> {
-  for (let at = 0; at < ids.length; at += 1000) await cache.getMany(ids.slice(at, at + 1000));
+  for (let round = 0; round < 20; round += 1) {
+    const { loads } = cache.stats();
+    for (let at = 0; at < ids.length; at += 1000) await cache.getMany(ids.slice(at, at + 1000));
+    if (cache.stats().loads === loads) return;
+  }
 }
 
 async function l1Rows(plan: LibraryPlan): Promise<LibraryRow[]> {
@@ -196,8 +207,6 @@ async function feedRows(plan: LibraryPlan, bw: Breakwater, ids: readonly string[
     l1: { maxEntries: plan.keys * 4, maxBytes: '256mb' },
   });
   await warm(cache, ids);
-  // Fills are not waited for: the second round has the last of them from L2.
-  await warm(cache, ids);
   const askedBefore = cache.stats();
   const peek = await loop(plan, ids, (order, operations) => {
     let found = 0;
@@ -262,8 +271,13 @@ async function bentoRows(plan: LibraryPlan, ids: readonly string[]): Promise<Lib
 async function l2Rows(plan: LibraryPlan, children: Children): Promise<LibraryRow[]> {
   const { port, child } = await startBreakwater(children, []);
   // On a busy machine a loop may hold this process up for longer than the default bound, which would bypass L1.
-  const bw = createBreakwater({ store: `breakwater://127.0.0.1:${port}`, staleness: '1s', readTimeout: '2s' });
-  const client = new RespClient({ port });
+  const bw = createBreakwater({
+    store: `breakwater://127.0.0.1:${port}`,
+    staleness: '1s',
+    readTimeout: '30s',
+    writeTimeout: '30s',
+  });
+  const client = new RespClient({ port, commandTimeoutMs: 30_000 });
   const ids = Array.from({ length: plan.keys }, (_, i) => String(i));
   let loads = 0;
   try {
@@ -274,8 +288,6 @@ async function l2Rows(plan: LibraryPlan, children: Children): Promise<LibraryRow
       },
       ttl: '1h',
     });
-    await warm(cache, ids);
-    // Fills are not waited for: the second round meets the last of them.
     await warm(cache, ids);
     loads = 0;
     const hundred = ids.slice(0, 100);
@@ -347,8 +359,8 @@ async function redisRows(plan: LibraryPlan, children: Children): Promise<Library
     /^\+PONG/,
   );
   const port = ports[0]!;
-  const bw = createBreakwater({ store: `redis://127.0.0.1:${port}`, readTimeout: '2s' });
-  const client = new RespClient({ port });
+  const bw = createBreakwater({ store: `redis://127.0.0.1:${port}`, readTimeout: '30s', writeTimeout: '30s' });
+  const client = new RespClient({ port, commandTimeoutMs: 30_000 });
   const ids = Array.from({ length: plan.keys }, (_, i) => String(i));
   let loads = 0;
   const load = (wanted: readonly string[]): Value[] => {
@@ -363,8 +375,6 @@ async function redisRows(plan: LibraryPlan, children: Children): Promise<Library
       tags: ({ id }) => [`org:${id}`, 'plan:free', 'region:eu'],
     });
     for (const cache of [plain, tagged]) {
-      await warm(cache, ids);
-      // Fills are not waited for: the second round meets the last of them, and the tags.
       await warm(cache, ids);
       for (const id of ids.slice(0, 100)) await cache.get(id);
     }
