@@ -94,7 +94,10 @@ export class Client {
     this.#world.trace.say(() => `${this.name} commits k${key} = v${version}`);
     if (draw < 0.87) this.#invalidate({ kind: 'delete', range: this.#rangeOf(key), key, version });
     else if (draw < 0.95) this.#invalidate({ kind: 'set', range: this.#rangeOf(key), key, version });
-    else this.#invalidateTag(key, version);
+    else if (setup.memory === 'node') {
+      // Whoever is asked sees to it that every owner does it.
+      this.#invalidate({ kind: 'tag', range: this.#rangeOf(key), tag: tagOf(key) % TAGS, key, version });
+    } else this.#invalidateTag(key, version);
   }
 
   #rangeOf(key: number): number {

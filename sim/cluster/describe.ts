@@ -52,6 +52,10 @@ export function describeMessage(message: Message): string {
       return `may serve reads of ${message.leases.map(({ range }) => range).join(' ')}`;
     case 'yield':
       return `yields ${message.items.map(({ range, basis }) => `${range} (${basis.epoch})`).join(' ')}`;
+    case 'spread':
+      return `spread ${message.id} over ${message.ranges.join(' ')}`;
+    case 'spread-done':
+      return `spread ${message.id} done in ${message.ranges.join(' ')}`;
     default:
       return unreachable(message);
   }

@@ -14,6 +14,8 @@ export interface JudgedMemory {
   get(range: number, key: number): number | null;
   /** Every key of the range that a reader could be given, with its version. */
   entries(range: number): Iterable<readonly [key: number, version: number]>;
+  /** Its TTL is about to end: by another member's clock it may have ended. */
+  isEnding(key: number): boolean;
 }
 
 export interface Host {

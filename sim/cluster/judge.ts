@@ -203,7 +203,7 @@ export class Judge {
         if (host === owner || !record.inSync.includes(host.id)) continue;
         for (const [key, version] of host.memory!.entries(range)) {
           const held = owner.memory!.get(range, key);
-          if (held !== version) {
+          if (held !== version && !(held === null && host.memory!.isEnding(key))) {
             this.violate(5, `${host.name} has k${key} = ${version}, its owner ${owner.name} has ${held}`);
           }
         }

@@ -53,6 +53,10 @@ export class ModelStore implements RangeStore, JudgedMemory {
     for (const [key, { version }] of this.parts[range]!.entries) yield [key, version];
   }
 
+  isEnding(): boolean {
+    return false;
+  }
+
   // -- what an owner does: each returns the effect for the copies
 
   delete(range: number, key: number): Uint8Array {

@@ -36,6 +36,8 @@ import {
 import { TAGS, tagOf } from './model-store.ts';
 import type { Setup } from './plan.ts';
 
+/** Clocks run 1 % wrong, TTLs are 4 s at most, and an effect may have been on its way for a while. */
+const ENDING_MS = 300;
 const MEMORY_BYTES = 256 * 1024;
 /** Two dozen of these do not fit. */
 const LARGE_BYTES = 24 * 1024;
@@ -96,6 +98,14 @@ class NodeMemory implements JudgedMemory {
     const text = new Uint8Array(Math.min(12, store.valueLength(ref)));
     store.copyValueRange(ref, 0, text.length, text, 0);
     return Number.parseInt(new TextDecoder().decode(text), 10);
+  }
+
+  isEnding(key: number): boolean {
+    const { store } = this.#node.node;
+    const name = this.#names[key]!;
+    const ref = store.peek(name, 0, name.length, this.#now());
+    const expiresAtMs = ref === 0 ? 0 : store.expiresAtMs(ref);
+    return expiresAtMs !== 0 && expiresAtMs - this.#now() < ENDING_MS;
   }
 
   *entries(range: number): Iterable<readonly [number, number]> {
@@ -288,8 +298,7 @@ export class NodeHost implements Host {
         this.#write(request, connection, ['DEL', name], reply);
         return;
       case 'tag':
-        if (Math.floor(key / this.#keys.perRange) === range) this.#write(request, connection, ['DEL', name], reply);
-        else reply({ kind: 'acknowledged' });
+        this.#write(request, connection, ['BW.INVALIDATE', 'TAGS', '1', `t${request.tag}`], reply);
     }
   }
 

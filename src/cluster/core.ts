@@ -277,6 +277,10 @@ export class ClusterCore {
         }
         this.#planClaims();
         break;
+      case 'spread':
+      case 'spread-done':
+        // About entries of all ranges: the node's own, which hears them first.
+        break;
       default:
         unreachable(message);
     }

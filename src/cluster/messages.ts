@@ -208,6 +208,30 @@ export interface Yield {
   readonly items: readonly { readonly range: number; readonly basis: Ballot }[];
 }
 
+export type SpreadKind = 'tag' | 'namespace' | 'everything';
+
+export interface SpreadName {
+  readonly kind: SpreadKind;
+  /** Of the tag or namespace; empty for everything. */
+  readonly name: Uint8Array;
+}
+
+/** Invalidate these names in these ranges, as far as they are yours: `node/spreads.ts`. */
+export interface Spread {
+  readonly kind: 'spread';
+  /** Of the asker's, in its present life. */
+  readonly id: number;
+  readonly names: readonly SpreadName[];
+  readonly ranges: readonly number[];
+}
+
+/** These ranges are done: every member of their sets has it. */
+export interface SpreadDone {
+  readonly kind: 'spread-done';
+  readonly id: number;
+  readonly ranges: readonly number[];
+}
+
 export type Message =
   | Heartbeat
   | HeartbeatAck
@@ -222,6 +246,8 @@ export type Message =
   | PartAck
   | Following
   | Followed
-  | Yield;
+  | Yield
+  | Spread
+  | SpreadDone;
 
 export type MessageKind = Message['kind'];

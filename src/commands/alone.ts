@@ -12,6 +12,4 @@ export function alone(run: CommandFunction, why: string): CommandFunction {
 export const LOCKS_ALONE = 'a lock would be forgotten when its slot changes its owner';
 export const COUNTERS_ALONE =
   'a counter would be forgotten when its slot changes its owner; INCR keeps one as an entry';
-export const NAMES_ALONE = 'tags and namespaces have entries on every member, and nothing invalidates them on all yet';
-export const FLUSH_ALONE = 'every member holds a part, and nothing empties all of them yet';
 export const FEED_ALONE = 'the invalidation feed does not follow ranges that change their owner yet';

@@ -62,4 +62,6 @@ export interface ClusterFace {
   stateOf(slot: number): number;
   /** Where MOVED points to; null: nobody. */
   ownerOf(slot: number): MemberView | null;
+  /** Invalidates on every member: a tag, a namespace, or everything (of no name). The reply of the command at hand waits until it is done. */
+  spread(kind: 'tag' | 'namespace' | 'everything', name: Uint8Array, start: number, length: number): void;
 }

@@ -163,6 +163,7 @@ function answered(
     view: viewOf(),
     stateOf: () => state,
     ownerOf: () => (options.owner === undefined ? B : options.owner),
+    spread: () => assert.fail('nothing is invalidated'),
   };
   const isElsewhere = redirectOf(rowOf(words[0]!))(face, session, argsOf(words), out);
   assert.equal(isElsewhere, out.length > 0);

@@ -8,7 +8,6 @@ import { namespaceHash, tagHash } from '../freshness/names.ts';
 import { HELD_OFF, WRITE } from '../freshness/plain-set.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
-import { NAMES_ALONE } from './alone.ts';
 import type { Context } from './context.ts';
 import { invalidExpire, NOT_INTEGER, SYNTAX } from './errors.ts';
 import { momentAt } from './expiry.ts';
@@ -322,10 +321,6 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
       out.error(SYNTAX);
       return;
     }
-    if (context.cluster !== null && count > 0 && !argIs(args, i, KEYS)) {
-      out.error(`ERR not offered by a cluster: ${NAMES_ALONE}`);
-      return;
-    }
     i += 2 + count;
   }
   let removed = 0;
@@ -337,6 +332,8 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
       const start = args.start[j]!;
       const length = args.length[j]!;
       if (isKeys) removed += remove(context, args.bytes, start, length) ? 1 : 0;
+      else if (context.cluster !== null)
+        context.cluster.spread(isTags ? 'tag' : 'namespace', args.bytes, start, length);
       else if (isTags) context.freshness.invalidateTag(args.bytes, start, length);
       else invalidateNamespace(context, args.bytes, start, length);
     }
@@ -345,7 +342,8 @@ export function bwInvalidate(context: Context, _session: Session, args: Args, ou
   out.integer(removed);
 }
 
-function invalidateNamespace(context: Context, bytes: Uint8Array, start: number, length: number): void {
+/** On this node alone; in a cluster on this member. */
+export function invalidateNamespace(context: Context, bytes: Uint8Array, start: number, length: number): void {
   context.freshness.invalidateNamespace(bytes, start, length);
   if (context.plainSets.isActive) context.plainSets.noteNamespace(namespaceHash(bytes, start, length), context.nowMs);
 }

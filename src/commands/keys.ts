@@ -283,8 +283,10 @@ export function flushall(context: Context, _session: Session, args: Args, out: R
     out.error(SYNTAX);
     return;
   }
-  context.freshness.voidAll();
-  context.plainSets.noteAll(context.nowMs);
-  context.store.clear(context.nowMs);
+  if (context.cluster === null) {
+    context.freshness.voidAll();
+    context.plainSets.noteAll(context.nowMs);
+    context.store.clear(context.nowMs);
+  } else context.cluster.spread('everything', args.bytes, 0, 0);
   out.raw(REPLY_OK);
 }

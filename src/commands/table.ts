@@ -3,7 +3,7 @@
  * the counters of INFO. To add a command: write its function in the file of its group, add its row here, add its cases to
  * test/conformance.
  */
-import { alone, COUNTERS_ALONE, FEED_ALONE, FLUSH_ALONE, LOCKS_ALONE } from './alone.ts';
+import { alone, COUNTERS_ALONE, FEED_ALONE, LOCKS_ALONE } from './alone.ts';
 import * as cluster from './cluster-commands.ts';
 import * as config from './config.ts';
 import * as connection from './connection.ts';
@@ -192,8 +192,8 @@ export const COMMANDS: readonly CommandRow[] = [
   row('keys', 2, 'readonly', NONE, 'generic', '1.0.0', 'O(N) in the number of keys', 'Find all keys matching the given pattern', keys.keys),
   row('randomkey', 1, 'readonly', NONE, 'generic', '1.0.0', 'O(1)', 'Return a random key from the keyspace', keys.randomkey),
   row('dbsize', 1, READ_FAST, NONE, 'generic', '1.0.0', 'O(1)', 'Return the number of keys', keys.dbsize),
-  row('flushall', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', alone(keys.flushall, FLUSH_ALONE)),
-  row('flushdb', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', alone(keys.flushall, FLUSH_ALONE)),
+  row('flushall', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', keys.flushall),
+  row('flushdb', -1, 'write', NONE, 'generic', '1.0.0', 'O(N) in the size of the memory', 'Remove all keys', keys.flushall),
 
   // -- connection
   row('ping', -1, 'fast', NONE, 'connection', '1.0.0', 'O(1)', 'Ping the server', connection.ping),

@@ -49,7 +49,7 @@ export class Records {
   isDead: (ref: number) => boolean = neverDead;
   /** Told of an entry with a source version before it is gone. null: nobody asks. */
   sourceGone: ((ref: number, cause: SourceGoneCause, nowMs: number) => void) | null = null;
-  /** Told of an entry that is evicted or has expired, before it is gone. null: nobody asks. */
+  /** Told of an entry that leaves by itself (evicted, expired, dead), before it is gone. null: nobody asks. */
   gone: ((ref: number) => void) | null = null;
   readonly #onRemove: ((cause: RemovalCause) => void) | undefined;
 
@@ -85,7 +85,7 @@ export class Records {
     const expiresAtMs = expiryOf(this.arena.words[ref >>> CHUNK_SHIFT]!, ref & CHUNK_MASK);
     const expired = expiresAtMs !== 0 && expiresAtMs <= this.nowMs;
     this.tellSource(ref, expired ? 'expire' : 'invalidate');
-    if (expired && this.gone !== null) this.gone(ref);
+    if (this.gone !== null) this.gone(ref);
     this.remove(ref);
     const counter = expired ? EXPIRATIONS : INVALIDATIONS;
     this.counters[counter] = this.counters[counter]! + 1;

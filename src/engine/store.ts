@@ -508,7 +508,7 @@ export class Store implements StoreFace {
     return this.#table.find(this.#table.hash(key, start, length), key, start, length) !== 0;
   }
 
-  /** `listener` is told of each entry that is evicted or reaped because it has expired, while it can still be read. It must only read. */
+  /** `listener` is told of each entry that is evicted, or reaped because it has expired or is dead, while it can still be read. It must only read. */
   onGone(listener: (ref: number) => void): void {
     this.#records.gone = listener;
   }

@@ -6,6 +6,7 @@
  */
 import type { ClusterCore } from '../cluster/core.ts';
 import type { Member, NodeId } from '../cluster/member.ts';
+import type { SpreadKind, SpreadName } from '../cluster/messages.ts';
 import type { Ranges } from '../cluster/ranges.ts';
 import { SlotMap } from '../cluster/slot-map.ts';
 import type { Timing } from '../cluster/timing.ts';
@@ -37,6 +38,8 @@ export class ClusterGuard implements ClusterFace {
   /** By range: it is ours to serve until then. */
   readonly #untilMs: Float64Array;
   readonly #shift: number;
+  /** Set by the node. */
+  onSpread: ((name: SpreadName) => void) | null = null;
   #isCurrent = false;
   #map: SlotMap;
   #view: ClusterView | null = null;
@@ -86,6 +89,11 @@ export class ClusterGuard implements ClusterFace {
     const { owner } = this.#core.views.chosen[this.#ranges.of(slot)]!;
     if (owner === null || this.#core.views.silenceOf(owner, this.nowMs) >= this.#timing.leaseMs) return null;
     return this.view.members.find(({ id }) => id === owner) ?? null;
+  }
+
+  spread(kind: SpreadKind, name: Uint8Array, start: number, length: number): void {
+    // A copy: the request's bytes are gone when others are told.
+    this.onSpread?.({ kind, name: new Uint8Array(name.subarray(start, start + length)) });
   }
 
   get isOk(): boolean {

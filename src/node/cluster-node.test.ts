@@ -381,13 +381,66 @@ test('a member that comes back is filled in parts, and large values too', () => 
   }
 });
 
+test('a tag, a namespace and everything are invalidated on every member, and leases that were granted before', () => {
+  const cluster = new Cluster();
+  const keys = Array.from({ length: 40 }, (_, index) => `user:${index}`);
+  const fill = (): void => {
+    for (const key of keys) {
+      const tag = key.endsWith('1') ? 'odd' : 'other';
+      assert.match(String(cluster.at(key).call('BW.SET', key, 'v', 'TAGS', '1', tag)), /^(created|replaced)$/);
+    }
+    assert.match(String(cluster.at('plain').call('SET', 'plain', '1')), /^OK$/);
+    cluster.pass(100);
+  };
+  const left = (): number =>
+    keys.reduce((sum, key) => sum + (cluster.at(key).call('GET', key) === null ? 0 : 1), 0) +
+    (cluster.at('plain').call('GET', 'plain') === null ? 0 : 1);
+  fill();
+  assert.equal(left(), 41);
+  const [token] = cluster.at('user:x').call('BW.GET', 'user:x', 'LEASE') as [string, number];
+  const anyone = new Client(cluster, 1);
+  assert.equal(anyone.call('BW.INVALIDATE', 'TAGS', '1', 'odd'), 0);
+  assert.equal(left(), 37);
+  const late = cluster.at('user:x').call('BW.SET', 'user:x', 'v', 'LEASE', token, 'TAGS', '1', 'odd');
+  assert.match(String(late), /^-LEASEVOID/);
+  assert.equal(anyone.call('BW.INVALIDATE', 'NAMESPACES', '1', 'user'), 0);
+  assert.equal(left(), 1);
+  fill();
+  assert.equal(anyone.call('FLUSHALL'), 'OK');
+  assert.equal(left(), 0);
+  fill();
+  assert.equal(left(), 41);
+  assert.equal(anyone.call('BW.INVALIDATE', 'TAGS', '2', 'odd', 'other'), 0);
+  for (const index of [0, 1, 2]) {
+    cluster.dead.add(index);
+    cluster.pass(4000);
+    assert.equal(left(), 1, 'copies have applied it too');
+    cluster.dead.delete(index);
+    cluster.pass(8000);
+  }
+});
+
+test('a tag is acknowledged when every range has done it: by who takes over if need be, and not by a member that reaches nobody', () => {
+  const cluster = new Cluster();
+  const client = new Client(cluster, 0);
+  cluster.cut(1);
+  client.send(['BW.INVALIDATE', 'TAGS', '1', 't'], ['PING']);
+  cluster.pass(1000);
+  assert.deepEqual(client.replies, [], 'the ranges of who is cut off have no owner yet');
+  cluster.pass(1200);
+  assert.deepEqual(client.replies.splice(0), [0, 'PONG']);
+  cluster.cuts.clear();
+  cluster.pass(4000);
+  cluster.cut(0);
+  client.send(['BW.INVALIDATE', 'TAGS', '1', 't']);
+  cluster.pass(2200);
+  assert.match(String(client.replies.pop()), /^-NOREPLICAS/);
+});
+
 test('what a cluster cannot do whole it refuses, and says why', () => {
   const cluster = new Cluster();
   const client = cluster.at('a');
   for (const command of [
-    ['BW.INVALIDATE', 'TAGS', '1', 't'],
-    ['BW.INVALIDATE', 'NAMESPACES', '1', 'n'],
-    ['FLUSHALL'],
     ['BW.LOCK', 'a', 'me', '1000'],
     ['BW.COUNT', 'a', '1'],
     ['BW.FEED', 'ACK', '1'],

@@ -12,27 +12,43 @@
  * Bounds: replies that wait, a session (then it is halted); writes that wait, a range (the core; then a write is not acknowledged, and says so); effects kept for copies, a range, in number and bytes.
  */
 import { assert } from '../base/assert.ts';
+import { BreakwaterError } from '../base/errors.ts';
 import { ClusterCore } from '../cluster/core.ts';
 import type { Member, NodeId } from '../cluster/member.ts';
-import type { Message } from '../cluster/messages.ts';
+import type { Message, SpreadKind, SpreadName } from '../cluster/messages.ts';
 import type { Output } from '../cluster/outputs.ts';
 import { place } from '../cluster/placement.ts';
 import { Ranges } from '../cluster/ranges.ts';
 import { DEFAULT_TIMING } from '../cluster/timing.ts';
 import type { ClusterView } from '../commands/cluster-face.ts';
+import { invalidateNamespace } from '../commands/freshness-commands.ts';
 import type { SourceVersion, TagList } from '../engine/face.ts';
+import { namespaceHash, tagHash } from '../freshness/names.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import type { ClusterDoors, ClusterEffect, ClusterNodeOptions } from './cluster-door.ts';
 import { ClusterGuard } from './cluster-guard.ts';
-import { CLEAR_EFFECT, EXPIRE_KEY_AT, expireFrame, REMOVE_KEY_AT, removeFrame, storeFrame } from './effect.ts';
+import {
+  CLEAR_EFFECT,
+  EXPIRE_KEY_AT,
+  expireFrame,
+  NAMESPACE,
+  nameEffect,
+  REMOVE_KEY_AT,
+  removeFrame,
+  storeFrame,
+  TAG,
+} from './effect.ts';
 import { type Journal, MemberStore } from './member-store.ts';
 import { Node, type ReplyGate } from './node.ts';
 import type { NodeSession } from './node-session.ts';
 import { NOT_ACKNOWLEDGED, ParkedReplies, ParkedReply } from './parked-replies.ts';
 import { RangeMemory } from './range-memory.ts';
+import { Spreads } from './spreads.ts';
 
 const MINUS = 45;
 const NOTHING: readonly ClusterEffect[] = [];
+/** Fits into one frame (`wire/frame.ts`) with room to spare. */
+export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
 
 /** A write that waits: the reply it belongs to, and the session that is to be told. */
 interface Waiting {
@@ -64,12 +80,23 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   #reply: ParkedReply | null = null;
   /** Sessions whose first parked reply may go. */
   readonly #due = new Set<NodeSession>();
+  readonly #spreads: Spreads;
+  /** Names that the command at hand invalidates everywhere. */
+  #names: SpreadName[] = [];
+  /** Effects of spreads, by their write's number. */
+  readonly #spreadWrites = new Map<number, (isAcknowledged: boolean) => void>();
 
-  /** @throws BreakwaterError `TIMING_INVALID`, `RANGES_INVALID`, `PLACEMENT_INVALID`, `ENGINE_OPTIONS_INVALID` */
+  /** @throws BreakwaterError `CLUSTER_VALUE_TOO_LARGE`, `TIMING_INVALID`, `RANGES_INVALID`, `PLACEMENT_INVALID`, `ENGINE_OPTIONS_INVALID` */
   constructor({ node, cluster }: ClusterNodeOptions) {
     const { self, members, voters, rangeCount, copies } = cluster;
     const own = members.find(({ id }) => id === self);
     assert(own !== undefined, 'a member is among the members');
+    if ((node.maxValueBytes ?? 0) > MAX_VALUE_BYTES) {
+      throw new BreakwaterError(
+        'CLUSTER_VALUE_TOO_LARGE',
+        `cannot be a member of a cluster with values of up to ${node.maxValueBytes} bytes: copies are sent whole, so at most ${MAX_VALUE_BYTES}`,
+      );
+    }
     const ranges = new Ranges(rangeCount);
     const timing = { ...DEFAULT_TIMING, ...cluster.timing };
     let store: MemberStore | null = null;
@@ -105,6 +132,18 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     });
     this.guard = new ClusterGuard(this.core, ranges, members, timing);
     this.guard.nowMs = this.#nowMs;
+    this.guard.onSpread = (name) => this.#names.push(name);
+    this.#spreads = new Spreads({
+      self,
+      rangeCount,
+      deadlineMs: timing.writeMs,
+      ownerOf: (range) => this.core.views.chosen[range]!.owner,
+      send: (to, message) => this.#send(to, message, 0),
+      isOwned: (range) => this.guard.isOwned(range),
+      note: (names) => this.#note(names),
+      write: (range, names, isAcknowledged) => this.#spreadTo(range, names, isAcknowledged),
+      finished: (id, isAcknowledged) => this.#settled(id, isAcknowledged),
+    });
     this.node.gate = this;
     this.#store.journal = this;
     this.#store.onGone((ref) => this.#gone(ref));
@@ -168,8 +207,12 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   onMessage(from: NodeId, message: Message, nowMs: number): void {
     this.#touch(nowMs);
     this.guard.framesReceived += 1;
-    if (mayChangeRoutes(message)) this.guard.changed();
-    this.core.onMessage(from, message, this.#nowMs);
+    if (message.kind === 'spread') this.#spreads.onSpread(from, message);
+    else if (message.kind === 'spread-done') this.#spreads.onDone(message.id, message.ranges);
+    else {
+      if (mayChangeRoutes(message)) this.guard.changed();
+      this.core.onMessage(from, message, this.#nowMs);
+    }
     this.#pump();
   }
 
@@ -186,6 +229,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#touch(nowMs);
     this.guard.changed();
     const coreMs = this.core.onTick(this.#nowMs);
+    this.#spreads.onTick(this.#nowMs);
     this.#pump();
     const nodeMs = this.node.onTick(nowMs);
     this.memory.tick();
@@ -231,6 +275,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   // -- ReplyGate
 
   onReply(session: NodeSession, from: number, out: ReplyWriter): void {
+    if (this.#names.length > 0) this.#beginSpread(session);
     const reply = this.#reply;
     this.#reply = null;
     const { parked } = session;
@@ -292,10 +337,13 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
 
   // -- within
 
-  /** Evicted or expired. What we only copy may go without a word. */
+  /**
+   * Evicted, expired, or dead. What we only copy may go without a word. A dead one is told of too, although mostly its copies know: what killed it may have been meant for another range (names are noted
+   * for the whole member), or be a floor that was raised here and not there.
+   */
   #gone(ref: number): void {
     const range = this.memory.rangeOfRef(ref);
-    if (this.core.primaries[range] === null) return;
+    if (this.core.primaries[range] === null || this.memory.isEmptied(ref, range)) return;
     const length = this.#store.keyLength(ref);
     const body = removeFrame(length);
     this.#store.copyKey(ref, body, REMOVE_KEY_AT);
@@ -316,6 +364,47 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.core.write(range, this.#lastWrite, body, isFirst, this.#nowMs);
   }
 
+  /** Invalidates the names of the command at hand everywhere: one write more that its reply waits for. */
+  #beginSpread(session: NodeSession): void {
+    const names = this.#names;
+    this.#names = [];
+    this.#reply ??= new ParkedReply();
+    this.#lastWrite += 1;
+    const id = this.#lastWrite;
+    this.#reply.writes += 1;
+    this.#waiting.set(id, { reply: this.#reply, session });
+    if (!this.#spreads.begin(id, names, this.#nowMs)) this.#settled(id, false);
+  }
+
+  /** Names that are invalidated everywhere, in this member's own memory; followers of its feed hear of them here. */
+  #note(names: readonly SpreadName[]): void {
+    const { context } = this.node;
+    for (const { kind, name } of names) {
+      if (kind === 'tag') context.freshness.invalidateTag(name, 0, name.length);
+      else if (kind === 'namespace') invalidateNamespace(context, name, 0, name.length);
+      else {
+        context.freshness.voidAll();
+        context.plainSets.noteAll(context.nowMs);
+      }
+    }
+  }
+
+  #spreadTo(range: number, names: readonly SpreadName[], isAcknowledged: (all: boolean) => void): void {
+    let left = names.length;
+    let all = true;
+    const one = (done: boolean): void => {
+      all &&= done;
+      left -= 1;
+      if (left === 0) isAcknowledged(all);
+    };
+    for (const { kind, name } of names) {
+      if (kind === 'everything') this.memory.clear(range);
+      this.#lastWrite += 1;
+      this.#spreadWrites.set(this.#lastWrite, one);
+      this.core.write(range, this.#lastWrite, effectOf(kind, name), false, this.#nowMs);
+    }
+  }
+
   #touch(nowMs: number): void {
     if (nowMs > this.#nowMs) this.#nowMs = nowMs;
     this.memory.nowMs = Math.floor(this.#nowMs);
@@ -326,6 +415,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   #pump(): void {
     for (let outputs = this.core.take(); outputs.length > 0; outputs = this.core.take()) {
       for (const output of outputs) this.#do(output);
+      this.#spreads.flush();
     }
   }
 
@@ -363,12 +453,28 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
 
   #settled(id: number, isAcknowledged: boolean): void {
     const waiting = this.#waiting.get(id);
-    if (waiting === undefined) return;
+    if (waiting === undefined) {
+      const done = this.#spreadWrites.get(id);
+      this.#spreadWrites.delete(id);
+      done?.(isAcknowledged);
+      return;
+    }
     this.#waiting.delete(id);
     const { reply, session } = waiting;
     reply.writes -= 1;
     if (!isAcknowledged) reply.isRefused = true;
     if (session.parked?.isDue === true && this.node.context.sessions.has(session.id)) this.#due.add(session);
+  }
+}
+
+function effectOf(kind: SpreadKind, name: Uint8Array): Uint8Array {
+  switch (kind) {
+    case 'tag':
+      return nameEffect(TAG, tagHash(name, 0, name.length));
+    case 'namespace':
+      return nameEffect(NAMESPACE, namespaceHash(name, 0, name.length));
+    case 'everything':
+      return CLEAR_EFFECT;
   }
 }
 

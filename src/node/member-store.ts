@@ -2,7 +2,7 @@
  * The engine of a cluster's member: the same memory, and every change of it told to a journal. Reading is inherited untouched, so a GET costs what it costs on a single node.
  *
  * Why here and not in the commands: a write that forgot to tell would be a copy that is wrong for good, and there are forty commands but only four ways to change the memory. What the engine does by
- * itself is told too: evictions and expiries (`onGone`), because a copy that still has what its owner lost would serve it after the next "first" SET of that key.
+ * itself is told too, by `onGone`: evictions, expiries, what died of an invalidation; because a copy that still has what its owner lost would serve it after the next "first" SET of that key.
  *
  * What a copy is told to do goes through `copy...`, which tells nobody.
  */

@@ -84,6 +84,11 @@ export class RangeMemory implements RangeStore {
     return this.rangeOf(this.#key, 0, length);
   }
 
+  /** Is the entry of a time before its range was emptied, or synchronised? Whoever has copies of the range was told of that. */
+  isEmptied(ref: number, range: number): boolean {
+    return this.#store.version(ref) < this.#floors[range]!;
+  }
+
   /** A reign begins: no token of an earlier one may fill, no stamp of an earlier one is given again. */
   begin(range: number): void {
     this.#tokenFloors[range] = this.#store.nextVersion();

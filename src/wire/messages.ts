@@ -27,13 +27,25 @@
  * | 20 | `swim-gossip` | member | member | what is new, by hearsay | rumors: [rumor] |
  * | 21 | `swim-sync` | member | member | all that I know | rumors: [rumor], isAnswer: yes/no |
  * | 22 | `form` | member | member | the cluster is formed, and these lives began with it | cluster: text <= 64, lives: [{id: id, incarnation: count}] |
+ * | 23 | `spread` | member | owner | invalidate these names in those of these ranges that are yours | id: count, names: [name], ranges: [range] |
+ * | 24 | `spread-done` | owner | member | these ranges are done, their copies included | id: count, ranges: [range] |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
-import type { Lease, Message, Position, PrepareItem, Refusal, Silence, VoterRow, Yield } from '../cluster/messages.ts';
+import type {
+  Lease,
+  Message,
+  Position,
+  PrepareItem,
+  Refusal,
+  Silence,
+  SpreadName,
+  VoterRow,
+  Yield,
+} from '../cluster/messages.ts';
 import { checkRecord, MAX_COPIES, type OwnershipRecord } from '../cluster/record.ts';
 import type { Rumor, SwimMessage } from '../cluster/swim/messages.ts';
 import { BodyReader, type BodyWriter, invalid } from './body.ts';
@@ -64,6 +76,8 @@ type MessageOf<K extends WireKind> = Extract<WireMessage, { readonly kind: K }>;
 /** As many ranges as there can be. */
 const RANGES = 16_384;
 const MAX_MEMBERS = 16_384;
+/** Names of one BW.INVALIDATE: as many as arguments of a request. */
+const MAX_NAMES = 1_048_576;
 /** Bodies of effects in one frame: the rest goes into the next. */
 const MAX_EFFECTS = 65_536;
 
@@ -271,6 +285,18 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   form: frame<'form'>(22, 'member', 'member', 'the cluster is formed, and these lives began with it', {
     cluster: text(64),
     lives: list(record<FirstLife>({ id, incarnation: count }), MAX_MEMBERS),
+  }),
+  spread: frame<'spread'>(23, 'member', 'owner', 'invalidate these names in those of these ranges that are yours', {
+    id: count,
+    names: list(
+      named(record<SpreadName>({ kind: oneOf('tag', 'namespace', 'everything'), name: bytes }), 'name'),
+      MAX_NAMES,
+    ),
+    ranges: list(range, RANGES),
+  }),
+  'spread-done': frame<'spread-done'>(24, 'owner', 'member', 'these ranges are done, their copies included', {
+    id: count,
+    ranges: list(range, RANGES),
   }),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {

@@ -108,6 +108,12 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
   'swim-gossip': { rumors: some(rumor) },
   'swim-sync': { rumors: some(rumor), isAnswer: fc.boolean() },
   yield: { items: some(fc.record({ range, basis: ballot })) },
+  spread: {
+    id: count,
+    names: some(fc.record({ kind: fc.constantFrom('tag', 'namespace', 'everything'), name: bytes })),
+    ranges: some(range),
+  },
+  'spread-done': { id: count, ranges: some(range) },
 };
 const KINDS = Object.keys(PARTS) as WireKind[];
 const message: fc.Arbitrary<WireMessage> = fc.oneof(

@@ -73,6 +73,7 @@ before(async () => {
     stateOf: (slot) =>
       view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner === view.self ? OWNED : ELSEWHERE,
     ownerOf: (slot) => view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner,
+    spread: () => assert.fail('nothing is invalidated'),
   };
   ours.node.context.cluster = face;
 });

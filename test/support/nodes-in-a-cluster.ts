@@ -159,6 +159,9 @@ export class NodesInACluster {
       get view() {
         return viewOf();
       },
+      spread: () => {
+        throw new Error('these members invalidate nothing together');
+      },
       stateOf: (slot) => {
         if (this.unsure.has(self)) return UNSURE;
         const { owner, inSync } = this.map.recordOf(slot);

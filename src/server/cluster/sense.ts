@@ -34,6 +34,9 @@ function rangesOf(message: Message): readonly number[] {
       return message.positions.map(({ range }) => range);
     case 'followed':
       return message.leases.map(({ range }) => range);
+    case 'spread':
+    case 'spread-done':
+      return message.ranges;
     case 'begin':
     case 'effects':
     case 'applied':
