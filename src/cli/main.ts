@@ -8,11 +8,13 @@
 import { Command, CommanderError } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
 import { register as registerBench } from './bench.ts';
+import { register as registerCluster } from './cluster.ts';
 import { register as registerDel } from './del.ts';
 import { register as registerDemo } from './demo.ts';
 import { register as registerGateway } from './gateway.ts';
 import { register as registerGet } from './get.ts';
 import { register as registerInvalidate } from './invalidate.ts';
+import { register as registerNodes } from './nodes.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
 import { register as registerQueue } from './queue.ts';
 import { register as registerServe } from './serve.ts';
@@ -23,6 +25,8 @@ import { register as registerWarm } from './warm.ts';
 
 const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerServe,
+  registerCluster,
+  registerNodes,
   registerGateway,
   registerGet,
   registerSet,
@@ -42,6 +46,7 @@ Examples:
   breakwater get user:42                             read it back
   breakwater invalidate --tag org:7                  everything tagged org:7 is gone, in O(1)
   breakwater stats                                   what the node is doing
+  breakwater cluster --members 3                     three nodes on this machine that copy for each other (experimental)
   breakwater gateway --config breakwater.yaml        an HTTP front for a database, for clients in any language
   breakwater warm --config breakwater.yaml product   fill its store before it is asked
   breakwater demo                                    a real Postgres with and without the cache
