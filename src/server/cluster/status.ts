@@ -64,6 +64,8 @@ export interface ClusterStatus {
   readonly incarnation: number;
   /** A majority of the voters answers this member. */
   readonly isOk: boolean;
+  /** Does this member vote? `recovering`: it has forgotten what it promised, and asks; null: it is no voter. */
+  readonly vote: 'voting' | 'recovering' | null;
   readonly ranges: number;
   /** Members that are to hold a range. */
   readonly copies: number;
@@ -115,6 +117,7 @@ export function statusOf({
     self: setup.self,
     incarnation,
     isOk: machine.isOk,
+    vote: core.voter?.phase ?? null,
     ranges: setup.rangeCount,
     copies: setup.copies,
     takeoverMs: setup.timing.takeoverMs,
