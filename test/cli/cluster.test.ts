@@ -13,7 +13,7 @@ after(async () => {
   await single?.stop('SIGKILL');
 });
 
-test('three members in one command: a table, takeover after a kill, redirection, the end', TIMEOUT, async () => {
+test('three members in one command: a table, takeover after a kill, the end', TIMEOUT, async () => {
   const cluster = startCli(['cluster', '--members', '3', '--zones', '3', '--port', '0', '--takeover', '2s']);
   running.push(cluster);
   let output = '';
