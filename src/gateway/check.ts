@@ -6,7 +6,10 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import type { Breakwater } from '../cache/breakwater.ts';
+import { checkChanges } from '../sources/postgres/changes/check.ts';
+import type { PostgresChangesOptions } from '../sources/postgres/changes.ts';
 import { ORDER_TABLE } from '../sources/postgres/ordered.ts';
+import { streamsOf } from './changes.ts';
 import type { Position } from './config/problems.ts';
 import type { GatewayConfig } from './config/read.ts';
 import { declareNamespaces, type Namespace } from './namespaces.ts';
@@ -120,7 +123,36 @@ async function findings(
     });
   }
   for (const namespace of namespaces.values()) found.push(...(await checkNamespace(config, namespace, away)));
+  for (const [source, options] of streamsOf(config)) {
+    const path = `sources.${source}.postgres.changes`;
+    found.push(...(await streamFindings(config, `changes ${source}`, path, options)));
+  }
   return found;
+}
+
+async function streamFindings(
+  config: GatewayConfig,
+  what: string,
+  path: string,
+  options: PostgresChangesOptions,
+): Promise<Finding[]> {
+  let problems: readonly BreakwaterError[];
+  let notes: readonly string[] = [];
+  try {
+    ({ problems, notes } = await checkChanges(options, AbortSignal.timeout(TIMEOUT_MS)));
+  } catch (error) {
+    problems = [error instanceof BreakwaterError ? error : new BreakwaterError('INTERNAL', messageOf(error))];
+  }
+  if (problems.length === 0) {
+    const tables = Object.keys(options.tables).join(', ');
+    const message = [`${options.via ?? 'replication'} of ${tables}`, ...notes].join('; ');
+    return [{ what, kind: 'fine', message, at: config.positionOf(path) }];
+  }
+  return problems.map(({ message, code }) => {
+    const table = /^cannot follow table ([^:]+):/.exec(message)?.[1];
+    const at = config.positionOf(table === undefined ? path : `${path}.tables.${table}`);
+    return { what, kind: 'wrong', message: `${message} [${code}]`, at };
+  });
 }
 
 async function checkNamespace(

@@ -16,6 +16,7 @@ import { hostCheck, isLoopback } from '../http/host-check.ts';
 import { listenOn } from '../http/listen.ts';
 import { pathOf } from '../http/request.ts';
 import { Access } from './access.ts';
+import { followChanges, tellOfChanges } from './changes.ts';
 import type { GatewayConfig } from './config/read.ts';
 import { FailureLog } from './failure-log.ts';
 import { GatewayMetrics, type Route } from './metrics.ts';
@@ -62,7 +63,11 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   const sources = await openSources(config.sources, extras.importPg);
   const declared = declareNamespaces(config, sources);
   const { bw, namespaces } = declared;
-  const readiness = new Readiness(probesOf(declared, sources), (name, { isUp, lastError }) => {
+  const failures = new FailureLog(log);
+  tellOf(bw, log);
+  tellOfChanges(bw, log, failures);
+  const probes = [...probesOf(declared, sources), ...followChanges(bw, config)];
+  const readiness = new Readiness(probes, (name, { isUp, lastError }) => {
     if (isUp) log.info(`${name} answers`);
     else log.warn(`${name} cannot be reached`, { error: lastError });
   });
@@ -71,7 +76,6 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   const registry = new Registry();
   bw.register(registry as never);
   metrics.register(registry, sources, (name) => readiness.isUp(`source "${name}"`), writes);
-  const failures = new FailureLog(log);
   const access = new Access(config.access);
   const { listen } = config;
 
@@ -131,7 +135,6 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
     await closeSources(sources);
     return closed;
   };
-  tellOf(bw, log);
   let port: number;
   try {
     await queuesOpened(config, namespaces.values(), log);

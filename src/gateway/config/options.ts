@@ -3,7 +3,7 @@
  * made of this, so that they cannot disagree. An option stands here only when it does something.
  */
 
-import { isTemplate } from '../tag-templates.ts';
+import { BEHIND, POSTGRES, TEMPLATE } from './database-options.ts';
 import {
   choice,
   duration,
@@ -81,30 +81,6 @@ const GUARD = {
     offOr(section(BACKOFF, 'options of the back-off by key')),
     'on',
     'How long a key whose load failed is answered with its error instead of being loaded again. `false`: not at all.',
-  ),
-};
-
-const POSTGRES = {
-  url: required(
-    secret('a URL as in postgres://user:password@host:5432/database', /^postgres(?:ql)?:\/\/\S+$/),
-    'Where it is: `postgres://user:password@host:5432/database?sslmode=verify-full`. Put `${DATABASE_URL}` here rather than a password.',
-  ),
-  pool: optional(
-    whole(1, 10_000),
-    'concurrency of the guard + 2',
-    'Most connections. Below the concurrency of the guard the queue moves into the pool, where nobody sees it.',
-  ),
-  connectTimeout: optional(duration(), '2s', 'Longest wait for a connection of the pool.'),
-  statementTimeout: optional(
-    duration(0),
-    '10s',
-    'Set as `statement_timeout` of every connection: bounds what the server does for a load that was cut off. 0: the server’s own.',
-  ),
-  idleTimeout: optional(duration(0), '30s', 'A connection that is not used this long is closed. 0: never.'),
-  prepare: optional(
-    toggle(),
-    'true',
-    '`false`: no prepared statements, for poolers that change the server connection between statements.',
   ),
 };
 
@@ -329,7 +305,7 @@ const NAMESPACE = {
     'What PUT and DELETE do. `read`: they are refused. `aside`: the database is written, then the cached copy is invalidated. `through`: database and cache in one, so that the next GET loads nothing. `behind` (a table alone): acknowledged when it is on disk here, and written to the database later.',
   ),
   tags: optional(
-    list({ ...matching('a tag such as "org:{org}"', /./), read: readTemplate }, 'a list of tags'),
+    list(TEMPLATE, 'a list of tags'),
     'none',
     'Tags of a row, for POST /cache/invalidate. `{column}` stands for the row’s value; a list gives one tag each; a row where it is null has no such tag.',
   ),
@@ -350,18 +326,6 @@ const NAMESPACE = {
   ),
   ...FRESHNESS,
 };
-
-function readTemplate(...[reader, place]: Parameters<ReturnType<typeof text>['read']>): string | undefined {
-  const given = reader.scalar(place, 'a tag such as "org:{org}"');
-  if (given === null) return undefined;
-  const template = String(given.value);
-  if (isTemplate(template)) return template;
-  reader.problem(
-    place,
-    `expected a tag such as "org:{org}", received ${given.shown}; write {{ and }} for braces themselves`,
-  );
-  return undefined;
-}
 
 const TLS = {
   cert: required(text('a path'), 'File of the certificate chain, PEM. Relative to the configuration file.'),
@@ -448,43 +412,6 @@ const OUTBOX = {
     whole(1, 1_000_000),
     '10000',
     'Most that wait; beyond it they become invalidations of whole namespaces.',
-  ),
-};
-
-const BEHIND = {
-  directory: required(
-    text('a path'),
-    'Where writes are kept on disk until the database has them. Of this gateway alone, and the same one at the next start. Relative to the configuration file.',
-  ),
-  flushInterval: optional(
-    duration(0),
-    '1s',
-    'How long a write waits for later ones of its row, with which it becomes one.',
-  ),
-  maxDelay: optional(
-    duration(0),
-    'ten times flushInterval, at most 10s',
-    'Longest that a row waits that is written again and again. `0`: all rows wait for `flushInterval` alike.',
-  ),
-  maxBatch: optional(whole(1, 10_000), '500', 'Most rows of one batch.'),
-  flushTimeout: optional(duration(), '10s', 'Longest that one batch may take at the database.'),
-  maxEntries: optional(whole(1, 10_000_000), '100000', 'Most rows that wait. Beyond it PUTs wait, for `writeTimeout`.'),
-  maxBytes: optional(size(32 * MIB, 1024 ** 4, 'from 32mb to 1024gb'), '1gb', 'Bound of the log on disk.'),
-  writeTimeout: optional(duration(), '5s', 'Longest that a PUT waits for room and for its acknowledgement.'),
-  drainTimeout: optional(
-    duration(0),
-    '5s',
-    'At the end, longest that what waits is tried to be written. What is left stays on disk.',
-  ),
-  attempts: optional(
-    whole(1, 1000),
-    '3',
-    'How often a row that the database refuses is tried before it becomes a dead letter (`breakwater queue`).',
-  ),
-  hold: optional(
-    duration(1000),
-    '1h',
-    'How long other processes still see what this one has queued, should it die and not come back.',
   ),
 };
 

@@ -7,6 +7,7 @@ import { dirname, resolve } from 'node:path';
 import { messageOf } from '../../base/errors.ts';
 import { isLoopback } from '../../http/host-check.ts';
 import { columnsOf } from '../tag-templates.ts';
+import { checkChanges } from './changes.ts';
 import { section } from './kinds.ts';
 import {
   type AccessValues,
@@ -106,6 +107,7 @@ export function readConfig(
   if (values.behind !== undefined && ![...values.namespaces.values()].some(({ policy }) => policy === 'behind')) {
     reader.problem('behind', 'no namespace has policy: behind');
   }
+  warnings.push(...checkChanges(values, reader));
   if (values.namespaces.size === 0 && !reader.hasProblems)
     reader.problem('namespaces', 'expected at least one namespace');
   const listen = listenConfig(values, reader);

@@ -172,8 +172,10 @@ function definition({ mapping }: DeclaredTable, tree: readonly TableRow[]): stri
 /** What is wrong with single tables; the others can be followed all the same. */
 export function tableProblems({ trees }: Described): BreakwaterError[] {
   const problems: BreakwaterError[] = [];
+  const declaredAs = new Map<number, string>();
   for (const [{ mapping }, tree] of trees) {
     const root = tree.find(({ isRoot }) => isRoot);
+    const again = tree.find(({ oid }) => declaredAs.has(oid));
     const problem = (code: string, why: string): void => {
       problems.push(new BreakwaterError(code, `cannot follow table ${mapping.table}: ${why}`));
     };
@@ -181,6 +183,11 @@ export function tableProblems({ trees }: Described): BreakwaterError[] {
       problem('SOURCE_TABLE_UNKNOWN', 'there is no such table');
       continue;
     }
+    if (again !== undefined) {
+      // One of the two would never be asked.
+      problem('CHANGES_TABLE_TWICE', `${again.sql} is that of ${declaredAs.get(again.oid)} too; declare it once`);
+    }
+    for (const { oid } of tree) declaredAs.set(oid, mapping.table);
     const names = root.columns.map(([name]) => name);
     const missing = mapping.columns.filter((column) => !names.includes(column));
     if (missing.length > 0) {
