@@ -25,6 +25,11 @@ CREATE TABLE purchase (
   placed_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The row before a change is told as a whole, so that a purchase that moves to another product changes exactly two summaries.
+ALTER TABLE purchase REPLICA IDENTITY FULL;
+
+CREATE TABLE page_views (page text PRIMARY KEY, views bigint NOT NULL);
+
 INSERT INTO product (id, name, price, org)
   SELECT i, 'product ' || i, i + 0.99, i % 10 FROM generate_series(1, 1000) AS i;
 INSERT INTO purchase (id, product, quantity) SELECT i, i, 1 + i % 3 FROM generate_series(1, 100) AS i;

@@ -172,7 +172,10 @@ async function checkNamespace(
   const found: Finding[] = [];
   const wrong = await failureOf((signal) => rows.source.check({ signal }));
   if (wrong !== null) {
-    const at = config.positionOf(`${path}.${optionOf(wrong.code)}`);
+    const isReplica = wrong.code === 'SOURCE_REPLICA';
+    const at = config.positionOf(
+      isReplica ? `sources.${source.name}.postgres.replica.urls` : `${path}.${optionOf(wrong.code)}`,
+    );
     found.push({ what, kind: 'wrong', message: wrong.message, at });
   }
   if (wrong === null) {

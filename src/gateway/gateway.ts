@@ -26,6 +26,7 @@ import { Readiness } from './readiness.ts';
 import { registerCacheRoutes } from './routes.ts';
 import { openApiDocument, ROUTES } from './schemas.ts';
 import { type OpenSource, openSources } from './sources.ts';
+import { Warming } from './warming.ts';
 
 export interface GatewayExtras {
   readonly version: string;
@@ -72,10 +73,11 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
     else log.warn(`${name} cannot be reached`, { error: lastError });
   });
   const metrics = new GatewayMetrics();
+  const warming = new Warming();
   const writes = new Map<string, number>();
   const registry = new Registry();
   bw.register(registry as never);
-  metrics.register(registry, sources, (name) => readiness.isUp(`source "${name}"`), writes);
+  metrics.register(registry, sources, (name) => readiness.isUp(`source "${name}"`), writes, namespaces, warming);
   const access = new Access(config.access);
   const { listen } = config;
 
@@ -131,6 +133,7 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   const server = createFaceServer(app, listen);
   const end = async (): Promise<Closed> => {
     readiness.close();
+    await warming.stop();
     const closed = await bw.close();
     await closeSources(sources);
     return closed;
@@ -145,6 +148,7 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   }
   server.on('error', (error) => log.error('the HTTP listener failed', { error: messageOf(error) }));
   void readiness.start();
+  warming.start(namespaces.values(), readiness, log);
 
   let closing: Promise<Closed> | null = null;
   let hurry = (): void => {};

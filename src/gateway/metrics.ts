@@ -5,7 +5,9 @@
 import type { Registry } from 'prom-client';
 import { Histogram } from '../base/histogram.ts';
 import type { Tier } from '../cache/types.ts';
+import type { Namespace } from './namespaces.ts';
 import type { OpenSource } from './sources.ts';
+import { OUTCOMES, type Warming } from './warming.ts';
 
 /** What a request was, in a word that clients cannot choose. */
 export type Route = 'get' | 'put' | 'delete' | 'batch-get' | 'invalidate' | 'other';
@@ -43,6 +45,30 @@ export const GATEWAY_METRICS = [
     help: 'Whether the source answered when it was last asked (every 2 s): 1 or 0.',
   },
   { name: 'breakwater_gateway_writes_in_flight', type: 'gauge', labels: ['source'], help: 'Writes under way.' },
+  {
+    name: 'breakwater_gateway_replica_ids_total',
+    type: 'counter',
+    labels: ['namespace', 'from'],
+    help: 'Ids loaded where there are replicas, by who was asked: replica, primary.',
+  },
+  {
+    name: 'breakwater_gateway_replica_failures_total',
+    type: 'counter',
+    labels: ['namespace'],
+    help: 'Times that a replica could not be used, and the primary was.',
+  },
+  {
+    name: 'breakwater_gateway_warmed_total',
+    type: 'counter',
+    labels: ['namespace', 'outcome'],
+    help: 'Ids that warming at the start has done: loaded, present, absent, refused, elsewhere, failed.',
+  },
+  {
+    name: 'breakwater_gateway_warming',
+    type: 'gauge',
+    labels: ['namespace'],
+    help: '1 while the namespace is being warmed.',
+  },
 ] as const;
 
 export const REQUEST_DURATION = {
@@ -111,7 +137,13 @@ export class GatewayMetrics {
     sources: ReadonlyMap<string, OpenSource>,
     isUp: (source: string) => boolean,
     writes: ReadonlyMap<string, number>,
+    namespaces: ReadonlyMap<string, Namespace>,
+    warming: Warming,
   ): void {
+    const replicated = [...namespaces.values()].flatMap(({ name, rows }) =>
+      rows?.replicas == null ? [] : [{ namespace: name, stats: rows.replicas }],
+    );
+    const warmed = [...namespaces.values()].filter(({ values }) => values.warm !== undefined);
     const readers: Readonly<Record<(typeof GATEWAY_METRICS)[number]['name'], () => Value[]>> = {
       breakwater_gateway_requests_total: () => this.#requests.values(['route', 'status']),
       breakwater_gateway_requests_in_flight: () => [{ labels: {}, value: this.inFlight }],
@@ -121,6 +153,25 @@ export class GatewayMetrics {
       breakwater_gateway_source_up: () =>
         [...sources.keys()].map((source) => ({ labels: { source }, value: isUp(source) ? 1 : 0 })),
       breakwater_gateway_writes_in_flight: () => [...writes].map(([source, value]) => ({ labels: { source }, value })),
+      breakwater_gateway_replica_ids_total: () =>
+        replicated.flatMap(({ namespace, stats }) => {
+          const { replicaIds, primaryIds } = stats();
+          return [
+            { labels: { namespace, from: 'replica' }, value: replicaIds },
+            { labels: { namespace, from: 'primary' }, value: primaryIds },
+          ];
+        }),
+      breakwater_gateway_replica_failures_total: () =>
+        replicated.map(({ namespace, stats }) => ({ labels: { namespace }, value: stats().failures })),
+      breakwater_gateway_warmed_total: () =>
+        warmed.flatMap(({ name: namespace }) =>
+          OUTCOMES.map((outcome) => ({
+            labels: { namespace, outcome },
+            value: warming.progress.get(namespace)?.[outcome] ?? 0,
+          })),
+        ),
+      breakwater_gateway_warming: () =>
+        warmed.map(({ name: namespace }) => ({ labels: { namespace }, value: warming.now === namespace ? 1 : 0 })),
     };
     for (const { name, type, help } of GATEWAY_METRICS)
       registry.registerMetric(metric(name, type, help, readers[name]));

@@ -8,7 +8,7 @@ import type { DataSource, Sink, SourceCall } from '../sources/port.ts';
 import type { PostgresPool } from '../sources/postgres/connection.ts';
 import { Statement } from '../sources/postgres/statement.ts';
 import { quoted } from '../sources/postgres/table.ts';
-import { postgres } from '../sources/postgres.ts';
+import { type PostgresSqlOptions, postgres, type ReplicaStats } from '../sources/postgres.ts';
 import type { HttpValues, NamespaceValues, PostgresValues, SourceValues } from './config/options.ts';
 import { present } from './config/read.ts';
 import { type ArrayParser, postgresTypes } from './postgres-types.ts';
@@ -19,6 +19,8 @@ import { sqlSink } from './sql-sink.ts';
 export interface Rows {
   readonly source: DataSource<Row>;
   readonly sink: Sink<Row> | null;
+  /** Who was asked how often; null: there are no replicas. */
+  readonly replicas: (() => ReplicaStats) | null;
   /** SQL of the operator's to be checked, by the option's name. */
   readonly statements: ReadonlyMap<string, string>;
 }
@@ -91,18 +93,34 @@ async function pgOf(importPg: () => Promise<unknown>, name: string): Promise<Pg>
 
 function openPostgres(pg: Pg, name: string, values: PostgresValues, concurrency: number): OpenSource {
   const { url, pool: max = concurrency + SPARE_CONNECTIONS, prepare = true } = values;
-  const { connectTimeout = 2_000, statementTimeout = 10_000, idleTimeout = 30_000 } = values;
-  const pool = new pg.Pool({
-    connectionString: url,
-    max,
-    connectionTimeoutMillis: connectTimeout,
-    idleTimeoutMillis: idleTimeout,
-    ...(statementTimeout > 0 && { statement_timeout: statementTimeout }),
-    application_name: 'breakwater gateway',
-    types: postgresTypes(pg.types.arrayParser as ArrayParser),
-  });
-  // A connection lost while nobody uses it: the pool has dropped it already, and the next query opens another.
-  pool.on('error', () => {});
+  const { connectTimeout = 2_000, statementTimeout = 10_000, idleTimeout = 30_000, replica } = values;
+  const poolOf = (connectionString: string, most: number): Pool => {
+    const made = new pg.Pool({
+      connectionString,
+      max: most,
+      connectionTimeoutMillis: connectTimeout,
+      idleTimeoutMillis: idleTimeout,
+      ...(statementTimeout > 0 && { statement_timeout: statementTimeout }),
+      application_name: 'breakwater gateway',
+      types: postgresTypes(pg.types.arrayParser as ArrayParser),
+    });
+    // A connection lost while nobody uses it: the pool has dropped it already, and the next query opens another.
+    made.on('error', () => {});
+    return made;
+  };
+  const pool = poolOf(url, max);
+  const pools = (replica?.urls ?? []).map((one) => poolOf(one, replica?.pool ?? max));
+  const reads = {
+    pool,
+    prepare,
+    ...(replica !== undefined && {
+      replica: {
+        pools,
+        ...present({ wait: replica.wait }),
+        ...(replica.bound !== undefined && { lag: { bound: replica.bound } }),
+      },
+    }),
+  };
   const probe = new Statement(pool, false, `the source "${name}"`);
   const planner = new Statement(pool, true, `the source "${name}"`);
   let plans = 0;
@@ -110,7 +128,7 @@ function openPostgres(pg: Pg, name: string, values: PostgresValues, concurrency:
     name,
     kind: 'postgres',
     pool: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-    rowsOf: (namespace) => postgresRows(pool, prepare, namespace),
+    rowsOf: (namespace) => postgresRows(reads, namespace),
     ping: async ({ signal }) => {
       await probe.read('SELECT 1', [], signal);
     },
@@ -120,21 +138,28 @@ function openPostgres(pg: Pg, name: string, values: PostgresValues, concurrency:
       await planner.write(`PREPARE breakwater_check_${plans} AS ${sql}\n`, [], signal);
     },
     ask: async (sql, values, { signal }) => (await probe.read(sql, values, signal)).rows,
-    close: () => pool.end(),
+    close: async () => {
+      await Promise.all([pool, ...pools].map((each) => each.end()));
+    },
   };
 }
 
-function postgresRows(pool: PostgresPool, prepare: boolean, namespace: NamespaceValues): Rows {
-  const { table, sql, key = '', keyType, columns = [], version, write = {}, policy = 'read' } = namespace;
+type Reads = Pick<PostgresSqlOptions<Row>, 'pool' | 'replica'> & { readonly prepare: boolean };
+
+function postgresRows(reads: Reads, namespace: NamespaceValues): Rows {
+  const { table, sql, key = '', keyType, columns = [], version, write = {}, policy = 'read', warm } = namespace;
+  const { pool, prepare } = reads;
+  const ofIds: [string, string][] = warm?.sql === undefined ? [] : [['warm.sql', warm.sql]];
   const isWritten = policy !== 'read';
   if (sql !== undefined) {
-    const source = postgres<Row>({ pool, sql, key, ...present({ keyType }), prepare });
+    const source = postgres<Row>({ ...reads, sql, key, ...present({ keyType }) });
     const sink = isWritten ? sqlSink(pool, prepare, write, source.name) : null;
-    const statements = new Map(Object.entries(present(write)).map(([verb, text]) => [`write.${verb}`, text]));
-    return { source, sink, statements };
+    const writes = Object.entries(present(write)).map(([verb, text]): [string, string] => [`write.${verb}`, text]);
+    return { source, sink, replicas: source.replicas ?? null, statements: new Map([...writes, ...ofIds]) };
   }
-  const source = postgres<Row>({ pool, table: tableOf(table), key, columns, ...present({ version }), prepare });
-  return { source, sink: isWritten ? source.sink : null, statements: new Map() };
+  const source = postgres<Row>({ ...reads, table: tableOf(table), key, columns, ...present({ version }) });
+  const sink = isWritten ? source.sink : null;
+  return { source, sink, replicas: source.replicas ?? null, statements: new Map(ofIds) };
 }
 
 /** `shop.product` is schema and table, as in SQL. */
@@ -169,6 +194,7 @@ function openHttp(name: string, values: HttpValues): OpenSource {
         ...(pick !== undefined && { pick: (json: unknown) => pickFrom(json, pick.split('.')) }),
       }),
       sink: null,
+      replicas: null,
       statements: new Map(),
     }),
     ping: (call) => probe.check(call),

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Client } from 'pg';
 import { runCli, startCli } from '../server/support.ts';
-import { type PostgresServer, requiresPostgres, startPostgres } from '../support/postgres-server.ts';
+import { LOGICAL, type PostgresServer, requiresPostgres, startPostgres } from '../support/postgres-server.ts';
 import { openGateway, until } from './support.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -25,7 +25,7 @@ const folder = mkdtempSync(join(tmpdir(), 'bw-gateway-'));
 
 before(async () => {
   if (needs.skip !== false) return;
-  server = await startPostgres();
+  server = await startPostgres(LOGICAL);
   const { host, port, user, database } = server.connection;
   sql = new server.pg.Client(server.connection);
   await sql.connect();
@@ -39,14 +39,22 @@ after(async () => {
 });
 
 describe('the example', needs, () => {
-  const env = (): Record<string, string> => ({ DATABASE_URL: url, SHOP_TOKEN: 'shop-token-0123456789', PORT: '0' });
+  const env = (): Record<string, string> => ({
+    DATABASE_URL: url,
+    SHOP_TOKEN: 'shop-token-0123456789',
+    PORT: '0',
+    QUEUE_DIRECTORY: join(folder, 'queue'),
+  });
 
   test('--check finds all of it', async () => {
     const { code, stdout, stderr } = await runCli(['gateway', '--config', EXAMPLE, '--check'], env());
     assert.equal(code, 0, stderr);
     assert.match(stdout, /ok +source shop +postgres\n/);
-    assert.match(stdout, /ok +namespace product +postgres "product", policy aside\n/);
-    assert.match(stdout, /3 namespaces, 1 source: all is well/);
+    assert.match(stdout, /ok +namespace product +postgres "product", policy through\n/);
+    assert.match(stdout, /ok +namespace page-views +postgres "page_views", policy behind\n/);
+    assert.match(stdout, /ok +changes shop +replication of "product", "page_views", "purchase"\n/);
+    assert.match(stdout, /ok +queue +.*: 0 rows wait, 0 dead letters\n/);
+    assert.match(stdout, /4 namespaces, 1 source: all is well/);
   });
 
   test('runs as it is, answers curl, and stops cleanly', async () => {
@@ -75,6 +83,12 @@ describe('the example', needs, () => {
       assert.equal(JSON.parse(await curl(...header, ...put, `${at}/cache/product:42`)).result, 'written');
       const { name, price } = JSON.parse(await curl(...header, `${at}/cache/product:42`)).value;
       assert.deepEqual([name, price], ['Tea', '4.20']);
+      const counted = [...put.slice(0, -1), '{"value":{"views":"7"}}'];
+      assert.equal(JSON.parse(await curl(...header, ...counted, `${at}/cache/page-views:home`)).result, 'queued');
+      assert.deepEqual(JSON.parse(await curl(...header, `${at}/cache/page-views:home`)).value, {
+        page: 'home',
+        views: '7',
+      });
       const summary = { product: '3', purchases: 1, quantity: 1 };
       const reports = ['-H', 'authorization: Bearer reports-token-of-the-example'];
       assert.deepEqual(JSON.parse(await curl(...reports, `${at}/cache/purchase-summary:3`)).value, summary);
@@ -82,9 +96,19 @@ describe('the example', needs, () => {
       assert.equal(JSON.parse(await curl(`${at}/cache/product:42`)).error.code, 'TOKEN_MISSING');
       assert.match(await curl(...reports, `${at}/metrics`), /breakwater_gateway_requests_total/);
       await until(async () => (await curl(`${at}/readyz`)).includes('"ready"'), 'it to be ready');
+      await sql.query(
+        `UPDATE purchase SET quantity = 5 WHERE product = 3; UPDATE product SET name = 'by SQL' WHERE id = 42`,
+      );
+      const shows = (args: string[], key: string, text: string): Promise<void> =>
+        until(async () => (await curl(...args, `${at}/cache/${key}`)).includes(text), `${key} to follow`);
+      await shows(reports, 'purchase-summary:3', '"quantity":5');
+      await shows(header, 'product:42', '"by SQL"');
+      await until(() => /"product\\?" is warm/.test(output), 'it to be warm');
       child.kill('SIGTERM');
       const [code] = await once(child, 'exit');
       assert.equal(code, 0, output);
+      const { rows } = await sql.query(`SELECT page, views FROM page_views`);
+      assert.deepEqual(rows, [{ page: 'home', views: '7' }], 'drained at the end');
       assert.doesNotMatch(output, /shop-token|reports-token/);
     } finally {
       child.kill('SIGKILL');
@@ -179,7 +203,9 @@ describe('the guide', needs, () => {
     await sql.query(`ALTER TABLE product ENABLE TRIGGER product_version`);
     await sql.query(`SELECT setval('product_version', 1000)`);
     const yaml = /```yaml\n(.*?)```/s.exec(page)?.[1] ?? '';
-    const gateway = await openGateway(yaml, { DATABASE_URL: url });
+    const gateway = await openGateway(yaml, { DATABASE_URL: url, QUEUE_DIRECTORY: join(folder, 'guide') });
+    // The namespaces are invalidated once when the stream begins.
+    await until(async () => (await gateway.get('/readyz?strict')).status === 200, 'the changes to be followed');
     const samples = [...page.matchAll(/```sh\n(.*?)```\n\n```text\n(.*?)```/gs)];
     assert.ok(samples.length >= 6);
     assert.equal(page.match(/```sh\n/g)?.length, samples.length, 'every sample is followed by what it prints');

@@ -97,6 +97,27 @@ const CHANGES = {
   ),
 };
 
+const REPLICA = {
+  urls: required(
+    list(
+      secret('a URL as in postgres://user:password@host:5432/database', /^postgres(?:ql)?:\/\/\S+$/),
+      'a list of URLs',
+    ),
+    'Where the replicas are, asked in turn; also one address behind which there are several.',
+  ),
+  bound: optional(
+    duration(),
+    'positions in the log are compared',
+    'Your word that no replica lags longer, instead of comparing positions, where the server has no such functions. Nobody checks it. For the embedded store.',
+  ),
+  wait: optional(
+    duration(0, 60_000),
+    '0',
+    'How long a load waits for a replica that is behind before it asks the primary.',
+  ),
+  pool: optional(whole(1, 10_000), 'that of the source', 'Most connections to each.'),
+};
+
 export const POSTGRES = {
   url: required(
     secret('a URL as in postgres://user:password@host:5432/database', /^postgres(?:ql)?:\/\/\S+$/),
@@ -112,6 +133,11 @@ export const POSTGRES = {
     duration(0),
     '10s',
     'Set as `statement_timeout` of every connection: bounds what the server does for a load that was cut off. 0: the server’s own.',
+  ),
+  replica: optional(
+    section(REPLICA, 'urls, and more'),
+    'none',
+    'Loads read a replica that is known to show all that was invalidated before; else, and for writes, `url`, which is the primary’s.',
   ),
   changes: optional(
     section(CHANGES, 'options of the change stream'),
@@ -161,6 +187,23 @@ export const BEHIND = {
     '1h',
     'How long other processes still see what this one has queued, should it die and not come back.',
   ),
+};
+
+/** Of a namespace. */
+export const WARM = {
+  sql: optional(
+    text('SQL'),
+    'all keys of the table',
+    'A query for the ids, in its first column: `SELECT id FROM product ORDER BY sold DESC LIMIT 10000`; or page by page, `WHERE id > $1 ORDER BY id LIMIT $2` (`$1` is null at first). Needed with `sql`.',
+  ),
+  rate: optional(whole(1, 10_000_000), 'no limit but the guard’s', 'Most ids loaded a second.'),
+  batch: optional(whole(1, 65_536), '100', 'Ids of one query; at most `maxBatch`.'),
+  concurrency: optional(
+    whole(1, 1_000),
+    '2',
+    'Batches at once; those of them that load have background slots of the guard.',
+  ),
+  page: optional(whole(1, 100_000), '1000', 'Ids of one page.'),
 };
 
 export type ChangesValues = Values<typeof CHANGES>;

@@ -3,7 +3,7 @@
  * made of this, so that they cannot disagree. An option stands here only when it does something.
  */
 
-import { BEHIND, POSTGRES, TEMPLATE } from './database-options.ts';
+import { BEHIND, POSTGRES, TEMPLATE, WARM } from './database-options.ts';
 import {
   choice,
   duration,
@@ -318,6 +318,11 @@ const NAMESPACE = {
     duration(1000),
     'none',
     'Lets clients and proxies answer by themselves so long, by `Cache-Control: max-age`. No invalidation reaches them: this is the longest that they may be wrong.',
+  ),
+  warm: optional(
+    section(WARM, 'options of warming'),
+    'none',
+    'Fill it at the start, in the background: `{}` loads every row of the table. What is there and fresh is passed over.',
   ),
   guard: optional(
     section(GUARD, 'options of the guard'),

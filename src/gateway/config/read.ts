@@ -103,6 +103,15 @@ export function readConfig(
       warnings.push(`no namespace loads from the source "${name}"`);
     }
   }
+  for (const [name, { postgres }] of values.sources ?? []) {
+    if (postgres?.replica?.bound === undefined) continue;
+    const at = `sources.${name}.postgres.replica`;
+    if (postgres.replica.wait !== undefined)
+      reader.problem(`${at}.wait`, 'is for positions, and bound is instead of them');
+    if ((values.store ?? 'embedded') !== 'embedded') {
+      reader.problem(`${at}.bound`, 'is for the embedded store: where others invalidate too, nobody knows when');
+    }
+  }
   for (const [name, namespace] of values.namespaces) checkNamespace(name, namespace, values, reader);
   if (values.behind !== undefined && ![...values.namespaces.values()].some(({ policy }) => policy === 'behind')) {
     reader.problem('behind', 'no namespace has policy: behind');
@@ -223,7 +232,7 @@ function checkShared(values: FreshnessValues, path: string, reader: ConfigReader
   }
 }
 
-const OF_ROWS = ['table', 'sql', 'keyType', 'columns', 'version', 'write'] as const;
+const OF_ROWS = ['table', 'sql', 'keyType', 'columns', 'version', 'write', 'warm'] as const;
 const OF_VALUES = ['path', 'pick', 'absent'] as const;
 const WRITES = ['aside', 'through', 'behind'];
 
@@ -276,7 +285,7 @@ function checkValues(own: NamespaceValues, problem: (option: string, message: st
 
 /** Table or SQL, and what belongs to each. */
 function checkRows(own: NamespaceValues, problem: (option: string, message: string) => void): void {
-  const { table, sql, key, columns, version, write, policy = 'read', tags = [] } = own;
+  const { table, sql, key, columns, version, write, policy = 'read', tags = [], warm } = own;
   for (const option of OF_VALUES) {
     if (own[option] !== undefined) problem(option, 'is for HTTP APIs, and the source is Postgres');
   }
@@ -285,6 +294,13 @@ function checkRows(own: NamespaceValues, problem: (option: string, message: stri
     return;
   }
   if (key === undefined) problem('key', 'needs key, the column that ids are values of');
+  if (warm !== undefined && sql !== undefined && warm.sql === undefined) {
+    problem('warm', 'needs sql, a query for the ids: of a namespace with sql nothing else tells them');
+  }
+  if (warm?.sql?.includes('$1') && !warm.sql.includes('$2')) problem('warm.sql', 'has $1 and no LIMIT $2');
+  if (warm?.page !== undefined && warm.sql !== undefined && !warm.sql.includes('$1')) {
+    problem('warm.page', 'needs $1 and $2 in sql: without them it is read in one piece');
+  }
   if (table !== undefined) {
     if (typeof table !== 'string' && table.length !== 2) problem('table', 'expected schema and table');
     for (const option of ['keyType', 'write'] as const) {
