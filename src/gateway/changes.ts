@@ -17,7 +17,7 @@ import type { NamespaceValues } from './config/options.ts';
 import { type GatewayConfig, present } from './config/read.ts';
 import type { FailureLog } from './failure-log.ts';
 import type { Probe } from './readiness.ts';
-import { sqlNameOf } from './sources.ts';
+import { sqlNameOf } from './table-name.ts';
 import { columnsOf, TagTemplates } from './tag-templates.ts';
 
 /** Begins to follow. @returns what /readyz asks: whether what is cached is covered, by this gateway or another */

@@ -14,7 +14,8 @@ import type { Position } from './config/problems.ts';
 import type { GatewayConfig } from './config/read.ts';
 import { declareNamespaces, type Namespace } from './namespaces.ts';
 import { orphanIn, queuesIn, withPassingQueues } from './queues.ts';
-import { type OpenSource, openSources, sqlNameOf } from './sources.ts';
+import { type OpenSource, openSources } from './sources.ts';
+import { sqlNameOf } from './table-name.ts';
 
 /** One thing that was looked at. */
 export interface Finding {

@@ -7,13 +7,13 @@ import { httpSource } from '../sources/http.ts';
 import type { DataSource, Sink, SourceCall } from '../sources/port.ts';
 import type { PostgresPool } from '../sources/postgres/connection.ts';
 import { Statement } from '../sources/postgres/statement.ts';
-import { quoted } from '../sources/postgres/table.ts';
 import { type PostgresSqlOptions, postgres, type ReplicaStats } from '../sources/postgres.ts';
 import type { HttpValues, NamespaceValues, PostgresValues, SourceValues } from './config/options.ts';
 import { present } from './config/read.ts';
 import { type ArrayParser, postgresTypes } from './postgres-types.ts';
 import type { Row } from './row.ts';
 import { sqlSink } from './sql-sink.ts';
+import { tableOf } from './table-name.ts';
 
 /** What a namespace loads from, and writes to if it may. */
 export interface Rows {
@@ -160,17 +160,6 @@ function postgresRows(reads: Reads, namespace: NamespaceValues): Rows {
   const source = postgres<Row>({ ...reads, table: tableOf(table), key, columns, ...present({ version }) });
   const sink = isWritten ? source.sink : null;
   return { source, sink, replicas: source.replicas ?? null, statements: new Map(ofIds) };
-}
-
-/** `shop.product` is schema and table, as in SQL. */
-export function tableOf(table: NamespaceValues['table'] = ''): string | readonly [string, string] {
-  const [first = '', second] = typeof table === 'string' ? table.split('.') : table;
-  return second === undefined ? first : [first, second];
-}
-
-/** The table as SQL. */
-export function sqlNameOf(table: NamespaceValues['table']): string {
-  return [tableOf(table)].flat().map(quoted).join('.');
 }
 
 function openHttp(name: string, values: HttpValues): OpenSource {

@@ -1,5 +1,5 @@
 /** What must hold between a change stream, the namespaces and the store; noted with its line, like everything of `read.ts`. */
-import { sqlNameOf } from '../sources.ts';
+import { sqlNameOf } from '../table-name.ts';
 import { columnsOf } from '../tag-templates.ts';
 import type { ChangesValues } from './database-options.ts';
 import type { GatewayValues } from './options.ts';
