@@ -1,7 +1,7 @@
 /**
  * A process that writes behind for ever and says what was acknowledged; to be killed. Says on its output: `ready`, and for each acknowledged write
  * `id n version began ended`.
- * Arguments: store URL, directory, Postgres connection as JSON, writers, rows, the first n.
+ * Arguments: store URL, directory ('-': in streams of the store), Postgres connection as JSON, writers, rows, the first n.
  */
 import { writeSync } from 'node:fs';
 import { createBreakwater } from '../../src/cache/index.ts';
@@ -14,7 +14,11 @@ const pool = new pg.Pool({ ...JSON.parse(connection!), max: 4, connectionTimeout
 pool.on('error', () => {});
 const bw = createBreakwater({
   store: store as 'embedded',
-  behind: { directory: directory!, flushInterval: '20ms', maxBatch: 50, flushTimeout: '2s', writeTimeout: '10s' },
+  behind: {
+    ...(directory === '-' ? { queue: 'streams', takeover: '1s' } : { directory: directory! }),
+    ...{ flushInterval: '20ms', maxBatch: 50, flushTimeout: '2s', writeTimeout: '10s' },
+  },
+  advice: false,
 });
 const source = postgres<{ id: string; n: number; writer: string }>({
   pool,

@@ -1,8 +1,11 @@
 /**
- * kill -9 at random moments of two processes that write the same rows behind, of the node between them, and of Postgres, in turn; then everything is started again and
+ * kill -9 at random moments of two processes that write the same rows behind, of the store between them, and of Postgres, in turn; then everything is started again and
  * drained, and what was acknowledged is compared with what the database did.
  *
- *     npm run --silent ... node --import tsx bench/write-behind/kill.ts [rounds] [--no-node]
+ *     npm run --silent ... node --import tsx bench/write-behind/kill.ts [rounds] [--no-node | --redis]
+ *
+ * The store is a node, and each process has its queue on disk; or none, and there is one process; or a Redis with `appendonly yes` and `appendfsync always`, which has the
+ * queues of both in streams, and what a process leaves the other one writes.
  *
  * An audit trigger writes down every change of a row, with the version that the change carried. So:
  *
@@ -15,12 +18,18 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { systemClock } from '../../src/base/clock.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { systemScheduler } from '../../src/base/scheduler.ts';
 import { createBreakwater } from '../../src/cache/index.ts';
 import { Children } from '../../src/cli/children/children.ts';
 import { freePorts } from '../../src/cli/children/ports.ts';
 import { importPg } from '../../src/cli/demo/postgres.ts';
 import { postgres } from '../../src/sources/postgres.ts';
+import { ValkeyStore } from '../../src/stores/valkey.ts';
 import { KillablePostgres } from './database.ts';
+
+export type StoreKind = 'node' | 'none' | 'redis';
 
 export interface KillResult {
   readonly rounds: number;
@@ -52,7 +61,7 @@ interface Writer {
 
 export async function killRounds(
   rounds: number,
-  { withNode, report = () => {} }: { readonly withNode: boolean; readonly report?: (line: string) => void },
+  { store: kind, report = () => {} }: { readonly store: StoreKind; readonly report?: (line: string) => void },
 ): Promise<KillResult> {
   const children = new Children();
   const writers = new Set<ChildProcess>();
@@ -63,17 +72,26 @@ export async function killRounds(
     pool.on('error', () => {});
     await pool.query(SCHEMA);
     const root = children.directory('breakwater-kill-queues-');
-    const [port = 0, http = 0] = withNode ? await freePorts(2) : [];
-    const startNode = async () => {
+    const [port = 0, http = 0] = kind === 'none' ? [] : await freePorts(2);
+    const startStore = async () => {
+      if (kind === 'redis') {
+        const data = ['--dir', root, '--save', '', '--appendonly', 'yes', '--appendfsync', 'always'];
+        const args = ['--port', String(port), '--bind', '127.0.0.1', ...data];
+        const redis = children.start('redis-server', args, { label: 'redis' });
+        await redis.waitForOutput(/Ready to accept connections/, 60_000);
+        return redis;
+      }
       const main = join(import.meta.dirname, '../../src/cli/main.ts');
       const args = ['serve', '--port', String(port), '--http-port', String(http), '--memory', '32mb'];
       const node = children.startNode(main, args, { label: 'node', nodeFlags: ['--import', 'tsx'] });
       await node.waitForOutput(/ready|listening|RESP/i, 60_000);
       return node;
     };
-    let node = withNode ? await startNode() : null;
-    const store = withNode ? `breakwater://127.0.0.1:${port}` : 'embedded';
-    const names = withNode ? ['a', 'b'] : ['a'];
+    let server = kind === 'none' ? null : await startStore();
+    const scheme = kind === 'redis' ? 'redis' : 'breakwater';
+    const store = kind === 'none' ? 'embedded' : `${scheme}://127.0.0.1:${port}`;
+    const names = kind === 'none' ? ['a'] : ['a', 'b'];
+    const placeOf = (name: string): string => (kind === 'redis' ? '-' : join(root, name));
     /** Of each row, the acknowledged writes in the order in which their process said so. */
     const acknowledged = new Map<string, Acknowledged[]>();
     const reordered: string[] = [];
@@ -84,8 +102,8 @@ export async function killRounds(
       return started * 10_000_000;
     };
     const startWriter = async (name: string): Promise<Writer> => {
-      const directory = join(root, name);
-      mkdirSync(directory, { recursive: true });
+      const directory = placeOf(name);
+      if (directory !== '-') mkdirSync(directory, { recursive: true });
       const child = spawn(
         process.execPath,
         [
@@ -124,8 +142,8 @@ export async function killRounds(
       writers.delete(writer.process);
     };
     for (const name of names) running.set(name, await startWriter(name));
-    const killed: Record<string, number> = { application: 0, node: 0, postgres: 0 };
-    const victims = withNode ? ['application', 'node', 'postgres'] : ['application', 'postgres'];
+    const victims = kind === 'none' ? ['application', 'postgres'] : ['application', kind, 'postgres'];
+    const killed: Record<string, number> = Object.fromEntries(victims.map((victim) => [victim, 0]));
     for (let round = 0; round < rounds; round += 1) {
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 250));
       const victim = victims[round % victims.length]!;
@@ -134,10 +152,10 @@ export async function killRounds(
         const name = names[Math.floor(Math.random() * names.length)]!;
         await stop(name);
         running.set(name, await startWriter(name));
-      } else if (victim === 'node') {
-        node!.process.kill('SIGKILL');
-        await node!.exited;
-        node = await startNode();
+      } else if (victim === kind) {
+        server!.process.kill('SIGKILL');
+        await server!.exited;
+        server = await startStore();
       } else await database.kill();
       if ((round + 1) % 10 === 0) report(`${round + 1} kills, ${count} acknowledged writes`);
     }
@@ -150,10 +168,16 @@ export async function killRounds(
       columns: ['id', 'n', 'writer'],
     });
     for (const name of names) {
-      const bw = createBreakwater({ store: store as 'embedded', behind: { directory: join(root, name) } });
+      const behind =
+        kind === 'redis' ? ({ queue: 'streams', takeover: '1s' } as const) : { directory: join(root, name) };
+      const bw = createBreakwater({ store: store as 'embedded', behind, advice: false });
       bw.cache('item', { source, policy: 'behind', l1: false, guard: { breaker: false } });
       await bw.drain({ timeout: '60s' });
+      // What the dead have left is taken over when they have been silent for long enough.
+      if (kind === 'redis') await untilTaken(store);
+      await bw.drain({ timeout: '60s' });
       await bw.close();
+      if (kind === 'redis') break;
     }
     const audit = (await pool.query('SELECT id, op, version FROM audit ORDER BY at')).rows as Change[];
     const rows = (await pool.query('SELECT id, n FROM item')).rows as { id: string; n: string }[];
@@ -196,6 +220,23 @@ export async function killRounds(
   }
 }
 
+/** Resolves when there are no records in any stream but that of who looks. */
+async function untilTaken(url: string): Promise<void> {
+  const deadline = Date.now() + 120_000;
+  const random = new SeededRandom(1);
+  const store = new ValkeyStore({ url, clock: systemClock(), scheduler: systemScheduler(), random });
+  try {
+    for (;;) {
+      const views = await store.queues.look('item', { timeoutMs: 10_000 });
+      if (views.length === 1 && views[0]!.records === 0) return;
+      if (Date.now() > deadline) throw new Error(`streams are left after two minutes: ${JSON.stringify(views)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  } finally {
+    await store.close();
+  }
+}
+
 interface Acknowledged {
   readonly value: string;
   readonly version: number;
@@ -230,7 +271,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const rounds = Number(process.argv[2] ?? '100');
   const beganMs = Date.now();
   const result = await killRounds(rounds, {
-    withNode: !process.argv.includes('--no-node'),
+    store: process.argv.includes('--no-node') ? 'none' : process.argv.includes('--redis') ? 'redis' : 'node',
     report: (line) => process.stderr.write(`${line}\n`),
   });
   const { lost, twice, reordered } = result;
