@@ -103,9 +103,6 @@ export async function runSeries<T>(
 ): Promise<T> {
   const isIdleThere = (pool.idleCount ?? 0) > 0;
   const client = await connect(pool, signal, name);
-  // A connection that is lost says so twice: to the statement, and as an event that would end the process if nobody listened.
-  const ignore = (): void => {};
-  client.on?.('error', ignore);
   let isUseless = false;
   const onUseless = (): void => {
     isUseless = true;
@@ -114,7 +111,7 @@ export async function runSeries<T>(
     return await work((query) => runOn({ pool, client, name, isIdleThere, onUseless }, query, signal));
   } finally {
     // Closing makes the driver fail the statement, and emit more errors later: the listener stays.
-    if (!isUseless) client.off?.('error', ignore);
+    if (!isUseless) client.off?.('error', ignoreError);
     client.release(isUseless);
   }
 }
@@ -189,19 +186,45 @@ async function runOn(
   }
 }
 
+/** A connection that is lost says so twice: to the statement, and as an event that would end the process if nobody listened. */
+function ignoreError(): void {}
+
+type CheckOut = (done: (error: unknown, client: PostgresClient | undefined) => void) => unknown;
+
+/**
+ * A connection that is listened to from the moment at which the pool no longer does. By the promise of `pg` there would be a moment without: a server that ends right behind its greeting
+ * can say both in one packet, which the driver reads to its end before any promise goes on, and the process would end with it. Pools that know no callback give a promise.
+ */
+export function checkOut(pool: PostgresPool): Promise<PostgresClient> {
+  return new Promise((resolve, reject) => {
+    const take = (client: PostgresClient): void => {
+      client.on?.('error', ignoreError);
+      resolve(client);
+    };
+    const returned = (pool.connect as CheckOut).call(pool, (error, client) => {
+      if (client === undefined || error) reject(error);
+      else take(client);
+    });
+    if (typeof (returned as PromiseLike<PostgresClient> | undefined)?.then === 'function') {
+      (returned as PromiseLike<PostgresClient>).then(take, reject);
+    }
+  });
+}
+
 /** A connection; one that comes after the signal goes straight back. */
 async function connect(pool: PostgresPool, signal: AbortSignal | undefined, name: string): Promise<PostgresClient> {
-  if (signal === undefined) return await pool.connect();
+  if (signal === undefined) return await checkOut(pool);
   if (signal.aborted) throw aborted(name, signal);
-  const connecting = pool.connect();
+  const connecting = checkOut(pool);
   return await new Promise((resolve, reject) => {
     const onAbort = (): void => reject(aborted(name, signal));
     signal.addEventListener('abort', onAbort, { once: true });
     connecting.then(
       (client) => {
         signal.removeEventListener('abort', onAbort);
-        if (signal.aborted) client.release();
-        else resolve(client);
+        if (!signal.aborted) return resolve(client);
+        client.off?.('error', ignoreError);
+        client.release();
       },
       (error: unknown) => {
         signal.removeEventListener('abort', onAbort);
@@ -223,16 +246,17 @@ async function cancel(
 ): Promise<void> {
   let client: PostgresClient;
   try {
-    client = await pool.connect();
+    client = await checkOut(pool);
   } catch {
     return; // no connection to ask over: the grace runs out
   }
-  if (hasEnded()) return client.release();
-  const ignore = (): void => {};
-  client.on?.('error', ignore);
+  if (hasEnded()) {
+    client.off?.('error', ignoreError);
+    return client.release();
+  }
   const answered = client.query({ text: 'SELECT pg_cancel_backend($1)', values: [processId] }).then(
     () => {
-      client.off?.('error', ignore);
+      client.off?.('error', ignoreError);
       client.release();
     },
     () => client.release(true),

@@ -1,5 +1,6 @@
 /** What is sent a second time, and over which connection. */
 import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
 import { test } from 'node:test';
 import type { BreakwaterError } from '../../base/errors.ts';
 import type { PostgresClient, PostgresPool } from './connection.ts';
@@ -154,4 +155,33 @@ test('a plan that a schema change has outdated is prepared anew, by writes too, 
   const reading = pool(lost(), outdated(), null);
   await new Statement(reading.fake, true, 'it').read('SELECT 1', []);
   assert.deepEqual(reading.released, [true, false, false]);
+});
+
+test('a server that ends in the packet of its greeting fails the statement, and not the process', async () => {
+  for (const inTransaction of [false, true]) {
+    const emitter = new EventEmitter();
+    const released: (boolean | undefined)[] = [];
+    const client = Object.assign(emitter, {
+      query: async () => {
+        throw lost();
+      },
+      release: (destroy?: boolean) => void released.push(destroy),
+    }) as unknown as PostgresClient;
+    let connects = 0;
+    // As `pg` calls back, and reads on.
+    const connect = (done?: (error: unknown, client: PostgresClient) => void): Promise<PostgresClient> | undefined => {
+      connects += 1;
+      if (done === undefined) return Promise.resolve(client);
+      done(undefined, client);
+      emitter.emit('error', failure('terminating connection due to unexpected postmaster exit', { code: '57P01' }));
+      return undefined;
+    };
+    const statement = new Statement({ connect } as unknown as PostgresPool, true, 'it');
+    const asked = inTransaction
+      ? statement.transaction(async (run) => await run({ text: 'SELECT 1', values: [] }))
+      : statement.write('SELECT 1', []);
+    await assert.rejects(asked, { code: 'SOURCE_FAILED' });
+    assert.deepEqual([connects, released], [1, [true]]);
+    assert.ok(emitter.listenerCount('error') >= 1, 'more may come');
+  }
 });

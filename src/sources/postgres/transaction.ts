@@ -14,8 +14,24 @@ export type Steps = (run: Run) => Promise<Result>;
 export function inTransaction(pool: PostgresPool, steps: Steps): PostgresPool {
   return {
     ...(pool.idleCount !== undefined && { idleCount: pool.idleCount }),
-    connect: async () => around(await pool.connect(), steps),
+    connect: (done?: Done) => connect(pool, (client) => around(client, steps), done),
   };
+}
+
+type Done = (error: unknown, client: PostgresClient | undefined) => void;
+
+/** By the callback where there is one and the pool knows it, and within it: see `checkOut`. */
+function connect(
+  pool: PostgresPool,
+  made: (client: PostgresClient) => PostgresClient,
+  done: Done | undefined,
+): Promise<PostgresClient> {
+  const take: Done = (error, client) => done?.(error, client === undefined ? undefined : made(client));
+  const returned = (pool.connect as (take?: Done) => Promise<PostgresClient> | undefined).call(
+    pool,
+    ...(done === undefined ? [] : [take]),
+  );
+  return returned?.then(made) as Promise<PostgresClient>;
 }
 
 function around(client: PostgresClient, steps: Steps): PostgresClient {
