@@ -6,7 +6,7 @@
  */
 
 import { MAX_VALIDATOR_BYTES } from '../base/envelope.ts';
-import { BreakwaterError, isUntouchable } from '../base/errors.ts';
+import { BreakwaterError, isUntouchable, messageOf } from '../base/errors.ts';
 import { GuardTimeoutError } from './guard/errors.ts';
 import { show } from './key.ts';
 import { type LoadContext, type LoadedOne, type Loader, type LoadResult, NOT_MODIFIED, Validated } from './types.ts';
@@ -39,7 +39,9 @@ export function callLoader<K extends string, V>(
   context: LoadContext,
 ): Promise<LoadResult<K, V>> {
   try {
-    return Promise.resolve(load(Object.freeze(ids), context)).then(undefined, rethrow);
+    const answer = load(Object.freeze(ids), context);
+    if (isUntouchable(answer)) return Promise.reject(untouchableAnswer());
+    return Promise.resolve(answer).then(undefined, rethrow);
   } catch (error) {
     return Promise.reject(tangible(error));
   }
@@ -51,12 +53,24 @@ function rethrow(error: unknown): never {
 
 /** What was thrown, or an error in its place where nobody could look at it without another one. */
 function tangible(error: unknown): unknown {
-  return isUntouchable(error)
-    ? new BreakwaterError(
-        'CACHE_LOADER_RESULT',
-        'cannot say what the loader failed with: it threw a Proxy that was revoked',
-      )
+  if (isUntouchable(error)) {
+    return new BreakwaterError(
+      'CACHE_LOADER_RESULT',
+      'cannot say what the loader failed with: it threw a Proxy that was revoked',
+    );
+  }
+  // An async function that returns one rejects with the engine's own words for having looked at it.
+  return error instanceof TypeError && error.message.includes('proxy that has been revoked')
+    ? untouchableAnswer(error)
     : error;
+}
+
+function untouchableAnswer(cause?: unknown): BreakwaterError {
+  return new BreakwaterError(
+    'CACHE_LOADER_RESULT',
+    'cannot use what the loader brought: it met a Proxy that was revoked',
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 /** @throws BreakwaterError `CACHE_LOADER_RESULT` */
@@ -65,6 +79,20 @@ export function readAnswer<K extends string, V>(
   ids: readonly K[],
   name: string,
 ): LoadAnswer<V> {
+  try {
+    return readResult(result, ids, name);
+  } catch (error) {
+    if (error instanceof BreakwaterError) throw error;
+    // A getter, a trap or a method of its own threw: code that we did not write either.
+    throw new BreakwaterError(
+      'CACHE_LOADER_RESULT',
+      `cannot read what the loader of cache "${name}" returned: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+function readResult<K extends string, V>(result: LoadResult<K, V>, ids: readonly K[], name: string): LoadAnswer<V> {
   if (Array.isArray(result)) {
     const values = result as readonly LoadedOne<V>[];
     // Not values.map: it steps over holes, and `new Array(ids.length)` filled with the rows found has them.

@@ -172,6 +172,40 @@ test('a Proxy that was revoked, wherever one can be given: a code', async () => 
   await bw.close();
 });
 
+test('a loader whose whole answer cannot be read: a code, and the next load of the key is a new one', async () => {
+  const { bw } = openLibrary();
+  const throwing = (what: string) => () => {
+    throw new RangeError(what);
+  };
+  const answers: Readonly<Record<string, () => unknown>> = {
+    revoked,
+    revokedLater: async () => revoked(),
+    touchy: async () => [revoked()],
+    trap: async () => new Proxy([1], { get: (_, name) => (name === 'then' ? undefined : throwing('trap')()) }),
+    map: async () => Object.assign(new Map([['1', 1]]), { get: throwing('get') }),
+    size: async () => Object.defineProperty(new Map([['1', 1]]), 'size', { get: throwing('size') }),
+    holes: async () => new Array(5),
+    number: () => 5,
+    text: async () => 'one',
+    nothing: () => undefined,
+    object: async () => ({ 1: 1 }),
+    symbol: () => Symbol('one'),
+  };
+  for (const [name, answer] of Object.entries(answers)) {
+    let calls = 0;
+    const load = () => {
+      calls += 1;
+      return calls === 1 ? answer() : [calls];
+    };
+    const cache = bw.cache<unknown>(name, { load, guard: { backoff: false } } as never);
+    const [one, two] = await Promise.all([outcome(cache.get('1')), outcome(cache.get('1'))]);
+    assert.equal((one as { code: string }).code, 'CACHE_LOADER_RESULT', name);
+    assert.equal(two, one, 'one load, one error for both');
+    assert.equal(await cache.get('1'), 2, name);
+  }
+  await bw.close();
+});
+
 /** As promises of other libraries are. */
 function thenable(then: (resolve: (value: unknown) => void, reject: (error: unknown) => void) => void): object {
   return Object.defineProperty({}, 'then', { value: then });
