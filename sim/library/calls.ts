@@ -2,6 +2,7 @@
  * What callers do and what they are told: every call of the library in a schedule, its deadline, and what the judge is to know of its outcome.
  */
 import { BreakwaterError } from '../../src/base/errors.ts';
+import { UnacknowledgedError } from '../../src/cache/acknowledged.ts';
 import { type LoadCall, SimLoadError, type Version } from './database.ts';
 import type { Asked, Cover, Token } from './history.ts';
 import { type CacheName, LIMITS, type Step, type Wish } from './plan.ts';
@@ -37,6 +38,12 @@ interface Change {
   readonly sets: boolean;
 }
 
+/** An invalidation that a process has in its outbox. */
+interface Queued {
+  readonly process: LibraryProcess;
+  readonly covered: readonly Version[];
+}
+
 class UpdateFailed extends Error {}
 class Aborted extends Error {}
 
@@ -44,10 +51,23 @@ class Aborted extends Error {}
 export type CallStep = Extract<Step, { readonly kind: 'get' | 'getMany' | 'peek' | 'change' | 'invalidate' }>;
 
 export class Calls {
-  readonly counts = { changes: 0, acknowledged: 0, unacknowledged: 0, everywhere: 0, refused: 0 };
+  readonly counts = {
+    changes: 0,
+    acknowledged: 0,
+    unacknowledged: 0,
+    everywhere: 0,
+    refused: 0,
+    queued: 0,
+    versionedSets: 0,
+    outdatedSets: 0,
+  };
   readonly #scene: Scene;
   readonly #operations = new Set<Operation>();
   readonly #changing = new Set<Change>();
+  /** What is in outboxes. */
+  #queued: Queued[] = [];
+  /** By key: the latest version whose set was answered. */
+  readonly #setVersions = new Map<string, number>();
   #tokens: Token[] = [];
   #token: Token | null = null;
   /** When somebody last wrote or invalidated a key, or was told the outcome. */
@@ -175,9 +195,10 @@ export class Calls {
     const id = String(step.id);
     const key = `${cache}:${id}`;
     const others = [...this.#changing].filter((other) => other.key === key);
-    // Writers that set values take turns: which of two sets comes last is a race of the writers.
+    // Writers that set values take turns, but for those that say versions: which of two sets comes last is a race of the writers.
     const sets = how === 'set' && !step.removes;
-    if (sets ? others.length > 0 : others.some((other) => other.sets)) return;
+    const { isVersioned } = this.#scene.plan.setup;
+    if (sets ? others.some((other) => !other.sets || !isVersioned) : others.some((other) => other.sets)) return;
     this.counts.changes += 1;
     if (how === 'write' || how === 'failing-write') {
       this.#write(process, cache, id, step.removes, how === 'failing-write');
@@ -202,15 +223,15 @@ export class Calls {
         process,
         `set ${key}`,
         2 * LIMITS.writeTimeoutMs,
-        process.caches[cache].set(id, { key, n: version.n }),
-        () => {
+        process.caches[cache].set(id, { key, n: version.n }, isVersioned ? { version: version.n } : undefined),
+        (isStored) => {
           version.sourcedMs = this.#scene.world.nowMs;
           this.#acknowledge(covered, key, process, false);
+          if (isVersioned) this.#setAnswered(key, version, process, isStored);
+          else if (!isStored) this.#scene.history.violate(`${key}: a set without a version was called outdated`);
         },
         over,
-        () => {
-          version.mayResurface = true;
-        },
+        () => this.#setInDoubt(key, version),
       );
     } else {
       this.#track(
@@ -220,6 +241,7 @@ export class Calls {
         process.caches[cache].delete(id),
         () => this.#acknowledge(covered, key, process, false),
         over,
+        (error) => this.#refused(error, covered, process),
       );
     }
   }
@@ -257,6 +279,7 @@ export class Calls {
       () => {
         this.#changing.delete(change);
       },
+      (error) => this.#refused(error, covered, process),
     );
   }
 
@@ -295,6 +318,7 @@ export class Calls {
       (error) => {
         // The store has it; only that it is everywhere was not proved.
         if ((error as BreakwaterError).code === 'CACHE_NOT_EVERYWHERE') this.#acknowledge(covered, key, process, false);
+        else this.#refused(error, covered, process);
       },
     );
   }
@@ -304,6 +328,40 @@ export class Calls {
     this.touch(key);
     this.#scene.world.trace.say(() => `p${process.index}: acknowledged for ${key}${everywhere ? ', everywhere' : ''}`);
     this.#scene.history.acknowledged(covered, process.index, everywhere);
+  }
+
+  /** An invalidation that was not acknowledged: perhaps the process has it in its outbox. */
+  #refused(error: unknown, covered: readonly Version[], process: LibraryProcess): void {
+    if (!(error instanceof UnacknowledgedError) || !error.queued) return;
+    this.counts.queued += 1;
+    this.#queued.push({ process, covered });
+    this.#scene.history.withheld(covered, process.index);
+  }
+
+  #setAnswered(key: string, version: Version, process: LibraryProcess, isStored: boolean): void {
+    this.counts.versionedSets += 1;
+    if (!isStored) this.counts.outdatedSets += 1;
+    this.#setVersions.set(key, Math.max(version.n, this.#setVersions.get(key) ?? 0));
+    this.#scene.history.superseded(key, version, process.index);
+  }
+
+  /** It may take effect later, unless the store has been told a later version. */
+  #setInDoubt(key: string, version: Version): void {
+    if (version.n < (this.#setVersions.get(key) ?? 0)) return;
+    version.mayResurface = true;
+  }
+
+  /** Names in the outboxes of those who are there. */
+  get pending(): number {
+    return this.#scene.processes.reduce((sum, process) => sum + process.pending, 0);
+  }
+
+  /** All outboxes are empty: what those who are there had in them is in force. */
+  outboxesEmpty(): void {
+    for (const { process, covered } of this.#queued.splice(0)) {
+      if (this.#scene.processes[process.index] !== process) continue;
+      this.#scene.history.acknowledged(covered, process.index, false);
+    }
   }
 
   touch(key: string): void {
@@ -432,7 +490,7 @@ export class Calls {
     }
     for (const change of [...this.#changing]) {
       if (change.process !== process) continue;
-      if (change.sets) change.version.mayResurface = true;
+      if (change.sets) this.#setInDoubt(change.key, change.version);
       this.#changing.delete(change);
     }
     this.#freshGets = 0;

@@ -7,7 +7,7 @@ import { whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { fromMacrotask } from '../world/world.ts';
 import { NOTHING } from './batch.ts';
-import { describeStep, type Plan, planOf } from './plan.ts';
+import { ABOUT, type About, describeStep, type Plan, planOf } from './plan.ts';
 import { shrink } from './shrink.ts';
 import { type Counts, type Report, Simulation } from './simulation.ts';
 
@@ -15,6 +15,7 @@ const HELP = `npm run sim -- --library [options]
 
   --seeds N        schedules to run (default 1000)
   --from S         the first seed (default 1)
+  --about WORD     all of them about versions, or about outboxes (default: one in three is about one of them)
   --processes N    worker processes (default: one a core)
   --twice K        one seed in K is run twice and must leave the same trace (default 50; 0 = none)
   --trace S        run seed S alone and print what happens in it
@@ -36,6 +37,7 @@ export async function libraryCommand(args: string[]): Promise<number> {
       processes: { type: 'string', default: String(availableParallelism()) },
       twice: { type: 'string', default: '50' },
       trace: { type: 'string' },
+      about: { type: 'string' },
       'no-shrink': { type: 'boolean', default: false },
       'keep-going': { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -46,8 +48,9 @@ export async function libraryCommand(args: string[]): Promise<number> {
     console.log(HELP);
     return 0;
   }
+  const about = aboutOf(values.about);
   if (values.trace !== undefined) {
-    const report = await traced(planOf(whole('trace', values.trace, 0)));
+    const report = await traced(planOf(whole('trace', values.trace, 0), about));
     print(report);
     return report.violations.length === 0 ? 0 : 1;
   }
@@ -59,6 +62,7 @@ export async function libraryCommand(args: string[]): Promise<number> {
     batchSize: BATCH,
     from,
     seeds,
+    job: { about },
     processes: whole('processes', values.processes, 1),
     everyTwice: whole('twice', values.twice, 0),
     keepGoing: values['keep-going'],
@@ -72,7 +76,7 @@ export async function libraryCommand(args: string[]): Promise<number> {
   const [first] = outcome.failures;
   if (first === undefined) return 0;
   console.log(`\nseed ${first.seed} fails:\n  ${first.violations.join('\n  ')}`);
-  const plan = planOf(first.seed);
+  const plan = planOf(first.seed, about);
   if (values['no-shrink']) print(await traced(plan));
   else {
     const small = await fromMacrotask(() => shrink(plan));
@@ -80,7 +84,7 @@ export async function libraryCommand(args: string[]): Promise<number> {
     print(await traced(small.plan));
     console.log(`\nthe plan:\n${JSON.stringify(small.plan.setup)}\n${small.plan.steps.map(describeStep).join('\n')}`);
   }
-  console.log(`\nagain: npm run sim -- --library --trace ${first.seed}`);
+  console.log(`\nagain: npm run sim -- --library --trace ${first.seed}${about === null ? '' : ` --about ${about}`}`);
   return 1;
 }
 
@@ -91,6 +95,7 @@ function summary(outcome: Outcome<Counts>): string {
     headline(outcome, n),
     `${n(counts.answers)} answers checked (${n(counts.fromL1)} known to be from an L1, ${n(counts.staleFromL1)} of them replaced and within the bound), ${n(counts.loads)} loads`,
     `${n(counts.changes)} changes; invalidations: ${n(counts.acknowledged)} acknowledged (${n(counts.everywhere)} everywhere), ${n(counts.unacknowledged)} not; ${n(counts.refused)} calls refused`,
+    `${n(counts.queued)} invalidations went into an outbox; ${n(counts.versionedSets)} sets with a version were answered, ${n(counts.outdatedSets)} of them as outdated`,
     `${n(counts.faults)} faults, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time; ${n(repeated)} seeds run twice with the same trace; hash ${hash.toString(16)}`,
   ].join('\n');
 }
@@ -106,4 +111,11 @@ function print(report: Report): void {
       ? `seed ${report.seed}: nothing wrong, trace ${report.hash}`
       : report.violations.join('\n'),
   );
+}
+
+function aboutOf(text: string | undefined): About | null {
+  if (text === undefined) return null;
+  const about = ABOUT.find((word) => word === text);
+  if (about !== undefined) return about;
+  throw new Error(`--about must be one of ${ABOUT.join(', ')}, received "${text}"`);
 }

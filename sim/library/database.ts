@@ -26,6 +26,8 @@ export interface Version {
   readonly forbiddenBy: Map<number, number>;
   /** The same, acknowledged to be everywhere. */
   everywhereMs: number;
+  /** Since when a process has had an invalidation of it in its outbox, by process: it does not ask the store, so it may not give it, from whatever tier. */
+  readonly withheldBy: Map<number, number>;
   /** A `set` of it was not acknowledged: it may take effect at any later moment. */
   mayResurface: boolean;
   /** When the source, or a `set`, gave it out last. */
@@ -159,6 +161,7 @@ function newVersion(n: number, isAbsent: boolean, committedMs: number): Version 
     forbiddenMs: NEVER,
     forbiddenBy: new Map(),
     everywhereMs: NEVER,
+    withheldBy: new Map(),
     mayResurface: false,
     sourcedMs: Number.NEGATIVE_INFINITY,
   };

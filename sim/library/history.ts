@@ -10,8 +10,11 @@
  *   3. Nothing is given that the row never was, nor another row's value.
  *   4. What was replaced without a word (an update that nobody announced) is given no longer than ttl and grace allow.
  *
+ *   5. What a process has in its outbox it gives to nobody, from whatever tier; and when everything is healed the outbox empties, which counts as an acknowledgement.
+ *   6. Where sets carry versions: once one is acknowledged, nothing older comes back, whatever set of it is still on its way.
+ *
  * One exception, which the documentation states: a `set` that was not acknowledged may take effect later; its value is excused until the key is invalidated after
- * everything was healed. (And writers that `set` one key take turns: which of two sets comes last is a race of the writers.)
+ * everything was healed, or a later version of it is acknowledged. (And writers that `set` one key without versions take turns: which of two sets comes last is a race of the writers.)
  */
 import type { World } from '../world/world.ts';
 import { type Database, hasTag, type Row, type Version } from './database.ts';
@@ -101,6 +104,25 @@ export class History {
     }
   }
 
+  /** It was not acknowledged to `process`, which has it in its outbox. */
+  withheld(versions: readonly Version[], process: number): void {
+    for (const version of versions) version.withheldBy.set(process, this.#world.nowMs);
+  }
+
+  /** A set of `version` was answered: the store has it, or a later one, or has dropped what it had and takes no older one. Sets of older ones that are still on their way change nothing. */
+  superseded(key: string, version: Version, process: number): void {
+    const { nowMs } = this.#world;
+    for (const older of this.#database.versions(key)) {
+      if (older.n >= version.n || !older.mayResurface) continue;
+      older.mayResurface = false;
+      // It may have been there until now, and in L1s.
+      older.forbiddenMs = nowMs;
+      older.forbiddenBy.clear();
+      older.forbiddenBy.set(process, nowMs);
+      older.everywhereMs = Number.POSITIVE_INFINITY;
+    }
+  }
+
   /** The answer to a get, or what `peek` had. `tier` null: not known. */
   answered(asked: Asked, key: string, row: Row | null, tier: string | null): void {
     this.answers += 1;
@@ -143,7 +165,12 @@ export class History {
     }
     const expired = this.#isExpired(asked, version, successor);
     if (expired !== null) return expired;
-    if (version.mayResurface || version.forbiddenMs >= startMs) return null;
+    if (version.mayResurface) return null;
+    const withheldMs = version.withheldBy.get(process.index);
+    if (withheldMs !== undefined && withheldMs < startMs && withheldMs >= process.startedMs) {
+      return `its invalidation has been in the outbox of this process since ${withheldMs.toFixed(3)}`;
+    }
+    if (version.forbiddenMs >= startMs) return null;
     if (asked.after !== null) {
       const { process: by, startedMs, madeMs } = asked.after;
       const covered = version.forbiddenBy.get(by);

@@ -221,4 +221,64 @@ export const MUTATIONS: readonly Mutation[] = [
     'this.#deadlines.note(pending.deadlineMs, nowMs);\n  }\n\n  #sweep',
     '}\n\n  #sweep',
   ),
+  {
+    ...one(
+      'older-version-replaces',
+      'a set of an older version replaces a newer one that is there',
+      'src/freshness/freshness.ts',
+      'return order > 0 ? STORE : order === 0 ? SAME : OLDER;',
+      'return order === 0 ? SAME : STORE;',
+    ),
+    args: ['--about', 'versions'],
+  },
+  {
+    ...one(
+      'version-gone-with-its-entry',
+      'what left is not remembered: an older set that comes late finds nothing and is stored',
+      'src/freshness/source-versions.ts',
+      'if (order < 0) return OLDER;\n      if (order > 0) return STORE;',
+      'if (order !== 0) return STORE;',
+    ),
+    args: ['--about', 'versions'],
+  },
+  {
+    ...one(
+      'version-floor-ignored',
+      'versions that were forgotten, because the table is full, count as never seen',
+      'src/freshness/source-versions.ts',
+      'if (compareSource(high, low, rows.floorHigh[at]!, rows.floorLow[at]!) <= 0) return UNSURE;',
+      '',
+    ),
+    args: ['--about', 'versions'],
+  },
+  {
+    ...one(
+      'outbox-not-retried',
+      'what the store did not acknowledge is taken for done at the first retry, which is not sent',
+      'src/stores/outbox.ts',
+      'await this.#inner.invalidate(byKind(batch), { timeoutMs });',
+      'await Promise.resolve(timeoutMs);',
+    ),
+    args: ['--about', 'outbox'],
+  },
+  {
+    ...one(
+      'pending-key-served',
+      'a key that is pending in the outbox is read from the store all the same',
+      'src/stores/outbox/pending.ts',
+      'return this.#items.has(`k${key}`) || (this.#namespaces > 0 && this.#items.has(`n${namespaceOf(key)}`));',
+      'return key === undefined;',
+    ),
+    args: ['--about', 'outbox'],
+  },
+  {
+    ...one(
+      'pending-tag-served',
+      'an entry with a tag that is pending in the outbox is served from the store all the same',
+      'src/stores/outbox/pending.ts',
+      'return this.#tags > 0 && tags.some((tag) => this.#items.has(`t${tag}`));',
+      'return this.#tags < 0 && tags.length > 0;',
+    ),
+    args: ['--about', 'outbox'],
+  },
 ];

@@ -126,6 +126,10 @@ export interface Setup {
   readonly leaseCapacity: number;
   /** Nothing breaks: then nothing may be refused either, and each lease is worth one load. */
   readonly isFaultless: boolean;
+  /** Sets carry the version of the row, so writers of one key need not take turns. The node does not restart: it would forget them. */
+  readonly isVersioned: boolean;
+  /** Names that each process keeps of what the store did not acknowledge; null = it has no outbox. */
+  readonly outboxEntries: number | null;
 }
 
 export interface Plan {
@@ -167,8 +171,12 @@ const THEMES: readonly Theme[] = [
   'absence',
 ];
 
-/** The schedule of a seed. */
-export function planOf(seed: number): Plan {
+/** What `further` adds. */
+export type About = 'versions' | 'outbox';
+export const ABOUT: readonly About[] = ['versions', 'outbox'];
+
+/** The schedule of a seed. @param about what it is about besides, whatever the seed says */
+export function planOf(seed: number, about: About | null = null): Plan {
   const random = new SeededRandom(seed);
   const chance = (probability: number): boolean => random.nextFloat() < probability;
   const below = (bound: number): number => Math.floor(random.nextFloat() * bound);
@@ -213,6 +221,8 @@ export function planOf(seed: number): Plan {
     generationCapacity: isFaultless ? 64 : pick([1, 2, 64]),
     leaseCapacity: isFaultless ? 64 : pick([2, 64]),
     isFaultless,
+    isVersioned: false,
+    outboxEntries: null,
   };
 
   const steps: Step[] = [];
@@ -255,7 +265,7 @@ export function planOf(seed: number): Plan {
   }
   if (isNear && !isFaultless && chance(0.6)) steps.push(...salvo(between(40, lengthMs)));
   steps.sort((a, b) => a.atMs - b.atMs);
-  return { seed, setup, steps };
+  return further({ seed, setup, steps }, about);
 
   /** A copy in an L1, its process cut off in one way or another, an invalidation that it cannot hear, and somebody who looks. */
   function salvo(startMs: number): Step[] {
@@ -322,6 +332,50 @@ export function planOf(seed: number): Plan {
         };
     }
   }
+}
+
+/**
+ * Some schedules are about versions or about outboxes besides. Drawn from a stream of its own, so that the others are what they were before there was such a thing.
+ */
+function further({ seed, setup, steps }: Plan, about: About | null): Plan {
+  const random = new SeededRandom(seed ^ 0x3c6e_f372);
+  const drawn = random.nextFloat();
+  const dice = about === null ? drawn : about === 'versions' ? 0 : 0.2;
+  if (dice < 0.15) {
+    const changed = steps
+      .filter((step) => step.kind !== 'crash' || step.process >= 0)
+      .map((step) =>
+        step.kind === 'change' && random.nextFloat() < 0.6 ? { ...step, how: 'set' as const, removes: false } : step,
+      );
+    return { seed, setup: { ...setup, isVersioned: true }, steps: changed };
+  }
+  if (dice > 0.35) return { seed, setup, steps };
+  const outboxEntries = [1, 2, 64, 64][Math.floor(random.nextFloat() * 4)]!;
+  const more = setup.isFaultless ? [] : doubt(setup, random);
+  return { seed, setup: { ...setup, outboxEntries }, steps: [...steps, ...more].sort((a, b) => a.atMs - b.atMs) };
+}
+
+/** An invalidation that is cut off until its time is over; and, when the store can be reached again and the retry has not come yet, its process looks. */
+function doubt(setup: Setup, random: SeededRandom): Step[] {
+  const between = (from: number, to: number): number => from + random.nextFloat() * (to - from);
+  const below = (bound: number): number => Math.floor(random.nextFloat() * bound);
+  const process = below(setup.processes.length);
+  const cache = CACHES[below(CACHES.length)]!;
+  const id = below(setup.ids);
+  const cutMs = between(100, 900);
+  const changeMs = cutMs + between(1, 10);
+  const how = (['key', 'tag', 'tag', 'namespace', 'delete', 'write'] as const)[below(6)]!;
+  const base = { process, cache, id };
+  const forMs = LIMITS.writeTimeoutMs + between(0, 120);
+  return [
+    { kind: 'get', atMs: cutMs - 30, ...base, process: below(setup.processes.length), wish: 'plain' },
+    { kind: 'cut', atMs: cutMs, process, way: 'out', breaks: random.nextFloat() < 0.5, forMs },
+    { kind: 'change', atMs: changeMs, ...base, how, everywhere: false, removes: false },
+    ...Array.from({ length: 8 }, (): Step => {
+      const atMs = changeMs + LIMITS.writeTimeoutMs + between(5, 250);
+      return { kind: 'get', atMs, ...base, wish: 'detailed' };
+    }),
+  ];
 }
 
 const WAYS = ['both', 'out', 'in'] as const;

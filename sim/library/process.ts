@@ -8,6 +8,7 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { Breakwater } from '../../src/cache/breakwater.ts';
 import type { Cache } from '../../src/cache/cache.ts';
 import { BreakwaterStore } from '../../src/stores/breakwater.ts';
+import { OutboxStore } from '../../src/stores/outbox.ts';
 import type { CacheStore } from '../../src/stores/store.ts';
 import { Machine } from '../world/machine.ts';
 import type { Network } from '../world/network.ts';
@@ -27,6 +28,7 @@ export class LibraryProcess {
   /** `close()` was called. */
   isClosing = false;
   readonly #store: WatchedStore;
+  readonly #outbox: OutboxStore | null;
 
   constructor(
     index: number,
@@ -52,8 +54,17 @@ export class LibraryProcess {
       }),
       world,
     );
+    this.#outbox =
+      setup.outboxEntries === null
+        ? null
+        : new OutboxStore(this.#store, {
+            maxEntries: setup.outboxEntries,
+            directory: null,
+            timeoutMs: LIMITS.writeTimeoutMs,
+            ...ports,
+          });
     this.breakwater = new Breakwater({
-      store: this.#store,
+      store: this.#outbox ?? this.#store,
       ports,
       readTimeoutMs: LIMITS.readTimeoutMs,
       writeTimeoutMs: LIMITS.writeTimeoutMs,
@@ -89,6 +100,11 @@ export class LibraryProcess {
       CacheName,
       Cache<string, Row>
     >;
+  }
+
+  /** Names in its outbox. */
+  get pending(): number {
+    return this.#outbox?.outbox.stats().length ?? 0;
   }
 
   /** Did a read of its store fail between these moments? */

@@ -34,12 +34,17 @@ export interface Counts {
   unacknowledged: number;
   everywhere: number;
   refused: number;
+  queued: number;
+  versionedSets: number;
+  outdatedSets: number;
   faults: number;
   events: number;
   virtualMs: number;
 }
 
 const MOST_ROUNDS = 60;
+/** Longest pauses of an outbox's back-off, several in a row: names that fail together are tried one by one. */
+const OUTBOX_LIMIT_MS = 60_000;
 
 /** Something that is done until it is over, or for so long. */
 interface Phase {
@@ -113,6 +118,12 @@ export class Simulation {
     this.#calls.checkDeadlines();
     // What a process that is gone has sent may still be under way: a `set` that nobody acknowledged is not over before it has arrived.
     yield { begin: idle, forMs: () => Math.max(boundMs, lateMs - this.#scene.world.nowMs), isOver: () => false };
+    if (setup.outboxEntries !== null) {
+      yield { begin: idle, forMs: () => OUTBOX_LIMIT_MS, isOver: () => this.#calls.pending === 0 };
+      if (this.#calls.pending > 0)
+        this.#scene.history.violate('an outbox does not empty although everything is healed');
+      else this.#calls.outboxesEmpty();
+    }
     if (this.#open().length > 0) {
       yield* this.#readEverything(false);
       yield* this.#settleTheRest();
