@@ -12,6 +12,10 @@ import { findExecutable } from './requirements.ts';
 
 const PRIMARIES = 3;
 const SLOTS = 16_384;
+/** Of the node timeout, and so of a handshake: a machine that stands still for seconds ends none. */
+const PATIENT_MS = 30_000;
+/** While it comes up: for as long as the node timeout, up to five seconds, a new member says that the cluster is down. */
+const EAGER_MS = 1_000;
 
 export class ClusterServer {
   readonly port: number;
@@ -53,11 +57,11 @@ export class RedisCluster {
     this.#onExit = onExit;
   }
 
-  /** @param options `replicas` of each primary; `nodeTimeoutMs` after which a silent node counts as failed */
+  /** @param options `replicas` of each primary; `nodeTimeoutMs` after which a silent node counts as failed, long for tests that are not about that */
   static async start(
     options: { readonly replicas?: number; readonly nodeTimeoutMs?: number } = {},
   ): Promise<RedisCluster> {
-    const { replicas = 1, nodeTimeoutMs = 2_000 } = options;
+    const { replicas = 1, nodeTimeoutMs = PATIENT_MS } = options;
     const folder = await mkdtemp(join(tmpdir(), 'breakwater-cluster-'));
     const servers: ClusterServer[] = [];
     const onExit = (): void => {
@@ -67,8 +71,9 @@ export class RedisCluster {
     const cluster = new RedisCluster(servers, folder, onExit);
     try {
       const ports = await freePorts(2 * PRIMARIES * (1 + replicas));
-      while (ports.length > 0) servers.push(launch(ports.pop()!, ports.pop()!, folder, nodeTimeoutMs));
+      while (ports.length > 0) servers.push(launch(ports.pop()!, ports.pop()!, folder));
       await cluster.#join();
+      await cluster.#setNodeTimeout(nodeTimeoutMs);
       return cluster;
     } catch (error) {
       await cluster.close();
@@ -136,7 +141,6 @@ export class RedisCluster {
   }
 
   async #join(): Promise<void> {
-    const [first, ...others] = this.servers;
     await Promise.all(
       this.servers.map(async (server, i) => {
         await server.client.connect({ timeoutMs: 60_000 });
@@ -150,19 +154,22 @@ export class RedisCluster {
         server.text('CLUSTER', 'ADDSLOTSRANGE', i * share, Math.min(SLOTS, (i + 1) * share) - 1),
       ),
     );
-    // A handshake that is not over within the node timeout is given up for good: who slept through it is introduced again.
+    // Each is introduced to each, instead of waiting for the gossip; and again, if a handshake was given up.
     let introduceMs = 0;
     await this.until('all have met', async () => {
       if (performance.now() >= introduceMs) {
-        const known = await first!.text('CLUSTER', 'NODES');
-        for (const { id, port, busPort } of others) {
-          if (!known.includes(id)) await first!.text('CLUSTER', 'MEET', '127.0.0.1', port, busPort);
+        for (const [i, server] of this.servers.entries()) {
+          const known = await server.text('CLUSTER', 'NODES');
+          for (const { id, port, busPort } of this.servers.slice(i + 1)) {
+            if (!known.includes(id)) await server.text('CLUSTER', 'MEET', '127.0.0.1', port, busPort);
+          }
         }
-        introduceMs = performance.now() + 3_000;
+        introduceMs = performance.now() + PATIENT_MS;
       }
       const views = await Promise.all(this.servers.map((server) => server.text('CLUSTER', 'NODES')));
       return views.every((view) => this.servers.every(({ id }) => view.includes(id)) && !view.includes('handshake'));
     });
+    await this.#setNodeTimeout(EAGER_MS);
     await Promise.all(
       this.replicas.map((server, i) => server.text('CLUSTER', 'REPLICATE', this.servers[i % PRIMARIES]!.id)),
     );
@@ -176,6 +183,10 @@ export class RedisCluster {
     });
   }
 
+  async #setNodeTimeout(ms: number): Promise<void> {
+    await Promise.all(this.servers.map((server) => server.text('CONFIG', 'SET', 'cluster-node-timeout', ms)));
+  }
+
   /** Waits for a state of the cluster. @throws Error when it has not come in two minutes */
   async until(what: string, isSo: () => Promise<boolean>): Promise<void> {
     const endMs = performance.now() + 120_000;
@@ -186,7 +197,7 @@ export class RedisCluster {
   }
 }
 
-function launch(port: number, busPort: number, folder: string, nodeTimeoutMs: number): ClusterServer {
+function launch(port: number, busPort: number, folder: string): ClusterServer {
   const flags: Record<string, string | number> = {
     port,
     bind: '127.0.0.1',
@@ -196,7 +207,7 @@ function launch(port: number, busPort: number, folder: string, nodeTimeoutMs: nu
     'cluster-enabled': 'yes',
     'cluster-port': busPort,
     'cluster-config-file': `nodes-${port}.conf`,
-    'cluster-node-timeout': nodeTimeoutMs,
+    'cluster-node-timeout': PATIENT_MS,
     'repl-diskless-sync-delay': 0,
     'enable-debug-command': 'yes',
   };
