@@ -83,6 +83,20 @@ test('one delay for all when the longest is no longer than the interval', () => 
   assert.deepEqual([send(2_009), send(2_010)], [[], ['a']]);
 });
 
+test('a row that was due, was not sent and is written again goes at once, and not behind younger ones', () => {
+  const { put, send, rows } = open();
+  put('late', 0);
+  put('hot', 1_600);
+  put('hot', 1_700);
+  assert.deepEqual(
+    [...rows.due(2_600, false)].map(({ id }) => id),
+    ['late'],
+    'and hot is, from now on',
+  );
+  put('late', 2_700);
+  assert.deepEqual([send(2_700), send(11_599), send(11_600)], [['late'], [], ['hot']]);
+});
+
 test('whatever comes: nothing waits longer than the longest delay, nothing is lost, order within a lane', () => {
   const id = fc.integer({ min: 0, max: 5 }).map(String);
   const step = fc.record({ id, afterMs: fc.integer({ min: 0, max: 2_500 }), fails: fc.boolean(), ours: fc.boolean() });

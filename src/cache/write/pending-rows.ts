@@ -56,6 +56,8 @@ export class PendingRows {
   #sentLately = new Set<string>();
   #sentBefore = new Set<string>();
   #turnedMs = 0;
+  /** `sinceMs` of the row that became hot last. */
+  #hotUpToMs = 0;
 
   constructor(settings: RowsSettings) {
     this.#settings = settings;
@@ -191,8 +193,11 @@ export class PendingRows {
     for (const [id, pending] of this.#cold) {
       if (pending.sinceMs + flushIntervalMs > nowMs) break;
       if (!pending.isAgain || pending.isFlying || pending.attempts > 0) continue;
+      // Due for long, not sent, and written again only now: behind younger ones it would wait for their time. It is sent instead.
+      if (this.#hot.size > 0 && pending.sinceMs < this.#hotUpToMs) continue;
       this.#cold.delete(id);
       this.#hot.set(id, pending);
+      this.#hotUpToMs = pending.sinceMs;
     }
   }
 
