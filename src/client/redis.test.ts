@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
+import { selfSigned } from '../../test/support/certificate.ts';
 import { FaultProxy } from '../../test/support/fault-proxy.ts';
 import { RedisServer } from '../../test/support/redis-server.ts';
-import { findExecutable, requires } from '../../test/support/requirements.ts';
+import { requires } from '../../test/support/requirements.ts';
 import { SeededRandom } from '../base/random.ts';
 import { type Reply, replyMap, replyText } from '../resp/reply.ts';
 import { type ClientOptions, RespClient } from './client.ts';
@@ -160,20 +157,8 @@ describe('against redis-server', requires('redis-server'), () => {
   });
 });
 
-const openssl = findExecutable('openssl');
-test('TLS, with the certificate checked', {
-  skip: openssl === null ? 'needs openssl: apt-get install openssl' : false,
-}, async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'breakwater-tls-'));
-  const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
-  execFileSync(
-    openssl!,
-    ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', keyFile, '-out', certFile, ...subject],
-    { stdio: 'ignore' },
-  );
-  const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)];
-  rmSync(folder, { recursive: true, force: true });
+test('TLS, with the certificate checked', async () => {
+  const { key, cert } = selfSigned();
   const big = 'x'.repeat(300_000);
   const server = createTlsServer({ key, cert }, (socket) => {
     socket.on('error', () => {});
