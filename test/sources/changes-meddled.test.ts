@@ -120,6 +120,8 @@ describe('changes by replication: somebody works on the database', options, () =
       `local all with_password scram-sha-256\nhost all with_password all scram-sha-256\n${hba}`,
     );
     await sql('SELECT pg_reload_conf()');
+    // Not the default before Postgres 14.
+    await sql("SET password_encryption = 'scram-sha-256'");
     await sql("CREATE ROLE with_password LOGIN SUPERUSER PASSWORD 'right'");
     const name = world.newName();
     const user = 'with_password';

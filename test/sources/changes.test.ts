@@ -389,11 +389,14 @@ describe('what stands in the way is said with a code', options, () => {
     await refused(what, 'CHANGES_PUBLICATION_MISSING', /CREATE PUBLICATION "changes_\d+" FOR TABLE/);
     await sql(`CREATE PUBLICATION ${name} FOR TABLE ${other}`);
     await refused(what, 'CHANGES_PUBLICATION_INCOMPLETE', /ADD TABLE/);
-    await sql(`ALTER PUBLICATION ${name} ADD TABLE ${p} WHERE (id > 5)`);
-    await refused(what, 'CHANGES_PUBLICATION_INCOMPLETE', /filters/);
-    await sql(`ALTER PUBLICATION ${name} SET TABLE ${p} (id)`);
-    const reads = { ...what, tables: { [p]: { ...PRODUCT, columns: ['id', 'secret'] } } };
-    await refused(reads, 'CHANGES_PUBLICATION_INCOMPLETE', /"secret"/);
+    const [version] = await sql("SELECT current_setting('server_version_num')::int AS n");
+    if (Number(version!['n']) >= 150_000) {
+      await sql(`ALTER PUBLICATION ${name} ADD TABLE ${p} WHERE (id > 5)`);
+      await refused(what, 'CHANGES_PUBLICATION_INCOMPLETE', /filters/);
+      await sql(`ALTER PUBLICATION ${name} SET TABLE ${p} (id)`);
+      const reads = { ...what, tables: { [p]: { ...PRODUCT, columns: ['id', 'secret'] } } };
+      await refused(reads, 'CHANGES_PUBLICATION_INCOMPLETE', /"secret"/);
+    } else await sql(`ALTER PUBLICATION ${name} ADD TABLE ${p}`);
     await sql(`ALTER PUBLICATION ${name} SET (publish = 'insert, update')`);
     await refused(what, 'CHANGES_PUBLICATION_INCOMPLETE', /leaves out/);
     await sql(`ALTER PUBLICATION ${name} SET (publish = 'insert, update, delete, truncate')`);
