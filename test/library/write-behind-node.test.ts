@@ -181,3 +181,29 @@ test('redis: after a restart with nothing versions go on above, and what is queu
   table.failure = isAway();
   await assert.rejects(b.rows.write('1', { n: 4 }), { code: 'WRITE_BEHIND_UNAVAILABLE' });
 });
+
+test('redis: a value that the store does not take is refused and not queued, whatever is missing to it', {
+  ...requires('redis-server'),
+  timeout: 60_000,
+}, async () => {
+  const { url } = await startStore('redis');
+  const table = new OrderedTable();
+  const { bw, rows } = start(`${url}?maxValue=64kb`, table);
+  await rows.write('1', { n: 1 });
+  const codes = new Set<string>();
+  let last = 0;
+  for (let length = 65_400; length < 65_540; length += 1) {
+    const value = { n: 2, text: 'x'.repeat(length) };
+    const code = await rows.write('1', value).then(
+      () => 'queued',
+      (error: { code: string }) => error.code,
+    );
+    codes.add(code);
+    const read: unknown = await rows.get('1');
+    if (code === 'queued') last = length;
+    assert.equal((read as typeof value).text.length, last, 'what was refused replaces nothing');
+  }
+  assert.deepEqual([...codes].sort(), ['STORE_TOO_LARGE', 'queued']);
+  await bw.drain();
+  assert.equal(rows.stats().queue?.died, 0);
+});

@@ -19,7 +19,7 @@ import type { CacheStore, ReadHit, SetOutcome } from '../../stores/store.ts';
 import type { LoadContext, Loader, LoadResult, OrderedSink } from '../data-source.ts';
 import type { FlightPorts } from '../loads.ts';
 import type { BehindSettings } from './behind-options.ts';
-import { type Note, Notes } from './notes.ts';
+import { NOTE_HEADER_BYTES, type Note, Notes } from './notes.ts';
 import type { Pending } from './pending-rows.ts';
 import { WriteQueue } from './queue.ts';
 import { type DeadLetter, type Queued, type QueueStorage, unclone } from './queue-log.ts';
@@ -93,7 +93,14 @@ export class Behind {
     return this.#queue.stats();
   }
 
+  /** Rejects as the queue does, and with `STORE_TOO_LARGE`: nothing is queued. */
   write(id: string, bytes: Uint8Array, packed: Uint8Array): Promise<number> {
+    const { name, store } = this.#ports;
+    const most = (store.maxValueBytes ?? Number.POSITIVE_INFINITY) - (this.#notes === null ? 0 : NOTE_HEADER_BYTES);
+    if (packed.length > most) {
+      const why = `the value has ${packed.length} bytes as the store keeps it, and may have ${most}; write it with write(id, fn)`;
+      return Promise.reject(new BreakwaterError('STORE_TOO_LARGE', `cannot queue the write of ${name}:${id}: ${why}`));
+    }
     return this.#queue.write(id, bytes, packed);
   }
 

@@ -19,7 +19,8 @@ export const NOTES = 'bw-pending';
 
 /** Of an empty note: longer than any load that was under way. */
 const CLEARED_MS = 60_000;
-const HEADER_BYTES = 9;
+/** Before the entry in a note. */
+export const NOTE_HEADER_BYTES = 9;
 const EMPTY = 0;
 const QUEUED = 1;
 
@@ -56,10 +57,10 @@ export class Notes {
     const keys = ids.map((id) => this.#prefix + id);
     const results = await this.#store.read(keys, { lease: false, timeoutMs });
     results.forEach((result, index) => {
-      if (result.kind !== 'hit' || result.value.length < HEADER_BYTES || result.value[0] !== QUEUED) return;
+      if (result.kind !== 'hit' || result.value.length < NOTE_HEADER_BYTES || result.value[0] !== QUEUED) return;
       const { buffer, byteOffset } = result.value;
       const version = Number(new DataView(buffer, byteOffset).getBigUint64(1));
-      found.set(ids[index]!, { version, packed: result.value.subarray(HEADER_BYTES) });
+      found.set(ids[index]!, { version, packed: result.value.subarray(NOTE_HEADER_BYTES) });
     });
     return found;
   }
@@ -73,10 +74,10 @@ export class Notes {
     ttlMs: number,
     timeoutMs: number,
   ): Promise<SetOutcome> {
-    const bytes = new Uint8Array(HEADER_BYTES + packed.length);
+    const bytes = new Uint8Array(NOTE_HEADER_BYTES + packed.length);
     bytes[0] = kind;
     new DataView(bytes.buffer).setBigUint64(1, BigInt(version));
-    bytes.set(packed, HEADER_BYTES);
+    bytes.set(packed, NOTE_HEADER_BYTES);
     return this.#store.set(this.#prefix + id, bytes, { ttlMs, tags: [], version: order }, { timeoutMs });
   }
 }
