@@ -266,7 +266,8 @@ export class RoutingClient {
       }
       const moved = /^MOVED \d+ \S+:(\d+)$/.exec(reply.message);
       if (moved === null) {
-        this.#owners.delete(slot);
+        // Another one is asked next time: this one may be cut off from the others, and would say the same for as long as it is.
+        this.#owners.set(slot, this.#after(port));
         return { kind: 'error', text: reply.message };
       }
       port = Number(moved[1]);
