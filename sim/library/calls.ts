@@ -295,7 +295,9 @@ export class Calls {
       ? `all-${cache}`
       : `parity-${(this.#scene.database.latest(key).n + 1) % 2}`;
     const cover: Cover = how === 'key' ? { key } : how === 'namespace' ? { namespace: cache } : { tag };
-    const covered = this.#scene.history.covered(cover);
+    // A set that is under way may come after this, and puts back what it carries: neither is before the other.
+    const underWay = new Set([...this.#changing].filter(({ sets }) => sets).map(({ version }) => version));
+    const covered = this.#scene.history.covered(cover).filter((version) => !underWay.has(version));
     const wait = everywhere ? 'everywhere' : 'store';
     const promise =
       how === 'key'

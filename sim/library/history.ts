@@ -13,6 +13,8 @@
  *   5. What a process has in its outbox it gives to nobody, from whatever tier; and when everything is healed the outbox empties, which counts as an acknowledgement.
  *   6. Where sets carry versions: once one is acknowledged, nothing older comes back, whatever set of it is still on its way.
  *
+ * An invalidation says nothing of what a `set` that is under way when it begins carries: whether that comes before or after it is not decided, and `set` has no lease.
+ *
  * One exception, which the documentation states: a `set` that was not acknowledged may take effect later; its value is excused until the key is invalidated after
  * everything was healed, or a later version of it is acknowledged. (And writers that `set` one key without versions take turns: which of two sets comes last is a race of the writers.)
  */
