@@ -368,7 +368,7 @@ export class Breakwater<D extends CodecChoice = 'json'> {
       store: { kind: store.kind, isDown: outage.isDown },
       caches: mapped(this.#caches, (cache) => cache.stats()),
       loadMicros: mapped(this.#caches, ({ observer }) => observer.loadMicros),
-      outboxLength: store.outbox?.stats().length ?? null,
+      outbox: store.outbox?.stats() ?? null,
       changes: this.#followings.stats(),
       ...watch.counts,
     };

@@ -21,6 +21,7 @@ import { KnownKeys } from './filter/known-keys.ts';
 import { type FlightWishes, PLAIN, type Seat } from './flight.ts';
 import { Flights } from './flights.ts';
 import { type CallOptions, checkIds, readGetOptions } from './get-options.ts';
+import { keyMaker } from './id-rule.ts';
 import { checkTags, fullKey } from './key.ts';
 import { L1 } from './l1.ts';
 import type { L1Entry } from './l1-queue.ts';
@@ -58,6 +59,8 @@ export class Cache<K extends string, V, A = Cached<V>> {
   readonly #settings: Settings;
   readonly #tagsOf: (value: A, id: K) => readonly string[];
   readonly #prefix: string;
+  /** Of an id that may be asked for or stored. */
+  readonly #allowedKey: (id: unknown) => string;
   readonly #namespace: number;
   readonly #counters: Counters = newCounters();
   readonly #l1: L1<A> | null;
@@ -92,6 +95,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     this.#clock = shared.ports.clock;
     this.#settings = settings;
     this.#prefix = `${name}:`;
+    this.#allowedKey = keyMaker(this.#prefix, options.ids);
     this.#namespace = hashNamespace(name);
     this.#tagsOf =
       tags === undefined ? () => NO_TAGS : (value, id) => checkTags(tags(value, id), `of ${this.#prefix}${id}`);
@@ -119,6 +123,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       counters: this.#counters,
       tagsOf: (value, id) => this.#tagsOf(value, id),
       keyOf: (id) => this.#keyOf(id),
+      checkId: (id) => void this.#allowedKey(id),
       refuseClosed: () => this.#refuseClosed(),
       forget: (id) => this.#forget(id),
       keep: (id, entry, stamp, atMs) => this.#keep(id, entry, stamp, atMs),
@@ -130,6 +135,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
     this.#flights = new Flights<K, unknown>({
       name,
       namespace: this.#namespace,
+      keyOf: this.#allowedKey,
       load,
       source: this.#source,
       check: this.#check,
@@ -310,6 +316,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       ...{ name: this.name, maxBatch, loadTimeoutMs, readTimeoutMs, store, outage, ports },
       packing: this.#packing,
       source: this.#source,
+      keyOf: this.#allowedKey,
       warm: (some, permit) => this.#flights.warm(some, permit),
     });
     return await warm(parts, idsToWarm<K>(ids, this.#dataSource, this.name, options.signal), options);
@@ -322,6 +329,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
       ...this.#counters,
       l1: l1 === null ? null : { entries: l1.size, bytes: l1.bytes, evictions: l1.evictions, bypassed: l1.bypassed },
       flights: this.#flights.count,
+      known: this.#known?.stats() ?? null,
       sample: this.#observer.sampler?.stats() ?? null,
       queue: this.#changing.behind?.stats() ?? null,
     };
@@ -427,7 +435,8 @@ export class Cache<K extends string, V, A = Cached<V>> {
   /** Whether the filter is sure that there is no such id. Who wants the source's answer is not told by a filter. */
   #isUnknown(id: K, wishes: FlightWishes): boolean {
     if (this.#known === null || this.#closed !== null || wishes.fresh === true) return false;
-    if (typeof id !== 'string' || this.#known.mightContain(id)) return false;
+    this.#allowedKey(id);
+    if (this.#known.mightContain(id)) return false;
     this.#counters.filtered += 1;
     return true;
   }

@@ -49,7 +49,6 @@ import { Batch, type BatchPart } from './batch.ts';
 import { Departures } from './departures.ts';
 import { Flight, type FlightWishes, type Permit, PLAIN, type Seat } from './flight.ts';
 import { Hits } from './hits.ts';
-import { fullKey } from './key.ts';
 import { type FlightsOptions, Loads } from './loads.ts';
 import { OpenFlights } from './open-flights.ts';
 import type { Cached } from './types.ts';
@@ -141,11 +140,11 @@ export class Flights<K extends string, V> {
     const batch = new Batch(answers, this.#onBatchOver);
     const isAlone = wishes === PLAIN && this.#open.plainSize === 0 && this.#loads.isIdle;
     for (const id of ids) {
-      if (isAlone) batch.add(id, fullKey(this.#prefix, id));
+      if (isAlone) batch.add(id, this.#options.keyOf(id));
       else if (wishes !== PLAIN) batch.join(id, this.seat(id, wishes));
       else {
         const joined = this.#join(id, wishes);
-        if (joined === null) batch.add(id, fullKey(this.#prefix, id));
+        if (joined === null) batch.add(id, this.#options.keyOf(id));
         else batch.join(id, joined);
       }
     }
@@ -230,7 +229,7 @@ export class Flights<K extends string, V> {
   }
 
   #newFlight(id: K, wishes: FlightWishes, priority: Flight<K, V>['priority']): Flight<K, Cached<V>> {
-    const flight = new Flight<K, Cached<V>>(id, fullKey(this.#prefix, id), wishes, priority);
+    const flight = new Flight<K, Cached<V>>(id, this.#options.keyOf(id), wishes, priority);
     this.#all.add(flight);
     if (priority === 'background') {
       this.#reloading.add(id);

@@ -26,6 +26,7 @@ export type {
 export { KnownKeys, type KnownKeysOptions, type KnownKeysStats } from './filter/known-keys.ts';
 export { GuardShedError, SourceBusyError } from './guard/errors.ts';
 export type { GuardStats } from './guard/stats.ts';
+export type { IdRule } from './id-rule.ts';
 export type { Invalidation } from './invalidation.ts';
 export type { Lock, LockOptions } from './lock.ts';
 export type {

@@ -108,6 +108,14 @@ function readResult<K extends string, V>(result: LoadResult<K, V>, ids: readonly
       if (value !== undefined || values.has(id)) found += 1;
       return loadedOf<V>(value);
     });
+    // A row nobody asked for is counted; an id of another type is a mistake that would read as "there is no such row" for every one of them.
+    if (found < values.size) {
+      for (const key of values.keys() as Iterable<unknown>) {
+        if (typeof key !== 'string') {
+          throw badResult(name, `a Map whose keys are ids, text; write String(row.id); received ${show(key)}`);
+        }
+      }
+    }
     return { loaded, extras: values.size - found };
   }
   throw badResult(name, `a Map or an array aligned with the ids, received ${show(result)}`);

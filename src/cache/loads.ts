@@ -52,6 +52,8 @@ export interface FlightsOptions<K extends string, V> {
   readonly name: string;
   /** Of the cache's name. */
   readonly namespace: number;
+  /** The key in the store. @throws BreakwaterError `CACHE_KEY_INVALID` */
+  readonly keyOf: (id: K) => string;
   readonly load: Loader<K, V>;
   readonly source: Source;
   readonly tagsOf: (value: Cached<V>, id: K) => readonly string[];

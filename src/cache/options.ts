@@ -56,7 +56,7 @@ const SHARED = [
   'sample',
   ...PACKING,
 ] as const;
-const OWN = [...SHARED, 'load', 'source', 'sink', 'policy', 'behind', 'tags', 'schema', 'known'] as const;
+const OWN = [...SHARED, 'load', 'source', 'sink', 'policy', 'behind', 'tags', 'schema', 'known', 'ids'] as const;
 const SAMPLE = ['rate', 'confirmAfter', 'compare'] as const;
 const L1 = ['maxEntries', 'maxBytes', 'ttl'] as const;
 

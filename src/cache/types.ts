@@ -5,7 +5,8 @@ import type { Duration } from '../base/units.ts';
 import type { PackingOptions } from './codec/options.ts';
 import type { Codec } from './codec/value-codec.ts';
 import type { DataSource, Loader, Sink, WritableSource } from './data-source.ts';
-import type { KnownKeys } from './filter/known-keys.ts';
+import type { KnownKeys, KnownKeysStats } from './filter/known-keys.ts';
+import type { IdRule } from './id-rule.ts';
 import type { SamplerStats } from './observe/sampler.ts';
 import type { StandardSchema } from './schema.ts';
 import type { SessionToken } from './session.ts';
@@ -167,6 +168,11 @@ export interface CacheOptions<K extends string, V, A = Cached<V>> extends Shared
    * of this process; rows that others insert are unknown until its next build. Embedded store only.
    */
   readonly known?: KnownKeys;
+  /**
+   * Which ids there can be: a pattern that they match, as `/^\d{1,12}$/`, or a function that says `true` of them. Others are refused (`CACHE_KEY_INVALID`) by gets, `set`, `warm` and writes
+   * of values before anything is asked; `delete`, `write(id, update)` and invalidations take them. Default: all.
+   */
+  readonly ids?: IdRule;
 }
 
 /** Of one call. */
@@ -276,6 +282,8 @@ export interface CacheStats {
   readonly schemaMisses: number;
   /** Gets that the filter of known keys answered. */
   readonly filtered: number;
+  /** The filter itself, its rate of false positives measured; null = there is none. */
+  readonly known: KnownKeysStats | null;
   readonly writes: number;
   /** Sets; of those, the ones that were not stored because of their `version`. */
   readonly sets: number;

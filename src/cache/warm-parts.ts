@@ -5,7 +5,6 @@ import type { Packing } from './codec/packing.ts';
 import type { DataSource, IdQuery } from './data-source.ts';
 import type { Permit } from './flight.ts';
 import { GuardShedError, SourceBusyError } from './guard/errors.ts';
-import { fullKey } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 import type { Outage } from './outage.ts';
 import type { Source } from './source.ts';
@@ -21,6 +20,8 @@ export interface WarmingCache<K extends string> {
   readonly packing: Packing;
   readonly source: Source;
   readonly ports: FlightPorts;
+  /** @throws BreakwaterError `CACHE_KEY_INVALID` */
+  keyOf(id: K): string;
   warm(ids: readonly K[], permit: Permit): Promise<Warmed[]>;
 }
 
@@ -32,7 +33,7 @@ export function warmPartsOf<K extends string>(cache: WarmingCache<K>): WarmParts
     scheduler: ports.scheduler,
     nowMs: () => ports.clock.now(),
     missing: async (ids) => {
-      const keys = ids.map((id) => fullKey(`${name}:`, id));
+      const keys = ids.map((id) => cache.keyOf(id));
       try {
         const found = await store.read(keys, { lease: false, timeoutMs });
         outage.succeeded();

@@ -97,6 +97,41 @@ test('known: an id that certainly does not exist costs nothing; what is written 
   await assert.rejects(cache.get('ghost2'), { code: 'CACHE_CLOSED' });
 });
 
+test('ids: what the rule refuses is refused before anything is asked, and can still be taken away', async () => {
+  const { bw } = openLibrary();
+  const source = new Source();
+  const rows = bw.cache('row', { load: source.load, ids: /^\d{1,3}$/ });
+  source.rows.set('12', 1);
+  assert.equal((await rows.get('12'))?.n, 1);
+  const refused = { code: 'CACHE_KEY_INVALID', message: /its declaration \(ids\).*received "x12"/ };
+  await assert.rejects(rows.get('x12'), refused);
+  await assert.rejects(rows.getDetailed('x12', { fresh: true }), refused);
+  await assert.rejects(rows.getMany(['12', 'x12', '13']), refused);
+  await assert.rejects(rows.set('x12', { id: 'x12', n: 1 }), refused);
+  assert.equal(rows.peek('x12'), undefined);
+  assert.deepEqual(
+    source.calls.flatMap(({ ids }) => ids),
+    ['12'],
+  );
+  assert.equal(await rows.delete('x12'), false);
+  await rows.write('x12', () => undefined);
+  await bw.invalidate({ keys: ['row:x12'] });
+
+  const byFunction = bw.cache('fn', {
+    load: source.load,
+    ids: (id) => id.startsWith('1'),
+    known: new KnownKeys({ seed: 1 }),
+  });
+  assert.equal((await byFunction.get('12'))?.n, 1);
+  await assert.rejects(byFunction.get('21'), { code: 'CACHE_KEY_INVALID' });
+  const late = bw.cache('late', { load: source.load, ids: (async () => true) as never });
+  await assert.rejects(late.get('12'), { code: 'CACHE_KEY_INVALID' }, 'a promise is no yes');
+  for (const ids of [/a/g, /a/y, 'a', null, ['1']]) {
+    assert.throws(() => bw.cache('bad', { load: source.load, ids: ids as never }), { code: 'CACHE_OPTION_INVALID' });
+  }
+  await bw.close();
+});
+
 test('known: refused where rows of other processes would be called absent', () => {
   const scheduler = new ManualScheduler();
   const { bw } = openLibrary({ scheduler, store: new SlowStore(embeddedTruth(scheduler)) });

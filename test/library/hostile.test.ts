@@ -46,6 +46,20 @@ test('a loader that fills an array by index leaves holes where there is no row: 
   await bw.close();
 });
 
+test('a Map with ids that are no text: refused, for it would say of every row that there is none', async () => {
+  const { bw } = openLibrary();
+  const rows = new Map<unknown, string>([[7, 'there']]);
+  const cache = bw.cache<string>('numbers', { load: async () => rows as Map<string, string> });
+  const error = (await outcome(cache.get('7'))) as Error;
+  assert.equal((error as { code?: string }).code, 'CACHE_LOADER_RESULT');
+  assert.match(error.message, /String\(row\.id\).*received 7/);
+  rows.delete(7);
+  rows.set('8', 'nobody asked for it');
+  assert.equal(await outcome(cache.get('9')), null);
+  assert.equal(cache.stats().loaderExtras, 1);
+  await bw.close();
+});
+
 test('a value nested too deep to be walked is refused with a code, at any depth', async () => {
   const { bw } = openLibrary();
   for (const levels of [1_001, 4_000, 4_500, 20_000]) {

@@ -11,10 +11,14 @@ import {
 } from '@opentelemetry/sdk-metrics';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { Registry } from 'prom-client';
-import { drainPromises } from '../../src/base/scheduler.ts';
+import { BreakwaterError } from '../../src/base/errors.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { drainPromises, ManualScheduler } from '../../src/base/scheduler.ts';
+import { KnownKeys } from '../../src/cache/index.ts';
 import { LIBRARY_METRICS } from '../../src/cache/observe/metrics.ts';
 import { observeWithOpenTelemetry, openTelemetryName } from '../../src/cache/observe/opentelemetry.ts';
-import { openLibrary, Source } from '../library/support.ts';
+import { OutboxStore } from '../../src/stores/outbox.ts';
+import { embeddedTruth, openLibrary, SlowStore, Source } from '../library/support.ts';
 
 /** A cache that has seen a miss and three hits, one of which was compared with the source. */
 async function used() {
@@ -57,6 +61,48 @@ describe('Prometheus', () => {
     await bw.close();
   });
 
+  test('the filter of known keys: its rate of false positives as its bits say it, and as it was met', async () => {
+    const { bw } = openLibrary();
+    const known = new KnownKeys({ seed: 3, expectedKeys: 100, falsePositiveRate: 0.5 });
+    const source = new Source();
+    source.rows.set('1', 1);
+    const cache = bw.cache('row', { load: source.load, known, negativeTtl: 0, l1: false });
+    await known.build(['1']);
+    const ids = Array.from({ length: 2_000 }, (_, i) => `none:${i}`);
+    for (const id of ids) known.add(`added:${id}`);
+    await cache.getMany([...ids, '1']);
+    const metric = (name: string): number =>
+      Number(new RegExp(`^breakwater_cache_${name}\\{cache="row"\\} (\\S+)$`, 'm').exec(bw.metrics())?.[1]);
+    const passed = metric('known_passed_but_absent_total');
+    assert.equal(passed + metric('filtered_total'), ids.length);
+    assert.ok(passed > 0 && metric('filtered_total') > 0);
+    assert.ok(Math.abs(metric('known_false_positive_ratio') - passed / ids.length) < 0.1);
+    assert.equal(metric('known_ready'), 1);
+    assert.equal(metric('known_bytes'), known.stats().sizeBytes);
+    await bw.close();
+  });
+
+  test('the outbox: how many wait, and for how long', async () => {
+    const clock = new ManualScheduler();
+    const slow = new SlowStore(embeddedTruth(clock));
+    slow.direct = true;
+    slow.failing = { what: ['delete', 'invalidate'], error: new BreakwaterError('STORE_UNAVAILABLE', 'gone') };
+    const ports = { clock: clock.clock, scheduler: clock, random: new SeededRandom(1) };
+    const store = new OutboxStore(slow, { maxEntries: 100, directory: null, timeoutMs: 1_000, ...ports });
+    const { bw } = openLibrary({ scheduler: clock, store });
+    const cache = bw.cache('row', { load: async (ids) => ids.map((id) => id) });
+    await assert.rejects(cache.delete('1'), { code: 'CACHE_INVALIDATION_UNACKNOWLEDGED' });
+    await clock.run(7_000);
+    const value = (name: string): number =>
+      Number(new RegExp(`^breakwater_lib_outbox_${name} (\\S+)$`, 'm').exec(bw.metrics())?.[1]);
+    assert.deepEqual([value('length'), value('oldest_seconds'), value('retried_total')], [1, 7, 0]);
+    assert.ok(value('failures_total') > 0);
+    slow.failing = null;
+    await clock.run(6_000);
+    assert.deepEqual([value('length'), value('oldest_seconds'), value('retried_total')], [0, 0, 1]);
+    await bw.close();
+  });
+
   test('every name is well formed and stands once', () => {
     const names = LIBRARY_METRICS.map(({ name }) => name);
     assert.equal(new Set(names).size, names.length);
@@ -66,6 +112,7 @@ describe('Prometheus', () => {
       assert.match(help, /\.$/);
     }
     assert.equal(openTelemetryName('breakwater_cache_hits_total'), 'breakwater.cache.hits');
+    for (const { name } of LIBRARY_METRICS) assert.match(openTelemetryName(name), /^breakwater\.[a-z]+\.[a-z0-9_]+$/);
   });
 });
 

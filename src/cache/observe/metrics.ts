@@ -5,6 +5,7 @@
  * Names begin with `breakwater_cache_`, `breakwater_source_`, `breakwater_changes_` or `breakwater_lib_`: a node's own begin otherwise, so one registry can hold both.
  */
 import type { Histogram } from '../../base/histogram.ts';
+import type { OutboxStats } from '../../stores/store.ts';
 import type { ChangeStats } from '../changes/port.ts';
 import type { BreakerState } from '../guard/breaker.ts';
 import type { GuardStats } from '../guard/stats.ts';
@@ -26,8 +27,8 @@ export interface Readings {
   readonly invalidations: number;
   readonly unacknowledged: number;
   readonly listenerFailures: number;
-  /** Invalidations that wait in the outbox; null = there is none. */
-  readonly outboxLength: number | null;
+  /** null = there is none: the store acknowledges everything at once. */
+  readonly outbox: OutboxStats | null;
   /** Of the loader's calls, microseconds, by cache. */
   readonly loadMicros: Readonly<Record<string, Histogram>>;
 }
@@ -175,7 +176,55 @@ export const LIBRARY_METRICS: readonly MetricRow[] = [
   ),
   cacheCounter('unreadable', 'Entries of L2 that could not be read: misses.', (s) => s.unreadable),
   cacheCounter('abandoned_waits', 'Callers whose own signal or timeout ended their waiting.', (s) => s.abandonedWaits),
+  cacheCounter(
+    'unreadable_format',
+    'Of them, those of another format version, codec or compression.',
+    (s) => s.unreadableFormat,
+  ),
+  cacheCounter(
+    'unreadable_key',
+    'Of them, those under a key of encryption that this process does not have, or not encrypted.',
+    (s) => s.unreadableKey,
+  ),
+  cacheCounter(
+    'unreadable_chunks',
+    'Of them, large values of which a chunk was gone or of another write.',
+    (s) => s.unreadableChunks,
+  ),
+  cacheCounter('unreadable_damaged', 'Of them, those that are not what was written.', (s) => s.unreadableDamaged),
+  cacheCounter('schema_misses', 'Entries of L2 that the schema refused: misses.', (s) => s.schemaMisses),
   cacheCounter('filtered', 'Gets that the filter of known keys answered.', (s) => s.filtered),
+  cacheGauge('known_ready', '1 once the filter of known keys has been built.', (s) =>
+    s.known === null ? null : s.known.ready ? 1 : 0,
+  ),
+  cacheGauge('known_keys', 'Keys that the filter knows, about.', (s) => s.known?.keys ?? null),
+  cacheGauge('known_bytes', 'Memory of the filter.', (s) => s.known?.sizeBytes ?? null),
+  cacheGauge('known_saturated', '1 while the filter has more keys than memory for them.', (s) =>
+    s.known === null ? null : s.known.saturated ? 1 : 0,
+  ),
+  cacheGauge(
+    'known_false_positive_ratio',
+    'Of absent keys, the share that the filter lets pass, by its bits.',
+    (s) => s.known?.falsePositiveRate ?? null,
+  ),
+  cacheCounter(
+    'known_passed_but_absent',
+    'Ids that the filter let pass and the source did not have.',
+    (s) => s.known?.passedButAbsent ?? null,
+  ),
+  cacheCounter(
+    'revalidated',
+    'Hits of L2 of the very version that L1 had, kept and trusted again.',
+    (s) => s.revalidated,
+  ),
+  cacheCounter(
+    'not_modified',
+    'Ids of which the loader said that the old value is still the truth.',
+    (s) => s.notModified,
+  ),
+  cacheCounter('loader_extras', 'Keys in results of the loader that nobody had asked for.', (s) => s.loaderExtras),
+  cacheCounter('lease_polls', "Questions whether another process's load is over.", (s) => s.leasePolls),
+  cacheCounter('sets_outdated', 'Sets that were not stored because of their version.', (s) => s.setsOutdated),
   cacheCounter('sets', 'Calls of set.', (s) => s.sets),
   cacheCounter('deletes', 'Calls of delete.', (s) => s.deletes),
   cacheCounter('writes', 'Calls of write.', (s) => s.writes),
@@ -351,7 +400,35 @@ export const LIBRARY_METRICS: readonly MetricRow[] = [
     'outbox_length',
     'gauge',
     'Invalidations that wait in the outbox until the store acknowledges them.',
-    (r) => r.outboxLength,
+    (r) => r.outbox?.length ?? null,
+  ),
+  whole('outbox_oldest_seconds', 'gauge', 'For how long the oldest of them has waited; 0 = none waits.', (r) =>
+    r.outbox === null ? null : (r.outbox.oldestAgeMs ?? 0) / 1000,
+  ),
+  whole(
+    'outbox_retried_total',
+    'counter',
+    'Invalidations that a retry has had acknowledged.',
+    (r) => r.outbox?.retried ?? null,
+  ),
+  whole(
+    'outbox_folded_total',
+    'counter',
+    'Invalidations that were made part of a wider one for want of room.',
+    (r) => r.outbox?.folded ?? null,
+  ),
+  whole(
+    'outbox_refused_total',
+    'counter',
+    'Invalidations that the outbox had no room for: their callers were told to call again.',
+    (r) => r.outbox?.refused ?? null,
+  ),
+  whole('outbox_failures_total', 'counter', 'Retries that failed.', (r) => r.outbox?.failures ?? null),
+  whole(
+    'outbox_withheld_total',
+    'counter',
+    'Reads answered as misses because of what waits in the outbox.',
+    (r) => r.outbox?.withheld ?? null,
   ),
   whole(
     'feed_in_time',
@@ -374,7 +451,7 @@ export const LIBRARY_METRICS: readonly MetricRow[] = [
   whole(
     'feed_suspects_total',
     'counter',
-    'Times that something may have been missed, so that L1s were emptied.',
+    'Times that something may have been missed: L1s were emptied, or their entries compared with the store before they were served.',
     (r) => r.feed?.suspects ?? null,
   ),
   whole('listener_failures_total', 'counter', 'Exceptions of listeners.', (r) => r.listenerFailures),

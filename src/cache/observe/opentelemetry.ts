@@ -54,7 +54,7 @@ export function observeWithOpenTelemetry(bw: Breakwater, options: OpenTelemetryO
 
 /** Prometheus's name in OpenTelemetry's words. */
 export function openTelemetryName(name: string): string {
-  return name.replace(/_(?:total|seconds)$/, '').replace(/^breakwater_(cache|source|lib)_/, 'breakwater.$1.');
+  return name.replace(/_(?:total|seconds)$/, '').replace(/^breakwater_(cache|source|changes|lib)_/, 'breakwater.$1.');
 }
 
 function beginSpan(tracer: Tracer, operation: Operation): Traced {

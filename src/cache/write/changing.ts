@@ -50,6 +50,8 @@ export interface ChangingParts<K extends string, V, A> {
   tagsOf(value: A, id: K): readonly string[];
   /** The full key. @throws BreakwaterError `CACHE_KEY_INVALID`, `CACHE_CLOSED` */
   keyOf(id: K): string;
+  /** @throws BreakwaterError `CACHE_KEY_INVALID` of an id that nothing is to be stored under */
+  checkId(id: K): void;
   /** @throws BreakwaterError `CACHE_CLOSED` */
   refuseClosed(): void;
   /** Out of L1, and whatever is on its way is not kept. */
@@ -81,6 +83,7 @@ export class Changing<K extends string, V, A> {
 
   async set(id: K, value: V, options: SetOptions = {}): Promise<boolean> {
     const key = this.#parts.keyOf(id);
+    this.#parts.checkId(id);
     checkNames(options, SET_OPTIONS, 'set');
     if (this.behind !== null) throw noSet(key);
     const { store, voids, ports, writeTimeoutMs } = this.#shared;
@@ -173,6 +176,7 @@ export class Changing<K extends string, V, A> {
     const writer = this.#writer;
     const copy: ReadonlyMap<K, V | null> = new Map(changes);
     const keys = Array.from(copy.keys(), (id) => this.#parts.keyOf(id));
+    for (const id of copy.keys()) this.#parts.checkId(id);
     return await this.#underWay(keys, async () => {
       const result = (await writer.write(copy)) as ReadonlyMap<string, WriteReceipt> as never;
       return { result, token: newToken(this.#shared.sessionId, this.#shared.voids.stamp) };
