@@ -32,6 +32,8 @@ const OPTIONS = ['ttl', 'wait', 'renew', 'signal'] as const;
 const SHORTEST_TTL_MS = 10;
 const LONGEST_TTL_MS = 86_400_000;
 const MAX_NAME_CHARACTERS = 128;
+/** What a store says of itself, and no answer about this lock. */
+const TOLD_AS_IT_IS: ReadonlySet<string> = new Set(['STORE_NO_ROOM', 'STORE_CLOSED', 'LOCK_UNAVAILABLE']);
 const FIRST_POLL_MS = 10;
 const LONGEST_POLL_MS = 250;
 /** Where the store tells when a lock is given back, asking is for those that expire, and for what got lost. */
@@ -227,8 +229,7 @@ export async function acquireLock(
     const answer = await locks.acquire(name, owner, ttlMs, { timeoutMs }).catch((error: unknown) => {
       // It may have been granted: nobody should wait for it.
       giveBack(parts, name, owner);
-      if (error instanceof BreakwaterError && (error.code === 'STORE_NO_ROOM' || error.code === 'STORE_CLOSED'))
-        throw error;
+      if (error instanceof BreakwaterError && TOLD_AS_IT_IS.has(error.code)) throw error;
       const why = error instanceof Error ? error.message : String(error);
       const message = `cannot acquire the lock ${show(name)}: the store did not acknowledge it: ${why}`;
       throw new BreakwaterError('LOCK_UNACKNOWLEDGED', message, { cause: error });

@@ -28,6 +28,7 @@ import { AbortListeners } from './abort.ts';
 import { type BackOff, backOffMs, DEFAULT_BACK_OFF } from './back-off.ts';
 import { Connection } from './connection.ts';
 import { Deadlines } from './deadlines.ts';
+import type { Greeting } from './handshake.ts';
 import type { Dial } from './link.ts';
 import { Pending } from './pending.ts';
 import { Ring } from './ring.ts';
@@ -326,7 +327,7 @@ export class RespClient {
         scheduler: this.#scheduler,
       },
       {
-        onReady: (protocol) => this.#onReady(connection, protocol),
+        onReady: (greeting) => this.#onReady(connection, greeting),
         onPush: (kind, items) => this.#options.onPush?.(kind, items),
         onProgress: () => this.#endIfDrained(),
         onEnd: (error, unanswered) => this.#onEnd(connection, error, unanswered),
@@ -336,12 +337,12 @@ export class RespClient {
     this.#connection = connection;
   }
 
-  #onReady(connection: Connection, protocol: 2 | 3): void {
+  #onReady(connection: Connection, { protocol, isCluster }: Greeting): void {
     if (this.#closing !== null) return;
     const nowMs = this.#clock.now();
     this.stats.connects += 1;
     this.#lastError = null;
-    this.#change({ kind: 'opened', protocol, nowMs });
+    this.#change({ kind: 'opened', protocol, isCluster, nowMs });
     for (const pending of this.#takeWaiting()) if (!pending.settled) connection.send(pending, nowMs);
   }
 

@@ -16,7 +16,7 @@ import type { Scheduler, Timer } from '../base/scheduler.ts';
 import type { Reply } from '../resp/reply.ts';
 import { PROTOCOL_ERROR, REPLY, ReplyParser } from '../resp/reply-parser.ts';
 import { type Command, RequestWriter } from '../resp/request-writer.ts';
-import { type HandshakeOptions, handshake } from './handshake.ts';
+import { type Greeting, type HandshakeOptions, handshake } from './handshake.ts';
 import type { Dial, DialTarget, Link } from './link.ts';
 import { Pending } from './pending.ts';
 import { Ring } from './ring.ts';
@@ -33,7 +33,7 @@ export interface ConnectionOptions extends HandshakeOptions, DialTarget {
 }
 
 export interface ConnectionEvents {
-  onReady(protocol: 2 | 3): void;
+  onReady(greeting: Greeting): void;
   onPush(kind: string, items: Reply[]): void;
   /** A reply settled a command. Called once per chunk, not per reply. */
   onProgress(): void;
@@ -162,10 +162,10 @@ export class Connection {
   async #introduce(): Promise<void> {
     this.#connected = true;
     try {
-      const protocol = await handshake((commands) => this.#sendAll(commands), this.#options);
+      const greeting = await handshake((commands) => this.#sendAll(commands), this.#options);
       if (this.#ended) return;
       this.#connectTimer.cancel();
-      this.#events.onReady(protocol);
+      this.#events.onReady(greeting);
     } catch (error) {
       // The connection's own end rejects the handshake too; then this is the second call and does nothing.
       if (error instanceof BreakwaterError) this.destroy(error);

@@ -52,7 +52,7 @@ test('states: what may follow what, and that nothing else may', () => {
   const error = new Error('x');
   let state: ClientState = { kind: 'idle' };
   state = transition(state, { kind: 'connect' });
-  state = transition(state, { kind: 'opened', protocol: 3, nowMs: 10 });
+  state = transition(state, { kind: 'opened', protocol: 3, isCluster: false, nowMs: 10 });
   assert.equal(nextAttempt(state, 500), 1, 'a connection that did not last counts as a failure');
   assert.equal(nextAttempt(state, 5000), 0);
   state = transition(state, { kind: 'lost', error, attempt: 4, untilMs: 20 });

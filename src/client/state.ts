@@ -12,7 +12,14 @@ export type ClientState =
   | { readonly kind: 'idle' }
   /** `attempt` failures in a row came before this one. */
   | { readonly kind: 'connecting'; readonly attempt: number }
-  | { readonly kind: 'ready'; readonly attempt: number; readonly protocol: 2 | 3; readonly sinceMs: number }
+  /** `isCluster`: the server said that it is a member of a cluster. */
+  | {
+      readonly kind: 'ready';
+      readonly attempt: number;
+      readonly protocol: 2 | 3;
+      readonly isCluster: boolean;
+      readonly sinceMs: number;
+    }
   | { readonly kind: 'backing-off'; readonly attempt: number; readonly untilMs: number; readonly error: Error }
   /** No new commands; those in flight are waited for. */
   | { readonly kind: 'closing' }
@@ -21,7 +28,7 @@ export type ClientState =
 export type ClientEvent =
   /** A command came, or the wait is over. */
   | { readonly kind: 'connect' }
-  | { readonly kind: 'opened'; readonly protocol: 2 | 3; readonly nowMs: number }
+  | { readonly kind: 'opened'; readonly protocol: 2 | 3; readonly isCluster: boolean; readonly nowMs: number }
   | { readonly kind: 'lost'; readonly error: Error; readonly attempt: number; readonly untilMs: number }
   | { readonly kind: 'close' }
   | { readonly kind: 'closed' };
@@ -35,7 +42,13 @@ export function transition(state: ClientState, event: ClientEvent): ClientState 
       break;
     case 'opened':
       if (state.kind !== 'connecting') break;
-      return { kind: 'ready', attempt: state.attempt, protocol: event.protocol, sinceMs: event.nowMs };
+      return {
+        kind: 'ready',
+        attempt: state.attempt,
+        protocol: event.protocol,
+        isCluster: event.isCluster,
+        sinceMs: event.nowMs,
+      };
     case 'lost':
       if (state.kind !== 'connecting' && state.kind !== 'ready') break;
       return { kind: 'backing-off', attempt: event.attempt, untilMs: event.untilMs, error: event.error };

@@ -61,6 +61,15 @@ export class BreakwaterFeed implements StoreFeed {
   readonly tellsOfReadsOnly = false;
   readonly tellsOfLeases = true;
 
+  /** It turned out to be a member of a cluster: nothing more is told. Returns the last number that was given to a link. */
+  retire(): number {
+    this.#closeLink();
+    this.#handlers = null;
+    this.#onLeaseEnded = null;
+    for (const id of [...this.#waiters.keys()]) this.#settle(id, lostError());
+    return this.#lastLink;
+  }
+
   /** Are ends of leases of use to anybody? */
   get isListenedTo(): boolean {
     return this.#onLeaseEnded !== null;

@@ -66,5 +66,5 @@ export interface StoreFeed {
    * Resolves when all that was invalidated through this store so far has reached every process that follows its feed, or can be served there no longer.
    * Rejects when that is not known in time. Absent: the store does not know who keeps copies.
    */
-  everywhere?(timeoutMs: number): Promise<void>;
+  readonly everywhere?: ((timeoutMs: number) => Promise<void>) | undefined;
 }

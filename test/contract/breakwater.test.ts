@@ -71,7 +71,7 @@ test('a delete survives a lost connection; a set in flight does not pretend to h
 test('stores that this version does not have are refused, and no password is shown', () => {
   for (const url of [
     'redis://u:secret@h:1',
-    'breakwater://u:secret@a:1,b:2',
+    'breakwater://u:secret@a:1,a:1',
     'http://u:secret@h',
     'breakwater://u:secret@h:1?pool=3',
   ]) {

@@ -1,0 +1,296 @@
+/**
+ * The members of a Breakwater cluster as L2: every key is asked of the member that owns its slot. The routing is the client's (`client/cluster.ts`: the map, MOVED, TRYAGAIN and CLUSTERDOWN within
+ * the deadline); here the calls of the port are cut by slots and put together again.
+ *
+ *   keys --> by slot, one command each --> one pipeline a member, all at once --> answers in the order of the keys
+ *
+ * Why a command for each slot and not one a member: members refuse commands over many slots (as Redis Cluster does), because a map may change under way and half a command is nobody's. A pipeline is one
+ * round trip all the same.
+ *
+ * What makes it right is the members' doing (docs/cluster.md), and what this file must not spoil:
+ *
+ *   tokens        are the owner's, of one reign. After a takeover no member knows them, and the fill is refused
+ *   keys          an invalidation is acknowledged by the key's owner when all its copies have it; `-NOREPLICAS` is none, and rejects (`INVALIDATION_NOT_ACKNOWLEDGED`)
+ *   tags, namespaces   one command to any member, which asks every owner and answers when every range is done
+ *   twice         only deletes, invalidations and reads without leases are sent again when a connection was lost. What was answered with MOVED, TRYAGAIN or CLUSTERDOWN was not done, and is asked again
+ *
+ * A member that is away takes its own keys along and no others: they are misses that may be loaded and not filled ({@link UNFILLABLE}), until its ranges have another owner. Only when nothing at all could be asked does a
+ * read reject.
+ */
+import type { Clock } from '../../base/clock.ts';
+import { BreakwaterError } from '../../base/errors.ts';
+import type { Random } from '../../base/random.ts';
+import type { Scheduler } from '../../base/scheduler.ts';
+import type { ClientOptions } from '../../client/client.ts';
+import { ClusterClient, type ClusterWatcher } from '../../client/cluster.ts';
+import type { ClusterNode } from '../../client/cluster-node.ts';
+import type { Outcome } from '../../client/cluster-outcome.ts';
+import type { ExecuteOptions, SlotRequest } from '../../client/cluster-request.ts';
+import type { HostPort } from '../../client/url.ts';
+import { slotOf } from '../../hash/slot.ts';
+import type {
+  FillEntry,
+  HeldLease,
+  InvalidateRequest,
+  LeaseCall,
+  ReadCall,
+  ReadResult,
+  SetOutcome,
+  StoreCall,
+  WriteEntry,
+} from '../store.ts';
+import {
+  clusterError,
+  countOf,
+  fillsOf,
+  fillWords,
+  invalidateWords,
+  isUnknownOutcome,
+  leasesOf,
+  leaseWords,
+  numbersOf,
+  outcomeOf,
+  readWords,
+  releaseWords,
+  resultsOf,
+  setWords,
+  tooLarge,
+  type Words,
+} from './words.ts';
+
+export interface MembersOptions {
+  readonly seeds: readonly HostPort[];
+  /** For each connection. */
+  readonly client: Omit<ClientOptions, 'host' | 'port'>;
+  readonly maxValueBytes: number;
+  readonly feed: ClusterWatcher & MembersReads;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+}
+
+/** Who must know what is read where. */
+export interface MembersReads {
+  /** Ends of leases are of use to somebody. */
+  readonly isListenedTo: boolean;
+  /** `keys` are about to be read, filled or set on `node`. */
+  sending(node: ClusterNode, keys: readonly string[]): void;
+}
+
+/** A lease that no fill is accepted with: the key's owner could not be asked. */
+export const UNFILLABLE = 'none';
+
+const WITHOUT_LEASE: ReadResult = Object.freeze({ kind: 'miss', lease: null, waitMs: 0 });
+const TO_LOAD: ReadResult = Object.freeze({ kind: 'miss', lease: UNFILLABLE, waitMs: 0 });
+/** Sooner than a takeover is over. */
+const BACK_OFF = { baseMs: 20, capMs: 1000 };
+
+const encoder = new TextEncoder();
+
+/** Things that go in one command, and where they stand in the call. */
+interface Group<T> {
+  readonly slot: number;
+  readonly items: T[];
+  readonly places: number[];
+}
+
+export class BreakwaterMembers {
+  readonly client: ClusterClient;
+  readonly #options: MembersOptions;
+
+  /** Connects with the first call. */
+  constructor(options: MembersOptions) {
+    this.#options = options;
+    const { seeds, client, feed, clock, scheduler, random } = options;
+    this.client = new ClusterClient({
+      seeds,
+      client: { backOff: BACK_OFF, ...client },
+      watcher: feed,
+      clock,
+      scheduler,
+      random,
+    });
+  }
+
+  async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
+    const { feed } = this.#options;
+    const groups = bySlot(keys, (key) => key);
+    const outcomes = await this.#each(groups, call, { idempotent: !call.lease }, (group, node) => {
+      feed.sending(node, group.items);
+      return readWords(group.items, call, feed.isListenedTo);
+    });
+    const missing = call.lease ? TO_LOAD : WITHOUT_LEASE;
+    return inOrder(keys.length, groups, outcomes, resultsOf, missing);
+  }
+
+  async lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
+    const groups = bySlot(keys, (key) => key);
+    const outcomes = await this.#each(groups, call, {}, ({ items }) => leaseWords(items, call));
+    return inOrder(keys.length, groups, outcomes, leasesOf, UNFILLABLE);
+  }
+
+  async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+    const { feed, maxValueBytes } = this.#options;
+    const stored = entries.map(() => false);
+    const good = entries
+      .map((entry, place) => ({ entry, place }))
+      .filter(({ entry: { lease, value } }) => lease !== UNFILLABLE && value.length <= maxValueBytes);
+    if (good.length === 0) return stored;
+    const groups = bySlot(good, ({ entry }) => entry.key);
+    const outcomes = await this.#each(groups, call, {}, ({ items }, node) => {
+      const group = items.map(({ entry }) => entry);
+      feed.sending(
+        node,
+        group.map(({ key }) => key),
+      );
+      return fillWords(group);
+    });
+    const done = inOrder(good.length, groups, outcomes, fillsOf, false);
+    good.forEach(({ place }, i) => {
+      stored[place] = done[i]!;
+    });
+    return stored;
+  }
+
+  async release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
+    const known = leases.filter(({ lease }) => lease !== UNFILLABLE);
+    if (known.length === 0) return;
+    const groups = bySlot(known, ({ key }) => key);
+    await this.#each(groups, call, { idempotent: true }, ({ items }) => releaseWords(items));
+  }
+
+  async set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome> {
+    const { feed, maxValueBytes } = this.#options;
+    try {
+      if (value.length > maxValueBytes) throw tooLarge(key, value.length, maxValueBytes);
+      const [outcome] = await this.#each(bySlot([key], String), call, {}, (_, node) => {
+        feed.sending(node, [key]);
+        return setWords(key, value, entry);
+      });
+      return outcomeOf(outcome!);
+    } catch (error) {
+      // Refused, so what the key had is still there, and the caller has said that it is replaced: it must not be served on. What is not known the caller is told, and decides.
+      if (!isUnknownOutcome(error) && call.signal?.aborted !== true) await this.invalidate({ keys: [key] }, call);
+      throw error;
+    }
+  }
+
+  /** How many of the keys were there. Keys by their owners, names by whichever member is asked: all at once. */
+  async invalidate({ keys = [], tags = [], namespaces = [] }: InvalidateRequest, call: StoreCall): Promise<number> {
+    const groups = bySlot(keys, (key) => key);
+    const requests = groups.map(({ slot, items }): SlotRequest => {
+      const words = invalidateWords({ keys: items })!;
+      return { slot, build: () => words };
+    });
+    const names = invalidateWords({ tags, namespaces });
+    // Any member will do; the same one for the same name, and not one for all.
+    if (names !== null) requests.push({ slot: slotOfText(tags[0] ?? namespaces[0] ?? ''), build: () => names });
+    if (requests.length === 0) return 0;
+    const outcomes = await this.#execute(requests, call, { idempotent: true });
+    let removed = 0;
+    for (const outcome of outcomes) {
+      if (outcome instanceof Error) throw clusterError(outcome, call.signal);
+      removed += countOf(outcome, 'BW.INVALIDATE');
+    }
+    return removed;
+  }
+
+  /** Sums over the members that answer, copies included. @throws when none does */
+  async stats(call: StoreCall): Promise<Readonly<Record<string, number>>> {
+    const { timeoutMs, signal } = call;
+    try {
+      await this.client.topology({ timeoutMs, signal });
+    } catch (error) {
+      throw clusterError(error, signal);
+    }
+    const members = this.client.primaries();
+    const answers = await Promise.allSettled(
+      members.map((member) => member.reader.command(['BW.STATS'], { timeoutMs, signal, idempotent: true })),
+    );
+    const sums: Record<string, number> = {};
+    for (const answer of answers) {
+      if (answer.status === 'rejected') continue;
+      for (const [name, value] of Object.entries(numbersOf(answer.value))) sums[name] = (sums[name] ?? 0) + value;
+    }
+    const failed = answers.filter((answer) => answer.status === 'rejected');
+    if (failed.length === answers.length) throw clusterError(failed[0]?.reason, signal);
+    const { refreshes, moved, pauses } = this.client.stats;
+    return {
+      ...sums,
+      members: members.length,
+      membersSilent: failed.length,
+      mapRefreshes: refreshes,
+      mapMoved: moved,
+      pauses,
+    };
+  }
+
+  close(): Promise<void> {
+    return this.client.close();
+  }
+
+  /** One command a group. Rejects when every one of them failed. */
+  async #each<T>(
+    groups: readonly Group<T>[],
+    call: StoreCall,
+    how: Pick<ExecuteOptions, 'idempotent'>,
+    wordsOf: (group: Group<T>, node: ClusterNode) => Words,
+  ): Promise<Outcome[]> {
+    if (groups.length === 0) return [];
+    const requests = groups.map((group): SlotRequest => ({ slot: group.slot, build: (node) => wordsOf(group, node) }));
+    const outcomes = await this.#execute(requests, call, how);
+    if (outcomes.every((outcome) => outcome instanceof Error)) throw clusterError(outcomes[0], call.signal);
+    return outcomes;
+  }
+
+  async #execute(
+    requests: readonly SlotRequest[],
+    { timeoutMs, signal }: StoreCall,
+    how: Pick<ExecuteOptions, 'idempotent'>,
+  ): Promise<Outcome[]> {
+    try {
+      return await this.client.execute(requests, { timeoutMs, signal, ...how });
+    } catch (error) {
+      throw clusterError(error, signal);
+    }
+  }
+}
+
+function slotOfText(key: string): number {
+  const bytes = encoder.encode(key);
+  return slotOf(bytes, 0, bytes.length);
+}
+
+function bySlot<T>(items: readonly T[], keyOf: (item: T) => string): Group<T>[] {
+  const groups = new Map<number, Group<T>>();
+  items.forEach((item, place) => {
+    const slot = slotOfText(keyOf(item));
+    const group = groups.get(slot);
+    if (group === undefined) groups.set(slot, { slot, items: [item], places: [place] });
+    else {
+      group.items.push(item);
+      group.places.push(place);
+    }
+  });
+  return [...groups.values()];
+}
+
+/** What the outcomes say of each item; `otherwise` of those whose owner did not answer. */
+function inOrder<T, R>(
+  count: number,
+  groups: readonly Group<T>[],
+  outcomes: readonly Outcome[],
+  read: (outcome: Exclude<Outcome, BreakwaterError>, count: number) => R[],
+  otherwise: R,
+): R[] {
+  const results = new Array<R>(count).fill(otherwise);
+  groups.forEach(({ places }, i) => {
+    const outcome = outcomes[i]!;
+    if (outcome instanceof BreakwaterError) return;
+    const found = read(outcome, places.length);
+    places.forEach((place, at) => {
+      results[place] = found[at]!;
+    });
+  });
+  return results;
+}
