@@ -32,7 +32,7 @@ type StoreUrlText = `${Scheme}://${string}`;
 export interface BreakwaterOptions {
   /**
    * Where L2 lives: `'embedded'` (default) inside this process; a node, as in `'breakwater://127.0.0.1:7379'`
-   * (`breakwater://user:password@host:port`, `breakwaters://` for TLS); or Redis or Valkey, one server or a cluster, as in
+   * (`breakwater://user:password@host:port`, `breakwaters://` for TLS), or a cluster of nodes, `'breakwater://a:7379,b:7379,c:7379'`; or Redis or Valkey, one server or a cluster, as in
    * `'redis://127.0.0.1:6379'` (`valkey://`, `rediss://` and `valkeys://` for TLS); or a ring of independent ones: `{ ring: ['redis://a:6379', 'redis://b:6379'] }`.
    * docs/stores.md says what each promises.
    */

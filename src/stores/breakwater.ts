@@ -24,7 +24,6 @@ import { type ClientOptions, type CommandOptions, RespClient } from '../client/c
 import type { Dial } from '../client/link.ts';
 import type { ClientState } from '../client/state.ts';
 import { clientOptionsOf, type HostPort, parseStoreUrl } from '../client/url.ts';
-import { type Reply, ReplyError } from '../resp/reply.ts';
 import { StoreFeeds } from './breakwater/feeds.ts';
 import { BreakwaterMembers } from './breakwater/members.ts';
 import {
@@ -37,6 +36,7 @@ import {
   leaseWords,
   numbersOf,
   outcomeOf,
+  type Reply,
   readWords,
   releaseWords,
   resultsOf,
@@ -327,7 +327,7 @@ export class BreakwaterStore implements CacheStore {
 }
 
 function isSentElsewhere(error: unknown): boolean {
-  return error instanceof ReplyError && SENT_ELSEWHERE.has(error.code);
+  return error instanceof BreakwaterError && SENT_ELSEWHERE.has(error.code);
 }
 
 function noLocks(): BreakwaterError {

@@ -6,11 +6,10 @@
 import type { Scheduler } from '../../base/scheduler.ts';
 import type { ClusterWatcher } from '../../client/cluster.ts';
 import type { ClusterNode } from '../../client/cluster-node.ts';
-import type { Reply } from '../../resp/reply.ts';
 import type { BreakwaterFeed } from '../breakwater-feed.ts';
 import type { FeedHandlers, FeedPosition, StoreFeed } from '../feed.ts';
 import type { MembersReads } from './members.ts';
-import { textOf } from './words.ts';
+import { type Reply, textOf } from './words.ts';
 
 const WHY_NOT = 'the members of a cluster of nodes do not offer one yet';
 

@@ -3,7 +3,7 @@
  */
 import { BreakwaterError } from '../../base/errors.ts';
 import { PackReader } from '../../base/read-pack.ts';
-import type { Reply } from '../../resp/reply.ts';
+import type { RespClient } from '../../client/client.ts';
 import { HitPack, PackedHit } from '../packed-hit.ts';
 import type {
   FillEntry,
@@ -16,6 +16,9 @@ import type {
   SetOutcome,
   WriteEntry,
 } from '../store.ts';
+
+/** What a member answers that is no error. */
+export type Reply = Awaited<ReturnType<RespClient['command']>>;
 
 /** Its words and numbers; bytes are values. */
 export type Words = (string | number | Uint8Array)[];
