@@ -56,6 +56,10 @@ export function describeMessage(message: Message): string {
       return `spread ${message.id} over ${message.ranges.join(' ')}`;
     case 'spread-done':
       return `spread ${message.id} done in ${message.ranges.join(' ')}`;
+    case 'proxy':
+      return `asks ${message.id} in ${message.range}`;
+    case 'proxied':
+      return `answers ${message.id}`;
     default:
       return unreachable(message);
   }

@@ -279,7 +279,9 @@ export class ClusterCore {
         break;
       case 'spread':
       case 'spread-done':
-        // About entries of all ranges: the node's own, which hears them first.
+      case 'proxy':
+      case 'proxied':
+        // About entries: the node's own, which hears them first.
         break;
       default:
         unreachable(message);

@@ -232,6 +232,35 @@ export interface SpreadDone {
   readonly ranges: readonly number[];
 }
 
+/** A client's command on a slot of which the receiver is thought to be the owner: `node/proxy.ts`. */
+export interface ProxyRequest {
+  readonly kind: 'proxy';
+  /** Of the asker's, in its present life; growing. */
+  readonly id: number;
+  readonly life: number;
+  /** What the receiver said last of itself: its life and its clock. It executes nothing that was sent long after that. */
+  readonly ownerLife: number;
+  readonly clockMs: number;
+  /** The replies to everything up to this id have come, or are waited for no more. */
+  readonly settled: number;
+  readonly range: number;
+  /** Of the newest record of the range that the asker knows. */
+  readonly ballot: Ballot;
+  readonly protocol: number;
+  /** Nothing: only the clock is asked for. */
+  readonly request: Uint8Array;
+}
+
+export interface Proxied {
+  readonly kind: 'proxied';
+  readonly id: number;
+  /** The asker's, as it said. */
+  readonly life: number;
+  readonly ownerLife: number;
+  readonly clockMs: number;
+  readonly reply: Uint8Array;
+}
+
 export type Message =
   | Heartbeat
   | HeartbeatAck
@@ -248,6 +277,8 @@ export type Message =
   | Followed
   | Yield
   | Spread
-  | SpreadDone;
+  | SpreadDone
+  | ProxyRequest
+  | Proxied;
 
 export type MessageKind = Message['kind'];

@@ -55,6 +55,28 @@ export const UNSURE = 4;
 /** Nobody owns it. */
 export const UNOWNED = 5;
 
+/** How the replies to the parts of a command become its own: `forward.ts`. */
+export type Join = 'only' | 'values' | 'sum' | 'ok';
+
+export interface ForwardedPart {
+  /** Of all its keys. */
+  readonly slot: number;
+  /** As a client would send it. */
+  readonly request: Uint8Array;
+  /** Of its keys among those of the whole command. */
+  readonly places: readonly number[];
+}
+
+export interface Forwarded {
+  readonly parts: readonly ForwardedPart[];
+  readonly join: Join;
+  /** Keys of the whole command. */
+  readonly keyCount: number;
+  /** It may change something: where no answer comes, nobody knows whether it did. */
+  readonly isWrite: boolean;
+  readonly protocol: 2 | 3;
+}
+
 export interface ClusterFace {
   /** Swapped whole when anything changes. */
   readonly view: ClusterView;
@@ -62,6 +84,8 @@ export interface ClusterFace {
   stateOf(slot: number): number;
   /** Where MOVED points to; null: nobody. */
   ownerOf(slot: number): MemberView | null;
+  /** Has the owners of its slots execute it; their reply stands where the reply of the command at hand would. */
+  forward(command: Forwarded): void;
   /** Invalidates on every member: a tag, a namespace, or everything (of no name). The reply of the command at hand waits until it is done. */
   spread(kind: 'tag' | 'namespace' | 'everything', name: Uint8Array, start: number, length: number): void;
 }

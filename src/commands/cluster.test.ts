@@ -19,7 +19,7 @@ import {
 } from './cluster-face.ts';
 import { infoText, nodesText, writeShards, writeSlots } from './cluster-replies.ts';
 import { MANY_SLOTS, NO_KEYS, nextKeyOf, slotOfKeys } from './key-positions.ts';
-import { redirectOf } from './redirect.ts';
+import { HERE, REFUSED, redirectOf } from './redirect.ts';
 import { Session } from './session.ts';
 import { COMMANDS } from './table.ts';
 
@@ -164,10 +164,11 @@ function answered(
     stateOf: () => state,
     ownerOf: () => (options.owner === undefined ? B : options.owner),
     spread: () => assert.fail('nothing is invalidated'),
+    forward: () => assert.fail('nothing is forwarded'),
   };
-  const isElsewhere = redirectOf(rowOf(words[0]!))(face, session, argsOf(words), out);
-  assert.equal(isElsewhere, out.length > 0);
-  return isElsewhere ? decoder.decode(out.bytes.subarray(0, out.length)) : null;
+  const where = redirectOf(rowOf(words[0]!))(face, session, argsOf(words), out);
+  assert.equal(where, out.length > 0 ? REFUSED : HERE);
+  return where === REFUSED ? decoder.decode(out.bytes.subarray(0, out.length)) : null;
 }
 
 describe('who is asked instead', () => {

@@ -10,12 +10,16 @@
  * A session that said READONLY is answered from an in-sync copy where the command reads and hands out no lease: leases are the owner's. ASK is never
  * sent: a range changes its owner whole, and until then the old one has every key.
  *
+ * A session of a client that knows nothing of clusters is sent nowhere: what others own is asked of them (`forward.ts`). Where nobody could be asked it is told the same errors, MOVED and
+ * CROSSSLOT excepted.
+ *
  * Commands without keys are about this member alone and are always executed.
  */
 import { slotOf } from '../hash/slot.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import { type ClusterFace, COPIED, ELSEWHERE, FROZEN, OWNED, UNOWNED } from './cluster-face.ts';
+import { forwardedInParts, forwardedWhole, isDivisible } from './forward.ts';
 import { MANY_SLOTS, NO_KEYS, nextKeyOf, slotOfKeys } from './key-positions.ts';
 import type { CommandRow } from './row.ts';
 import type { Session } from './session.ts';
@@ -28,33 +32,66 @@ export const SLOT_UNSERVED = 'CLUSTERDOWN Hash slot not served';
 
 const LEASE = word('lease');
 
-/** Writes the reply that sends the client elsewhere, or returns false: the command is to be executed here. */
-export type Redirect = (cluster: ClusterFace, session: Session, args: Args, out: ReplyWriter) => boolean;
+/** The command is to be executed here. */
+export const HERE = 0;
+/** The reply that sends the client elsewhere is written. */
+export const REFUSED = 1;
+/** Others execute it; no reply is written. */
+export const FORWARDED = 2;
+
+/** {@link HERE}, {@link REFUSED} or {@link FORWARDED}. */
+export type Redirect = (cluster: ClusterFace, session: Session, args: Args, out: ReplyWriter) => number;
 
 /** For one row of the table; made once. */
 export function redirectOf(row: CommandRow): Redirect {
   const next = nextKeyOf(row);
-  if (next === null) return () => false;
+  if (next === null) return () => HERE;
   const reads = row.flags.split(' ').includes('readonly');
   const isOurs = row.name.startsWith('bw.');
   const [first, last] = row.keys;
+  const divides = isDivisible(row);
   // Most commands have their one key in front: a GET should not pay for the others.
   const hasOneKey = first === 1 && last === 1;
   return (cluster, session, args, out) => {
     const slot = hasOneKey
       ? slotOf(args.bytes, args.start[1]!, args.start[1]! + args.length[1]!)
       : slotOfKeys(next, args);
-    if (slot === NO_KEYS) return false;
+    if (slot === NO_KEYS) return HERE;
     if (slot === MANY_SLOTS) {
-      out.error(CROSS_SLOT);
-      return true;
+      if (!session.isProxied || !divides) {
+        out.error(CROSS_SLOT);
+        return REFUSED;
+      }
+      // An argument is missing: the command says so, before a part of it is done.
+      if ((args.count - 1) % row.keys[2] !== 0) return HERE;
+      const command = forwardedInParts(row, args, session.protocol);
+      for (const part of command.parts) {
+        const why = whyNotAsked(cluster, part.slot);
+        if (why === null) continue;
+        out.error(why);
+        return REFUSED;
+      }
+      cluster.forward(command);
+      return FORWARDED;
     }
     const state = cluster.stateOf(slot);
-    if (state === OWNED) return false;
-    if (state === COPIED && session.readsCopies && reads && !(isOurs && asksForLease(args))) return false;
+    if (state === OWNED) return HERE;
+    if (state === COPIED && session.readsCopies && reads && !(isOurs && asksForLease(args))) return HERE;
+    if (session.isProxied && whyNotAsked(cluster, slot) === null) {
+      cluster.forward(forwardedWhole(row, args, slot, session.protocol));
+      return FORWARDED;
+    }
     out.error(directionOf(cluster, state, slot));
-    return true;
+    return REFUSED;
   };
+}
+
+/** What to say when the slot's owner cannot be asked, this member being one that may be; null: it can. */
+function whyNotAsked(cluster: ClusterFace, slot: number): string | null {
+  const state = cluster.stateOf(slot);
+  if (state === OWNED) return null;
+  const why = directionOf(cluster, state, slot);
+  return why.startsWith('MOVED') ? null : why;
 }
 
 function directionOf(cluster: ClusterFace, state: number, slot: number): string {

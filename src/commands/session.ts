@@ -15,6 +15,8 @@ export interface SessionInfo {
   /** `ip:port` it connected to. */
   readonly localAddress?: string;
   readonly kind: SessionKind;
+  /** Its client knows nothing of clusters: it is never sent elsewhere. Default false. */
+  readonly isProxied?: boolean;
 }
 
 /** What a session is told unasked, beside records of the feed. */
@@ -30,6 +32,8 @@ export class Session {
   readonly kind: SessionKind;
   readonly address: string;
   readonly localAddress: string;
+  /** In a cluster: what other members own is asked of them, and the client is told their answer. */
+  readonly isProxied: boolean;
   readonly openedMs: number;
   /** When the last request was read. */
   activeMs: number;
@@ -68,6 +72,7 @@ export class Session {
     this.kind = info.kind;
     this.address = info.address;
     this.localAddress = info.localAddress ?? '';
+    this.isProxied = info.isProxied ?? false;
     this.openedMs = nowMs;
     this.activeMs = nowMs;
   }

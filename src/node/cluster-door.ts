@@ -64,7 +64,7 @@ export type ClusterEffect =
 export interface ClusterDoors {
   openSession(
     nowMs: number,
-    info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal' },
+    info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal'; isProxied?: boolean },
   ): NodeSession;
   closeSession(session: NodeSession): void;
   onRequest(session: NodeSession, chunk: Uint8Array, start: number, end: number, nowMs: number, out: ReplyWriter): void;

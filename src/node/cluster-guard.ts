@@ -15,6 +15,7 @@ import {
   type ClusterView,
   COPIED,
   ELSEWHERE,
+  type Forwarded,
   FROZEN,
   type MemberView,
   OWNED,
@@ -40,6 +41,7 @@ export class ClusterGuard implements ClusterFace {
   readonly #shift: number;
   /** Set by the node. */
   onSpread: ((name: SpreadName) => void) | null = null;
+  onForward: ((command: Forwarded) => void) | null = null;
   #isCurrent = false;
   #map: SlotMap;
   #view: ClusterView | null = null;
@@ -94,6 +96,10 @@ export class ClusterGuard implements ClusterFace {
   spread(kind: SpreadKind, name: Uint8Array, start: number, length: number): void {
     // A copy: the request's bytes are gone when others are told.
     this.onSpread?.({ kind, name: new Uint8Array(name.subarray(start, start + length)) });
+  }
+
+  forward(command: Forwarded): void {
+    this.onForward?.(command);
   }
 
   get isOk(): boolean {

@@ -20,11 +20,11 @@ import type { Output } from '../cluster/outputs.ts';
 import { place } from '../cluster/placement.ts';
 import { Ranges } from '../cluster/ranges.ts';
 import { DEFAULT_TIMING } from '../cluster/timing.ts';
-import type { ClusterView } from '../commands/cluster-face.ts';
+import type { ClusterView, Forwarded } from '../commands/cluster-face.ts';
 import { invalidateNamespace } from '../commands/freshness-commands.ts';
 import type { SourceVersion, TagList } from '../engine/face.ts';
 import { namespaceHash, tagHash } from '../freshness/names.ts';
-import type { ReplyWriter } from '../resp/writer.ts';
+import { ReplyWriter } from '../resp/writer.ts';
 import type { ClusterDoors, ClusterEffect, ClusterNodeOptions } from './cluster-door.ts';
 import { ClusterGuard } from './cluster-guard.ts';
 import {
@@ -42,10 +42,13 @@ import { type Journal, MemberStore } from './member-store.ts';
 import { Node, type ReplyGate } from './node.ts';
 import type { NodeSession } from './node-session.ts';
 import { NOT_ACKNOWLEDGED, ParkedReplies, ParkedReply } from './parked-replies.ts';
+import { Proxies } from './proxy.ts';
 import { RangeMemory } from './range-memory.ts';
 import { Spreads } from './spreads.ts';
 
 const MINUS = 45;
+const NOT_ACKNOWLEDGED_BYTES = new TextEncoder().encode(`-${NOT_ACKNOWLEDGED}\r\n`);
+const NO_REQUEST_BYTES = new TextEncoder().encode('-ERR Protocol error: no whole request\r\n');
 const NOTHING: readonly ClusterEffect[] = [];
 /** Fits into one frame (`wire/frame.ts`) with room to spare. */
 export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
@@ -83,6 +86,13 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   readonly #spreads: Spreads;
   /** Names that the command at hand invalidates everywhere. */
   #names: SpreadName[] = [];
+  readonly #proxies: Proxies;
+  /** The command at hand is others' to execute. */
+  #forwarded: Forwarded | null = null;
+  /** Executes what other members' clients ask of ranges of ours. */
+  #inner: NodeSession | null = null;
+  readonly #innerOut = new ReplyWriter();
+  #innerReply: ParkedReply | null = null;
   /** Effects of spreads, by their write's number. */
   readonly #spreadWrites = new Map<number, (isAcknowledged: boolean) => void>();
 
@@ -144,6 +154,24 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       write: (range, names, isAcknowledged) => this.#spreadTo(range, names, isAcknowledged),
       finished: (id, isAcknowledged) => this.#settled(id, isAcknowledged),
     });
+    this.guard.onForward = (command) => {
+      this.#forwarded = command;
+    };
+    this.#proxies = new Proxies(
+      {
+        self,
+        life: own.incarnation,
+        freshMs: timing.leaseMs,
+        writeMs: timing.writeMs,
+        ownerOf: (range) => (this.guard.isOwned(range) ? self : this.core.views.chosen[range]!.owner),
+        rangeOf: (slot) => ranges.of(slot),
+        ballotOf: (range) => this.core.views.chosen[range]!.ballot,
+        reignOf: (range) => this.core.primaries[range]?.reign ?? null,
+        send: (to, message) => this.#send(to, message, 0),
+        execute: (request, protocol, done) => this.#execute(request, protocol, done),
+      },
+      this.#nowMs,
+    );
     this.node.gate = this;
     this.#store.journal = this;
     this.#store.onGone((ref) => this.#gone(ref));
@@ -154,7 +182,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
 
   openSession(
     nowMs: number,
-    info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal' },
+    info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal'; isProxied?: boolean },
   ): NodeSession {
     return this.node.openSession(nowMs, info);
   }
@@ -209,6 +237,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.guard.framesReceived += 1;
     if (message.kind === 'spread') this.#spreads.onSpread(from, message);
     else if (message.kind === 'spread-done') this.#spreads.onDone(message.id, message.ranges);
+    else if (message.kind === 'proxy') this.#proxies.onProxy(from, message, this.#nowMs);
+    else if (message.kind === 'proxied') this.#proxies.onProxied(from, message, this.#nowMs);
     else {
       if (mayChangeRoutes(message)) this.guard.changed();
       this.core.onMessage(from, message, this.#nowMs);
@@ -230,6 +260,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.guard.changed();
     const coreMs = this.core.onTick(this.#nowMs);
     this.#spreads.onTick(this.#nowMs);
+    this.#proxies.onTick(this.#nowMs);
     this.#pump();
     const nodeMs = this.node.onTick(nowMs);
     this.memory.tick();
@@ -275,9 +306,17 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   // -- ReplyGate
 
   onReply(session: NodeSession, from: number, out: ReplyWriter): void {
+    if (this.#forwarded !== null) {
+      this.#forward(session, this.#forwarded, out, from);
+      return;
+    }
     if (this.#names.length > 0) this.#beginSpread(session);
     const reply = this.#reply;
     this.#reply = null;
+    if (session === this.#inner) {
+      this.#innerReply = reply;
+      return;
+    }
     const { parked } = session;
     if (reply === null && (parked === null || parked.count === 0)) return;
     if (reply !== null) {
@@ -362,6 +401,64 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#lastWrite += 1;
     this.#waiting.set(this.#lastWrite, { reply: this.#reply, session });
     this.core.write(range, this.#lastWrite, body, isFirst, this.#nowMs);
+  }
+
+  /** Has the owners execute the command at hand. Its reply waits, as that to a write does. */
+  #forward(session: NodeSession, command: Forwarded, out: ReplyWriter, from: number): void {
+    this.#forwarded = null;
+    const reply = new ParkedReply();
+    reply.writes = 1;
+    for (const { request } of command.parts) reply.requestBytes += request.length;
+    session.parked ??= new ParkedReplies();
+    const { parked } = session;
+    parked.park(reply, out, from);
+    const look = (): void => {
+      const isWanted = parked.isDue || (session.halted && !parked.isFull);
+      if (isWanted && this.node.context.sessions.has(session.id)) this.#due.add(session);
+    };
+    this.#proxies.begin(
+      command,
+      this.#nowMs,
+      (isHeld) => {
+        parked.held += isHeld ? 1 : -1;
+        look();
+      },
+      (bytes) => {
+        reply.writes = 0;
+        parked.fill(reply, bytes);
+        look();
+      },
+    );
+    if (parked.isFull) session.halted = true;
+  }
+
+  /** Executes a request that another member's client, or a part of one that ours, has for a range of ours. */
+  #execute(request: Uint8Array, protocol: 2 | 3, done: (reply: Uint8Array, isWrite: boolean) => void): void {
+    const outer = this.#session;
+    this.#inner ??= this.node.openSession(this.#nowMs, { address: 'members', kind: 'internal' });
+    const inner = this.#inner;
+    const out = this.#innerOut;
+    inner.protocol = protocol;
+    inner.outputLimitBytes = Number.MAX_SAFE_INTEGER;
+    this.#session = inner;
+    out.reset();
+    this.node.onRequest(inner, request, 0, request.length, this.#nowMs, out);
+    this.#session = outer;
+    if (inner.closing || inner.inputBytes > 0) {
+      // No whole request, by our limits at least: the next one gets a parser of its own.
+      this.node.closeSession(inner);
+      this.#inner = null;
+    }
+    const bytes = out.length > 0 ? out.bytes.slice(0, out.length) : NO_REQUEST_BYTES;
+    const reply = this.#innerReply;
+    this.#innerReply = null;
+    this.#pump();
+    const answer = (): void => {
+      const isRefused = reply?.isRefused === true && bytes[0] !== MINUS;
+      done(isRefused ? NOT_ACKNOWLEDGED_BYTES : bytes, reply !== null);
+    };
+    if (reply === null || reply.writes === 0) answer();
+    else reply.onDone = answer;
   }
 
   /** Invalidates the names of the command at hand everywhere: one write more that its reply waits for. */
@@ -463,6 +560,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     const { reply, session } = waiting;
     reply.writes -= 1;
     if (!isAcknowledged) reply.isRefused = true;
+    if (reply.writes === 0) reply.onDone?.();
     if (session.parked?.isDue === true && this.node.context.sessions.has(session.id)) this.#due.add(session);
   }
 }

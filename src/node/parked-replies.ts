@@ -29,6 +29,10 @@ export class ParkedReply {
   /** One of them was not acknowledged. */
   isRefused = false;
   bytes: Uint8Array | null = null;
+  /** Of its request, while another member is to execute it: they count as bytes of the reply. */
+  requestBytes = 0;
+  /** Called instead of being parked: its command was another member's. */
+  onDone: (() => void) | null = null;
 }
 
 export class ParkedReplies {
@@ -36,13 +40,15 @@ export class ParkedReplies {
   /** Those before have gone. */
   #first = 0;
   #bytes = 0;
+  /** Of their commands, those that are not on their way yet: what is asked behind one of them may not overtake it. */
+  held = 0;
 
   get count(): number {
     return this.#replies.length - this.#first;
   }
 
   get isFull(): boolean {
-    return this.count >= MAX_PARKED || this.#bytes >= MAX_PARKED_BYTES;
+    return this.held > 0 || this.count >= MAX_PARKED || this.#bytes >= MAX_PARKED_BYTES;
   }
 
   /** Has the first of them nothing to wait for any more? */
@@ -57,8 +63,16 @@ export class ParkedReplies {
     reply.bytes = new Uint8Array(out.length - from);
     reply.bytes.set(out.bytes.subarray(from, out.length));
     out.length = from;
-    this.#bytes += reply.bytes.length;
+    this.#bytes += reply.bytes.length + reply.requestBytes;
     this.#replies.push(reply);
+  }
+
+  /** What another member executed was answered: `bytes` are the reply, which was parked empty. */
+  fill(reply: ParkedReply, bytes: Uint8Array): void {
+    assert(reply.bytes?.length === 0, 'a reply is filled once');
+    this.#bytes += bytes.length - reply.requestBytes;
+    reply.bytes = bytes;
+    reply.requestBytes = 0;
   }
 
   /** Appends what may go until `out` has `limit` bytes. True when more may go. */
@@ -81,7 +95,10 @@ export class ParkedReplies {
   invariants(): void {
     assert(this.#replies.length <= 2 * MAX_PARKED + 1, 'parked: replies are bounded');
     let bytes = 0;
-    for (let at = this.#first; at < this.#replies.length; at += 1) bytes += this.#replies[at]!.bytes!.length;
+    for (let at = this.#first; at < this.#replies.length; at += 1) {
+      const { bytes: its, requestBytes } = this.#replies[at]!;
+      bytes += its!.length + requestBytes;
+    }
     assert(bytes === this.#bytes, 'parked: bytes are counted');
   }
 }

@@ -61,7 +61,10 @@ export interface ListenedSession {
 
 /** What the listener needs of the node. */
 export interface ListenedNode<S extends ListenedSession> {
-  openSession(nowMs: number, info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal' }): S;
+  openSession(
+    nowMs: number,
+    info: { address: string; localAddress?: string; kind: 'resp' | 'http' | 'internal'; isProxied?: boolean },
+  ): S;
   closeSession(session: S): void;
   onRequest(session: S, chunk: Uint8Array, start: number, end: number, nowMs: number, out: ReplyWriter): void;
   /** Has anybody something to be told unasked? */

@@ -29,6 +29,8 @@
  * | 22 | `form` | member | member | the cluster is formed, and these lives began with it | cluster: text <= 64, lives: [{id: id, incarnation: count}] |
  * | 23 | `spread` | member | owner | invalidate these names in those of these ranges that are yours | id: count, names: [name], ranges: [range] |
  * | 24 | `spread-done` | owner | member | these ranges are done, their copies included | id: count, ranges: [range] |
+ * | 25 | `proxy` | member | owner | a client of mine asks this of a range of yours | id: count, life: count, ownerLife: count, clockMs: time, settled: count, range: range, ballot: ballot, protocol: count <= 3, request: bytes |
+ * | 26 | `proxied` | owner | member | what it is to be told | id: count, life: count, ownerLife: count, clockMs: time, reply: bytes |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
@@ -297,6 +299,24 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   'spread-done': frame<'spread-done'>(24, 'owner', 'member', 'these ranges are done, their copies included', {
     id: count,
     ranges: list(range, RANGES),
+  }),
+  proxy: frame<'proxy'>(25, 'member', 'owner', 'a client of mine asks this of a range of yours', {
+    id: count,
+    life: count,
+    ownerLife: count,
+    clockMs: time,
+    settled: count,
+    range,
+    ballot,
+    protocol: countUpTo(3),
+    request: bytes,
+  }),
+  proxied: frame<'proxied'>(26, 'owner', 'member', 'what it is to be told', {
+    id: count,
+    life: count,
+    ownerLife: count,
+    clockMs: time,
+    reply: bytes,
   }),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {

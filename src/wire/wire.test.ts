@@ -114,6 +114,18 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     ranges: some(range),
   },
   'spread-done': { id: count, ranges: some(range) },
+  proxy: {
+    id: count,
+    life: count,
+    ownerLife: count,
+    clockMs: time,
+    settled: count,
+    range,
+    ballot,
+    protocol: fc.constantFrom(2, 3),
+    request: bytes,
+  },
+  proxied: { id: count, life: count, ownerLife: count, clockMs: time, reply: bytes },
 };
 const KINDS = Object.keys(PARTS) as WireKind[];
 const message: fc.Arbitrary<WireMessage> = fc.oneof(

@@ -74,6 +74,7 @@ before(async () => {
       view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner === view.self ? OWNED : ELSEWHERE,
     ownerOf: (slot) => view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner,
     spread: () => assert.fail('nothing is invalidated'),
+    forward: () => assert.fail('nothing is forwarded'),
   };
   ours.node.context.cluster = face;
 });

@@ -162,6 +162,9 @@ export class NodesInACluster {
       spread: () => {
         throw new Error('these members invalidate nothing together');
       },
+      forward: () => {
+        throw new Error('these members ask nothing of each other');
+      },
       stateOf: (slot) => {
         if (this.unsure.has(self)) return UNSURE;
         const { owner, inSync } = this.map.recordOf(slot);

@@ -18,6 +18,7 @@ export function nonsenseIn(message: Message, from: NodeId, rangeCount: number): 
 function rangesOf(message: Message): readonly number[] {
   switch (message.kind) {
     case 'heartbeat':
+    case 'proxied':
       return [];
     case 'heartbeat-ack':
       return message.rows.flatMap(({ range, accepted }) => [range, accepted.range]);
@@ -42,6 +43,7 @@ function rangesOf(message: Message): readonly number[] {
     case 'applied':
     case 'part':
     case 'part-ack':
+    case 'proxy':
       return [message.range];
   }
 }
