@@ -70,6 +70,7 @@ const encoder = new TextEncoder();
 export class EmbeddedStore implements CacheStore {
   readonly kind = 'embedded';
   readonly inProcess = true;
+  readonly takesLeasedWrites = true;
   /** The engine's default. */
   readonly maxValueBytes = 8 * 1024 ** 2;
   readonly #lockTable = new LockTable();

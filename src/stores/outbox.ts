@@ -41,6 +41,7 @@ import { byKind, type Kind, Pending } from './outbox/pending.ts';
 import type { StoreQueues } from './queues.ts';
 import type {
   CacheStore,
+  FillCall,
   FillEntry,
   HeldLease,
   InvalidateRequest,
@@ -83,6 +84,7 @@ const WITHHELD: ReadMiss = Object.freeze({ kind: 'miss', lease: null, waitMs: 0,
 export class OutboxStore implements CacheStore {
   readonly kind: string;
   readonly inProcess: boolean;
+  readonly takesLeasedWrites?: boolean;
   readonly maxValueBytes?: number;
   readonly locks?: StoreLocks;
   readonly counters?: StoreCounters;
@@ -123,6 +125,7 @@ export class OutboxStore implements CacheStore {
     this.#options = options;
     this.kind = inner.kind;
     this.inProcess = inner.inProcess;
+    if (inner.takesLeasedWrites !== undefined) this.takesLeasedWrites = inner.takesLeasedWrites;
     if (inner.maxValueBytes !== undefined) this.maxValueBytes = inner.maxValueBytes;
     if (inner.locks !== undefined) this.locks = inner.locks;
     if (inner.counters !== undefined) this.counters = inner.counters;
@@ -185,7 +188,7 @@ export class OutboxStore implements CacheStore {
     return this.#leaseSome(keys, call);
   }
 
-  fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+  fill(entries: readonly FillEntry[], call: FillCall): Promise<boolean[]> {
     if (this.#isSure && this.#pending.size === 0) return this.#inner.fill(entries, call);
     return this.#fillSome(entries, call);
   }
@@ -305,7 +308,7 @@ export class OutboxStore implements CacheStore {
     return keys.map((key) => (asked[next] === key ? leases[next++]! : null));
   }
 
-  async #fillSome(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+  async #fillSome(entries: readonly FillEntry[], call: FillCall): Promise<boolean[]> {
     const good = entries.filter(({ key, tags }) => !this.#withholds(key, tags));
     const bad = entries.filter((entry) => !good.includes(entry));
     // Whoever waits for these loads elsewhere need not wait on. Best effort.

@@ -35,6 +35,14 @@ export interface ReadCall extends LeaseCall {
   readonly lease: boolean;
 }
 
+export interface FillCall extends StoreCall {
+  /**
+   * The values are rows that the caller has just written to the source, under leases from before it did: every L1 that may have what was there is told as of a `set`, and `true`
+   * means in force for every later read. Only where the store says {@link CacheStore.takesLeasedWrites}. Default false.
+   */
+  readonly isWrite?: boolean;
+}
+
 /** What is known about one key. */
 export type ReadResult = ReadHit | ReadMiss;
 
@@ -181,6 +189,8 @@ export interface CacheStore {
    * there is to know, and live objects may be kept in L1 without a feed.
    */
   readonly inProcess: boolean;
+  /** Whether a `fill` can be a write, {@link FillCall.isWrite}. Absent = no: who writes invalidates. */
+  readonly takesLeasedWrites?: boolean;
   /** Longest value that it takes, bytes. Absent: not known, and what it refuses is not kept. */
   readonly maxValueBytes?: number;
   /** Answers aligned with `keys`, in one round trip. */
@@ -191,7 +201,7 @@ export interface CacheStore {
    */
   lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]>;
   /** Aligned with `entries`: whether each was stored. */
-  fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]>;
+  fill(entries: readonly FillEntry[], call: FillCall): Promise<boolean[]>;
   /** Gives leases back whose load failed, so that the next caller need not wait for them. Best effort. */
   release(leases: readonly HeldLease[], call: StoreCall): Promise<void>;
   set(key: string, value: Uint8Array, entry: WriteEntry, call: StoreCall): Promise<SetOutcome>;

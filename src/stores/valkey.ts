@@ -33,6 +33,7 @@ import type { StoreLocks } from './locks.ts';
 import type { StoreQueues } from './queues.ts';
 import type {
   CacheStore,
+  FillCall,
   FillEntry,
   HeldLease,
   InvalidateRequest,
@@ -88,6 +89,8 @@ const KEYS_PER_DELETE = 512;
 export class ValkeyStore implements CacheStore {
   readonly kind: string;
   readonly inProcess = false;
+  /** The server tells who has read a key of whatever changes it, a fill too. Who is not told keeps L1s by their own ttl. */
+  readonly takesLeasedWrites = true;
   readonly feed: TrackingFeed;
   readonly #shards: Shards;
   readonly #scripts: Scripts;
@@ -200,9 +203,9 @@ export class ValkeyStore implements CacheStore {
 
   /**
    * One round trip: the fills, and beside them the tables, for the verdict. What is stored under an invalidated name is dead
-   * whatever the verdict says (survey.ts).
+   * whatever the verdict says (survey.ts). One that is a write is acknowledged as a `set` is.
    */
-  async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+  async fill(entries: readonly FillEntry[], call: FillCall): Promise<boolean[]> {
     const deadline = this.#shards.begin(call);
     const stored = entries.map(() => false);
     const good: { readonly index: number; readonly entry: FillEntry; readonly lease: Lease }[] = [];
@@ -228,7 +231,7 @@ export class ValkeyStore implements CacheStore {
           this.#calls.fill(layout.slotOf(key), key, lease.token, encodeBody(lease, tags, value), ttlMs),
         ),
       ];
-      const outcomes = await this.#shards.execute(requests, deadline, {});
+      const outcomes = await this.#shards.execute(requests, deadline, { acknowledged: call.isWrite === true });
       good.forEach(({ index, entry: { key, tags }, lease }, i) => {
         const table = outcomes[tables.findIndex(({ sector }) => sector === sectors[i])]!;
         if (outcomes[tables.length + i] !== 1 || table instanceof Error) return;

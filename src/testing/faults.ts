@@ -15,6 +15,7 @@ import { type Duration, parseDurationMs } from '../base/units.ts';
 import type { FeedHandlers, StoreFeed } from '../stores/feed.ts';
 import type {
   CacheStore,
+  FillCall,
   FillEntry,
   HeldLease,
   InvalidateRequest,
@@ -145,6 +146,7 @@ function never<T>(on: string, { timeoutMs, signal }: StoreCall, scheduler: Sched
 export class FaultyStore implements CacheStore {
   readonly kind: string;
   readonly inProcess: boolean;
+  readonly takesLeasedWrites?: boolean;
   readonly feed?: StoreFeed;
   readonly #inner: CacheStore;
   readonly #faults: Faults;
@@ -156,6 +158,7 @@ export class FaultyStore implements CacheStore {
     this.#scheduler = scheduler;
     this.kind = inner.kind;
     this.inProcess = inner.inProcess;
+    if (inner.takesLeasedWrites !== undefined) this.takesLeasedWrites = inner.takesLeasedWrites;
     if (inner.feed !== undefined) this.feed = faultyFeed(inner.feed, faults);
   }
 
@@ -165,7 +168,7 @@ export class FaultyStore implements CacheStore {
   lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
     return this.#pass('lease', call, () => this.#inner.lease(keys, call));
   }
-  fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+  fill(entries: readonly FillEntry[], call: FillCall): Promise<boolean[]> {
     return this.#pass('fill', call, () => this.#inner.fill(entries, call));
   }
   release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {

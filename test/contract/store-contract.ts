@@ -201,6 +201,27 @@ export function storeContract(
       await miss('l:there');
     });
 
+    test('where a fill can be a write: it replaces what was there for everybody, and its lease is as good as any other', async () => {
+      if (t.store.takesLeasedWrites !== true) return;
+      for (const isThere of [false, true]) {
+        const key = `l:write-${isThere}`;
+        if (isThere) await put(key, 'old');
+        const [first, second] = [await t.store.lease([key], CALL), await t.store.lease([key], CALL)].map(
+          ([one]) => one,
+        );
+        assert.ok(typeof first === 'string' && second === null);
+        const entry = { key, value: bytes('new'), ttlMs: 60_000, tags: ['write'], lease: first };
+        assert.deepEqual(await t.store.fill([entry], { ...CALL, isWrite: true }), [true]);
+        const [seen] = await t.other.read([key], { ...CALL, lease: false });
+        assert.equal(text((seen as ReadHit).value), 'new');
+        assert.deepEqual(await t.store.fill([entry], { ...CALL, isWrite: true }), [false], 'its lease is used');
+        const [crossed] = await t.store.lease([key], CALL);
+        await t.other.invalidate({ tags: ['write'] }, CALL);
+        const late = { ...entry, lease: crossed! };
+        assert.deepEqual(await t.store.fill([late], { ...CALL, isWrite: true }), [false], 'a tag that it has');
+      }
+    });
+
     test('a refused fill ends its lease: the next caller need not wait', async () => {
       const granted = await token('l:vain');
       await t.other.invalidate({ tags: ['vain'] }, CALL);

@@ -16,7 +16,6 @@ import { type PackedValue, Writer, type WriterPorts } from './writer.ts';
 /** What a cache gives. */
 export interface WritingParts<V> extends Omit<WriterPorts<V>, 'policy' | 'sink' | 'behind'> {
   readonly ports: FlightPorts;
-  readonly readTimeoutMs: number;
   pack(id: string, value: V | null): Promise<PackedValue>;
   unpack(id: string, hit: ReadHit): Promise<unknown>;
   onDeadLetter(letter: DeadLetter): void;

@@ -5,14 +5,15 @@
  *
  *     1. every value is encoded and checked: what the cache could not keep is not written to the database
  *     2. the keys are noted in the outbox, where that is on disk
- *     3. a lease is taken for each key          (embedded store)
+ *     3. a lease is taken for each key          (stores that take leased writes: embedded, Redis and Valkey)
  *     4. the database, in one transaction; the rows as it has them now come back
- *     5. under its lease the row is filled; where that is refused, or there is no lease, the key is invalidated
+ *     5. under its lease the row is filled, as a write: every L1 is told; where that is refused or not known, or there is no lease, the key is invalidated
  *
  * Why a lease and not `set` with the row's version: a `set` on its way can be overtaken by an update that is no write of this cache (SQL, `write(id, fn)`), whose
  * invalidation carries no version and so cannot keep it out; it would then show the older row until its TTL. A lease is voided by every invalidation since 3, which is before
- * anything was committed. So of two writers at once at most one fills, and only if it was alone.
- * On networked stores a fill is not told to the L1s of other processes, and an invalidation is: there 5 is the invalidation alone, and the next reader loads.
+ * anything was committed. So of two writers at once at most one fills, and only if it was alone. A fill whose answer was lost may still arrive: the invalidation that follows
+ * voids its lease or removes what it stored.
+ * A node and a ring do not tell L1s of fills, and of invalidations they do: there 5 is the invalidation alone, and the next reader loads.
  */
 import { BreakwaterError } from '../../base/errors.ts';
 import type { CacheStore, FillEntry } from '../../stores/store.ts';
@@ -44,6 +45,7 @@ export interface WriterPorts<V> {
   readonly behind: Behind | null;
   readonly store: CacheStore;
   readonly timeoutMs: number;
+  readonly readTimeoutMs: number;
   readonly loadTimeoutMs: number;
   keyOf(id: string): string;
   /** Encodes, checks and packs; null = absent. @throws BreakwaterError */
@@ -124,10 +126,12 @@ export class Writer<V> {
   }
 
   async #leases(ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
-    const { store, sink, timeoutMs, loadTimeoutMs, keyOf } = this.#ports;
+    const { store, sink, readTimeoutMs, loadTimeoutMs, keyOf } = this.#ports;
     const leases = new Map<string, string>();
-    if (!store.inProcess || sink.write === undefined) return leases;
-    const found = await store.lease(ids.map(keyOf), { timeoutMs, leaseMs: loadTimeoutMs });
+    if (store.takesLeasedWrites !== true || sink.write === undefined) return leases;
+    // A store that is away holds up nothing: without a lease the key is invalidated.
+    const call = { timeoutMs: readTimeoutMs, leaseMs: loadTimeoutMs };
+    const found = await store.lease(ids.map(keyOf), call).catch(() => []);
     found.forEach((lease, index) => {
       if (lease !== null) leases.set(ids[index]!, lease);
     });
@@ -137,21 +141,22 @@ export class Writer<V> {
   /** The ids whose rows the store has now. */
   async #fill(leases: ReadonlyMap<string, string>, rows: ReadonlyMap<string, V | null>): Promise<Set<string>> {
     const { store, timeoutMs, keyOf, pack, forget } = this.#ports;
-    const filled = new Set<string>();
+    const entries = new Map<string, FillEntry>();
     for (const [id, lease] of leases) {
       const row = rows.get(id);
       // Absences are for loads to say: they have a TTL of their own, which may be 0.
       if (row === undefined || row === null) continue;
       const packed = await pack(id, row).catch(() => null);
       if (packed === null) continue;
-      const entry: FillEntry = { key: keyOf(id), value: packed.bytes, lease, ttlMs: packed.ttlMs, tags: packed.tags };
-      // Nobody joins a load of before, and nothing that was read before the fill is kept.
-      forget(id);
-      const [isStored] = await store.fill([entry], { timeoutMs });
-      forget(id);
-      if (isStored === true) filled.add(id);
+      entries.set(id, { key: keyOf(id), value: packed.bytes, lease, ttlMs: packed.ttlMs, tags: packed.tags });
     }
-    return filled;
+    const ids = [...entries.keys()];
+    if (ids.length === 0) return new Set();
+    // Nobody joins a load of before, and nothing that was read before the fill is kept.
+    for (const id of ids) forget(id);
+    const stored = await store.fill([...entries.values()], { timeoutMs, isWrite: true }).catch(() => []);
+    for (const id of ids) forget(id);
+    return new Set(ids.filter((_, index) => stored[index] === true));
   }
 }
 
