@@ -279,7 +279,11 @@ export class Calls {
       () => {
         this.#changing.delete(change);
       },
-      (error) => this.#refused(error, covered, process),
+      (error) => {
+        // An update that failed is followed by an invalidation too.
+        this.touch(key);
+        this.#refused(error, covered, process);
+      },
     );
   }
 

@@ -123,6 +123,8 @@ export class Simulation {
       if (this.#calls.pending > 0)
         this.#scene.history.violate('an outbox does not empty although everything is healed');
       else this.#calls.outboxesEmpty();
+      // What was acknowledged a moment ago L1s may have yet.
+      yield { begin: idle, forMs: () => boundMs, isOver: () => false };
     }
     if (this.#open().length > 0) {
       yield* this.#readEverything(false);
