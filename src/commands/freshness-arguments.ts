@@ -37,7 +37,15 @@ export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[
     VALUE,
     { name: 'ms', type: 'integer', token: 'PX', optional: true },
     clause('TAGS', TAGS),
-    { name: 'token', type: 'string', token: 'LEASE', optional: true },
+    {
+      name: 'lease',
+      type: 'block',
+      optional: true,
+      parts: [
+        { name: 'token', type: 'string', token: 'LEASE' },
+        { name: 'tell', type: 'pure-token', token: 'TELL', optional: true },
+      ],
+    },
     { name: 'version', type: 'integer', token: 'SVERSION', optional: true },
     {
       name: 'condition',

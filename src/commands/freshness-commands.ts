@@ -22,6 +22,7 @@ const PX = word('px');
 const NX = word('nx');
 const XX = word('xx');
 const SVERSION = word('sversion');
+const TELL = word('tell');
 const TAGS = word('tags');
 const KEYS = word('keys');
 const NAMESPACES = word('namespaces');
@@ -85,10 +86,11 @@ function readTags(context: Context, args: Args, from: number, count: number): vo
 /** The source version that the command at hand carries. */
 const source = { high: 0, low: 0 };
 
-/** BW.SET key value [PX ms] [TAGS n tag ...] [LEASE token] [SVERSION n] [NX | XX] */
+/** BW.SET key value [PX ms] [TAGS n tag ...] [LEASE token [TELL]] [SVERSION n] [NX | XX] */
 export function bwSet(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   let expiresAtMs = 0;
   let leased = false;
+  let tell = false;
   let versioned = false;
   let nx = false;
   let xx = false;
@@ -110,6 +112,10 @@ export function bwSet(context: Context, session: Session, args: Args, out: Reply
         return;
       }
       leased = true;
+      if (i + 1 < args.count && argIs(args, i + 1, TELL)) {
+        tell = true;
+        i += 1;
+      }
     } else if (argIs(args, i, SVERSION) && more >= 1) {
       i += 1;
       if (!unsignedAt(args.bytes, args.start[i]!, args.length[i]!, source)) {
@@ -182,7 +188,9 @@ export function bwSet(context: Context, session: Session, args: Args, out: Reply
       return;
     }
   }
-  context.isFill = leased;
+  // What its holder has written to the source is news to all who keep copies, and to who waits for other loads of the key.
+  if (tell) freshness.voidKey(bytes, start[1]!, length[1]!, versioned);
+  context.isFill = leased && !tell;
   const result = write(context, args, 1, expiresAtMs, versioned ? source : null);
   context.isFill = false;
   if (result !== STORED) {
@@ -190,7 +198,7 @@ export function bwSet(context: Context, session: Session, args: Args, out: Reply
     refuse(context, length[1]!, length[2]!, result, out);
     return;
   }
-  if (leased) freshness.filled(bytes, start[1]!, length[1]!);
+  if (leased && !tell) freshness.filled(bytes, start[1]!, length[1]!);
   out.simple(present ? 'replaced' : 'created');
 }
 

@@ -82,6 +82,31 @@ function plain(reply: unknown): unknown {
 
 const RUN = `${START}:abcdef01`;
 
+test('a fill that is a write is told, and voids other leases; one whose lease is void is neither stored nor told', () => {
+  const machine = new Machine();
+  const [follower, writer] = [machine.open(), machine.open(2)];
+  machine.call(follower, 'BW.FEED', 'SUBSCRIBE', 1, 250, 0);
+  machine.pushes();
+  const lease = (): string => (machine.call(writer, 'BW.LEASE', 1, 'user:1', 1) as [[string]])[0][0];
+  const first = lease();
+  machine.nowMs += 1_000;
+  const second = lease();
+  const fill = (token: string, ...more: readonly unknown[]): unknown =>
+    machine.call(writer, 'BW.SET', 'user:1', 'v', 'LEASE', token, 'TELL', ...(more as string[]));
+  assert.equal(fill(second, 'TAGS', 1, 'org:7'), 'created');
+  assert.equal(machine.node.hasPushes, true);
+  assert.match(JSON.stringify(machine.pushes()), /user:1/);
+  assert.match(fill(first) as string, /^-LEASEVOID/);
+  assert.match(fill(second) as string, /^-LEASEVOID/, 'used');
+  assert.equal(machine.node.hasPushes, false);
+  const third = lease();
+  machine.call(writer, 'BW.INVALIDATE', 'TAGS', 1, 'org:7');
+  machine.pushes();
+  assert.match(fill(third, 'TAGS', 1, 'org:7') as string, /^-LEASEVOID/);
+  assert.match(machine.call(writer, 'BW.SET', 'user:1', 'v', 'TELL') as string, /^-ERR syntax/);
+  assert.equal(machine.node.hasPushes, false);
+});
+
 test('every write and invalidation is told to a follower, in order, with names; reads and leased fills are not', () => {
   const machine = new Machine();
   const [follower, writer] = [machine.open(), machine.open(2)];

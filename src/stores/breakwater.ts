@@ -32,6 +32,7 @@ import {
   fillWords,
   invalidateWords,
   isUnknownOutcome,
+  leasedWords,
   leasesOf,
   leaseWords,
   numbersOf,
@@ -51,6 +52,7 @@ import { type StoreCounters, surelyNotDone } from './counters.ts';
 import type { StoreLocks } from './locks.ts';
 import type {
   CacheStore,
+  FillCall,
   FillEntry,
   HeldLease,
   InvalidateRequest,
@@ -136,6 +138,11 @@ export class BreakwaterStore implements CacheStore {
     this.counters = this.#countersOfTheNode();
   }
 
+  /** Members of a cluster acknowledge no fill. */
+  get takesLeasedWrites(): boolean {
+    return this.#members === null;
+  }
+
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
     if (keys.length === 0) return [];
     if (this.#members !== null) return this.#members.read(keys, call);
@@ -157,7 +164,8 @@ export class BreakwaterStore implements CacheStore {
     }
   }
 
-  async fill(entries: readonly FillEntry[], call: StoreCall): Promise<boolean[]> {
+  async fill(entries: readonly FillEntry[], call: FillCall): Promise<boolean[]> {
+    if (call.isWrite === true) return await Promise.all(entries.map((entry) => this.#setLeased(entry, call)));
     const fitting = entries.filter(({ value }) => value.length <= this.maxValueBytes);
     if (fitting.length === 0) return entries.map(() => false);
     if (this.#members !== null) return this.#members.fill(entries, call);
@@ -210,6 +218,19 @@ export class BreakwaterStore implements CacheStore {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([this.#node?.close({ drain: false }), this.#members?.close()]);
+  }
+
+  /** What was written to the source under this lease: followers are told. */
+  async #setLeased(entry: FillEntry, call: StoreCall): Promise<boolean> {
+    if (this.#members !== null || entry.value.length > this.maxValueBytes) return false;
+    try {
+      return outcomeOf(await this.#send(leasedWords(entry), call)) === 'stored';
+    } catch (error) {
+      if (error instanceof BreakwaterError && error.code === 'LEASEVOID') return false;
+      if (!isSentElsewhere(error)) throw error;
+      this.#becomeCluster();
+      return false;
+    }
   }
 
   async #invalidate(request: InvalidateRequest, call: StoreCall): Promise<number> {

@@ -84,7 +84,6 @@ const WITHHELD: ReadMiss = Object.freeze({ kind: 'miss', lease: null, waitMs: 0,
 export class OutboxStore implements CacheStore {
   readonly kind: string;
   readonly inProcess: boolean;
-  readonly takesLeasedWrites?: boolean;
   readonly maxValueBytes?: number;
   readonly locks?: StoreLocks;
   readonly counters?: StoreCounters;
@@ -125,7 +124,6 @@ export class OutboxStore implements CacheStore {
     this.#options = options;
     this.kind = inner.kind;
     this.inProcess = inner.inProcess;
-    if (inner.takesLeasedWrites !== undefined) this.takesLeasedWrites = inner.takesLeasedWrites;
     if (inner.maxValueBytes !== undefined) this.maxValueBytes = inner.maxValueBytes;
     if (inner.locks !== undefined) this.locks = inner.locks;
     if (inner.counters !== undefined) this.counters = inner.counters;
@@ -146,6 +144,11 @@ export class OutboxStore implements CacheStore {
   }
 
   // -- the port
+
+  /** A node may turn out to be one of many. */
+  get takesLeasedWrites(): boolean {
+    return this.#inner.takesLeasedWrites === true;
+  }
 
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
     if (!this.#isSure) {

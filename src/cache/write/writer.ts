@@ -5,7 +5,7 @@
  *
  *     1. every value is encoded and checked: what the cache could not keep is not written to the database
  *     2. the keys are noted in the outbox, where that is on disk
- *     3. a lease is taken for each key          (stores that take leased writes: embedded, Redis and Valkey)
+ *     3. a lease is taken for each key          (stores that take leased writes: all but a ring and a cluster of nodes)
  *     4. the database, in one transaction; the rows as it has them now come back
  *     5. under its lease the row is filled, as a write: every L1 is told; where that is refused or not known, or there is no lease, the key is invalidated
  *
@@ -13,7 +13,7 @@
  * invalidation carries no version and so cannot keep it out; it would then show the older row until its TTL. A lease is voided by every invalidation since 3, which is before
  * anything was committed. So of two writers at once at most one fills, and only if it was alone. A fill whose answer was lost may still arrive: the invalidation that follows
  * voids its lease or removes what it stored.
- * A node and a ring do not tell L1s of fills, and of invalidations they do: there 5 is the invalidation alone, and the next reader loads.
+ * A key of a ring may have a copy on a second server, which a fill on the first does not reach: there 5 is the invalidation alone, and the next reader loads.
  */
 import { BreakwaterError } from '../../base/errors.ts';
 import type { CacheStore, FillEntry } from '../../stores/store.ts';

@@ -85,6 +85,12 @@ export function releaseWords(leases: readonly HeldLease[]): Words {
   return ['BW.RELEASE', ...leases.flatMap(({ key, lease }) => [key, lease])];
 }
 
+/** A fill that is a write (`FillCall.isWrite`). */
+export function leasedWords({ key, value, lease, ...entry }: FillEntry): Words {
+  const { version: _, ...unversioned } = entry;
+  return [...setWords(key, value, unversioned), 'LEASE', lease, 'TELL'];
+}
+
 export function setWords(key: string, value: Uint8Array, entry: WriteEntry): Words {
   const words: Words = ['BW.SET', key, value];
   const px = wholeMs(entry.ttlMs);
