@@ -17,6 +17,7 @@ export const NOTHING: Counts = {
   reigns: 0,
   takeovers: 0,
   emptyReigns: 0,
+  handOvers: 0,
   faults: 0,
   messages: 0,
   events: 0,

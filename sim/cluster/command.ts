@@ -128,7 +128,7 @@ function summary(outcome: Outcome<Counts>): string {
     headline(outcome, n),
     `${n(counts.reads)} reads: ${n(counts.hits)} hits checked (${n(counts.copyHits)} from copies, ${n(counts.gutterHits)} from a gutter), ${n(counts.misses)} misses, ${n(counts.unserved)} not served`,
     `${n(counts.acknowledged)} invalidations acknowledged; ${n(counts.unacknowledged)} times one was not, and said so; ${n(counts.fills)} fills stored, ${n(counts.refusedFills)} refused`,
-    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included), ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
+    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included; ${n(counts.handOvers)} ranges handed over), ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
     `${n(repeated)} seeds run twice with the same trace; hash ${hash.toString(16)}`,
   ].join('\n');
 }

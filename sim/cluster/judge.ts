@@ -4,6 +4,7 @@
  * The numbers are those of the invariants in docs/cluster.md.
  */
 import { type Ballot, compareBallots, formatBallot } from '../../src/base/ballot.ts';
+import { GIVEN_AWAY, HANDED_OVER } from '../../src/cluster/core.ts';
 import type { OwnershipRecord } from '../../src/cluster/record.ts';
 import type { World } from '../world/world.ts';
 import type { Host } from './host.ts';
@@ -36,6 +37,7 @@ export class Judge {
     reigns: 0,
     takeovers: 0,
     emptyReigns: 0,
+    handOvers: 0,
     longestChain: 0,
   };
 
@@ -156,6 +158,10 @@ export class Judge {
       this.violate(4, `${host.name} keeps its content of range ${range} and is not in the set of what it replaces`);
     }
     this.holds(host, range, 'begins to reign');
+  }
+
+  ends(why: string): void {
+    if (why === HANDED_OVER || why === GIVEN_AWAY) this.counts.handOvers += 1;
   }
 
   /** Whoever may serve the range from this moment on has nothing that was invalidated. */

@@ -156,6 +156,7 @@ export class MemberHost implements Host {
       restored: isDurable ? [...this.#disk.values()] : null,
       hasForgotten: !isDurable && this.incarnation > 1,
       nowMs: this.machine.clock.now(),
+      balance: setup.balance,
     });
     this.#written = 0;
     this.#held = [];
@@ -438,6 +439,7 @@ export class MemberHost implements Host {
     const { world, judge } = this.#scene!;
     world.trace.note(NOTE_EVENT, this.index, event.kind.length);
     world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
+    if (event.kind === 'reign-ended') judge.ends(event.why);
     if (event.kind === 'reign-began') {
       this.store!.voidTokens(event.range);
       judge.reigns(this, event.range, event.basis, event.isEmpty, event.how);
@@ -454,7 +456,7 @@ export function nameOf(id: NodeId): string {
 }
 
 /** Stands in for placement: owners in turn, copies behind them. */
-function orderOf(range: number, members: readonly NodeId[]): readonly NodeId[] {
+export function orderOf(range: number, members: readonly NodeId[]): readonly NodeId[] {
   return members.map((_, index) => members[(range + index) % members.length]!);
 }
 

@@ -196,6 +196,7 @@ export class NodeHost implements Host {
         voters: members.slice(0, setup.voters).map(({ id }) => id),
         rangeCount: setup.ranges,
         copies: setup.copies,
+        balance: setup.balance,
         timing: { replaceMs: setup.replaceMs, ackMs: setup.ackMs },
         isFounder: index === 0 && this.incarnation === 1,
         isDurable,
@@ -461,5 +462,6 @@ export class NodeHost implements Host {
     world.trace.note(NOTE_EVENT, this.index, event.kind.length);
     world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
     if (event.kind === 'reign-began') judge.reigns(this, event.range, event.basis, event.isEmpty, event.how);
+    if (event.kind === 'reign-ended') judge.ends(event.why);
   }
 }

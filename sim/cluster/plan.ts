@@ -2,6 +2,7 @@
  * A schedule as data: how the cluster is set up, and what breaks when. What clients do follows from the same seed, but not from the faults: taking one out changes nothing else that was planned.
  */
 import { SeededRandom } from '../../src/base/random.ts';
+import { STANDING_RULES, type StandingRules } from '../../src/cluster/standing.ts';
 
 export const FAULT_KINDS = [
   'loss',
@@ -17,6 +18,9 @@ export const FAULT_KINDS = [
   'crash',
   'jump',
   'leave',
+  'drain',
+  'move',
+  'rebalance',
   'client-cut',
 ] as const;
 
@@ -28,7 +32,7 @@ export interface Fault {
   /** Members by index; what they mean depends on the kind. */
   readonly members: readonly number[];
   readonly forMs: number;
-  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. */
+  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. Move: one more than the range, of as many as there are. */
   readonly amount: number;
 }
 
@@ -57,6 +61,8 @@ export interface Setup {
   readonly ackMs: number;
   /** Of the reads: how many take an answer out of a copy. */
   readonly copyReads: number;
+  /** Ranges go home to members that have been up for so long, whatever these have lost; null: not. */
+  readonly balance: StandingRules | null;
 }
 
 export interface Plan {
@@ -110,6 +116,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     evictions: one([0, 0, 0.02, 0.2]),
     ackMs: one([200, 300]),
     copyReads: one([0.1, 0.3, 0.6]),
+    balance: seed % 2 === 0 ? { ...STANDING_RULES, stableMs: 800, flapLosses: 1000 } : null,
   };
   const kinds = options.faults ?? themeOf(random);
   const isVolley = options.faults === undefined && random.nextFloat() < 0.15;
@@ -131,7 +138,7 @@ function themeOf(random: SeededRandom): readonly FaultKind[] {
   const draw = random.nextFloat();
   if (draw < 0.5) return FAULT_KINDS;
   if (draw < 0.6) return ['isolate', 'one-way', 'halves', 'ring'];
-  if (draw < 0.7) return ['crash', 'pause', 'leave'];
+  if (draw < 0.7) return ['crash', 'pause', 'leave', 'drain', 'move'];
   if (draw < 0.8) return ['pause', 'stall', 'jump', 'slow'];
   if (draw < 0.9) return ['loss', 'duplication', 'spread', 'crash'];
   if (draw < 0.98) return ['isolate', 'crash', 'client-cut', 'spread'];
@@ -179,6 +186,12 @@ function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededR
       return fault(order.slice(0, random.nextFloat() < 0.3 ? 3 : 1), 0, between(50, 5000));
     case 'leave':
       return fault(order.slice(0, 1), between(500, 4000));
+    case 'drain':
+      return fault(order.slice(0, 1), between(500, 7000));
+    case 'move':
+      return fault(order, 0, 1 + Math.floor(random.nextFloat() * 8));
+    case 'rebalance':
+      return fault([], 0);
     case 'client-cut':
       return fault(order.slice(0, between(1, Math.max(1, members - 1))), between(300, 6000));
   }

@@ -129,6 +129,7 @@ export class Scenario {
       evictions: 0,
       ackMs: 300,
       copyReads: 0,
+      balance: null,
     };
     this.#hosts = Array.from({ length: members }, (_, index) => new MemberHost(this.#world, index, setup));
     this.#judge = new Judge(this.#world, setup, this.#hosts);

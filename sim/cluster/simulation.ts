@@ -34,6 +34,8 @@ export interface Counts {
   readonly reigns: number;
   readonly takeovers: number;
   readonly emptyReigns: number;
+  /** Ranges that an owner handed over by itself: sent home, moved, given away. */
+  readonly handOvers: number;
   readonly faults: number;
   readonly messages: number;
   readonly events: number;
@@ -235,6 +237,29 @@ export class Simulation {
         });
         break;
       }
+      case 'drain': {
+        const { core } = host!;
+        if (core === null) break;
+        core.isDrained = true;
+        later(() => {
+          core.isDrained = false;
+        });
+        break;
+      }
+      case 'move': {
+        // Whoever owns it is told; the first of the others is to have it.
+        const range = (amount - 1) % this.plan.setup.ranges;
+        const owner = hosts.find((each) => each.core?.primaries[range] != null && each.machine.state === 'up');
+        const to = hosts.find((each) => each !== owner);
+        if (owner === undefined || to === undefined) break;
+        owner.core!.move(range, to.id, owner.machine.clock.now());
+        break;
+      }
+      case 'rebalance':
+        for (const each of this.hosts) {
+          if (each.isUp && each.machine.state === 'up') each.core!.rebalance(each.machine.clock.now());
+        }
+        break;
       case 'client-cut':
         cutAll(
           this.clients
@@ -272,7 +297,12 @@ export class Simulation {
     for (const host of this.hosts) {
       if (!host.isUp) host.start();
       else host.machine.resume();
-      if (host.core !== null) host.core.isLeaving = false;
+      if (host.core !== null) {
+        host.core.isLeaving = false;
+        host.core.isDrained = false;
+        // What is to come together is not to be taken apart meanwhile.
+        host.core.homing.isOn = false;
+      }
     }
   }
 

@@ -60,6 +60,12 @@ export class Copies {
     return this.#copies[range]!.reign;
   }
 
+  /** Whom it follows, if that one reigns under a ballot above this. */
+  leaderAbove(range: number, ballot: Ballot): NodeId | null {
+    const { owner, reign } = this.#copies[range]!;
+    return owner !== null && compareBallots(reign, ballot) > 0 ? owner : null;
+  }
+
   position(range: number): Position {
     const { reign, session, applied, owner } = this.#copies[range]!;
     return { range, reign: owner === null ? NO_BALLOT : reign, session, offset: applied };

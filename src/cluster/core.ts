@@ -21,13 +21,15 @@
 import { assert, unreachable } from '../base/assert.ts';
 import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import { Copies } from './copies.ts';
+import { Homing, type Refused } from './homing.ts';
 import type { NodeId } from './member.ts';
-import type { Following, HeartbeatAck, Message, Position, VoterRow } from './messages.ts';
+import type { Following, HeartbeatAck, Message, Position, Stance, VoterRow, YieldItem } from './messages.ts';
 import type { ClusterEvent, Output } from './outputs.ts';
 import { type Follower, Primary } from './primary.ts';
 import { type Proposal, type ProposalKind, Proposals, type Wish } from './proposals.ts';
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
+import type { StandingRules } from './standing.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
 import { Views } from './views.ts';
 import { Voter } from './voter.ts';
@@ -53,6 +55,8 @@ export interface CoreOptions {
   /** This member has run before and remembers nothing. */
   readonly hasForgotten: boolean;
   readonly nowMs: number;
+  /** An owner gives a range to the first member of its `order` when that one has been up for `stableMs`: `homing.ts`. null: ranges move by takeover, leave and operators' orders alone. */
+  readonly balance: StandingRules | null;
 }
 
 export type Route =
@@ -81,11 +85,26 @@ const YIELD_AGAIN_MS = 150;
 /** Members outside of the set wait this much longer than those inside, if there are any. */
 const OUTSIDER_MS = 3000;
 const RETRY_MS = 100;
+/** Why a reign ended, in its event: sent home or moved, and given away by who leaves. */
+export const HANDED_OVER = 'handed over';
+export const GIVEN_AWAY = 'given away';
+/** Between two ranges that a member gives home unasked. */
+const HOMING_MS = 500;
+/** A range is frozen at most so long for a hand-over: its copy is a few effects behind, or it is not the moment. */
+const FROZEN_MS = 200;
+/** Ranges of ours that are copied at once to where they are to go. */
+const MOVING = 4;
 
 /** Our last claim that keeps its content, and whom the copy followed at the time. */
 interface OwnClaim {
   readonly ballot: Ballot;
   readonly followed: Ballot;
+}
+
+/** To whom we handed a range over, and what we said. */
+interface HandedOver {
+  readonly to: NodeId;
+  readonly item: YieldItem;
 }
 
 interface Yielding {
@@ -100,8 +119,11 @@ export class ClusterCore {
   readonly voter: Voter | null;
   readonly copies: Copies;
   readonly primaries: (Primary | null)[];
-  /** It is to leave: it gives its ranges away and claims none. */
+  /** It is to leave: it gives its ranges away and claims none. Its copies it keeps: it may be back soon. */
   isLeaving = false;
+  /** As `isLeaving`, and others are to copy what it copies: it will not be back, or not soon. */
+  isDrained = false;
+  readonly homing: Homing;
   readonly #options: CoreOptions;
   readonly #timing: Timing;
   readonly #proposals: Proposals;
@@ -109,8 +131,9 @@ export class ClusterCore {
   readonly #retryAtMs: number[];
   readonly #claims: (OwnClaim | null)[];
   readonly #yielding: (Yielding | null)[];
-  /** By range: the ballot under which its owner told us to take over. */
-  readonly #yielded: (Ballot | null)[];
+  /** By range: what its owner said when it told us to take over. */
+  readonly #yielded: (YieldItem | null)[];
+  readonly #handed: (HandedOver | null)[];
   #out: Output[] = [];
   #nowMs: number;
   #patientMs = 0;
@@ -119,6 +142,15 @@ export class ClusterCore {
   #recoverFromMs = -1;
   #writes = 0;
   #wakeMs = 0;
+  /** What voters were told last of whether we are to be given anything. */
+  #saidStance: Stance = 'here';
+  /** When the next range may go home unasked. */
+  #homingAtMs = 0;
+  /** The range that is being handed over, and since when it is frozen; -1: none. */
+  #moving = -1;
+  #movingSinceMs = 0;
+  /** Ranges that are being copied to where they are to go. */
+  #copying = 0;
 
   constructor(options: CoreOptions) {
     const { self, voters, rangeCount, timing, store } = options;
@@ -129,12 +161,22 @@ export class ClusterCore {
     this.#nowMs = options.nowMs;
     this.#heartbeatAtMs = options.nowMs;
     this.views = new Views(voters, rangeCount, timing);
+    this.homing = new Homing({
+      self,
+      members: options.members,
+      order: options.order,
+      views: this.views,
+      rangeCount,
+      rules: options.balance,
+      leastReignMs: timing.leaseMs,
+    });
     this.copies = new Copies(rangeCount, store, timing);
     this.primaries = Array.from({ length: rangeCount }, () => null);
     this.#retryAtMs = this.primaries.map(() => 0);
     this.#claims = this.primaries.map(() => null);
     this.#yielding = this.primaries.map(() => null);
     this.#yielded = this.primaries.map(() => null);
+    this.#handed = this.primaries.map(() => null);
     this.#ownIndex = voters.indexOf(self);
     this.voter =
       this.#ownIndex < 0
@@ -178,11 +220,36 @@ export class ClusterCore {
     }
     if (readsCopies && this.copies.mayServe(range, this.#nowMs)) return SERVE_COPY;
     if (!this.views.hasMajority(this.#nowMs)) return MINORITY;
-    const { owner } = this.views.chosen[range]!;
+    const owner = this.ownerOf(range);
     if (owner === null) return DOWN;
     // Ours by a record, but we do not reign: nobody else may be sent back to us.
     if (owner === this.self || this.views.silenceOf(owner, this.#nowMs) >= this.#timing.leaseMs) return TRY_AGAIN;
     return { kind: 'moved', to: owner };
+  }
+
+  /** Who owns the range, as far as we know: of the newest record that is known to be chosen, or who has told us since that it reigns. */
+  ownerOf(range: number): NodeId | null {
+    const { owner, ballot } = this.views.chosen[range]!;
+    return this.copies.leaderAbove(range, ballot) ?? owner;
+  }
+
+  /** An operator wants a range of ours there. null: it is under way. */
+  move(range: number, to: NodeId, nowMs: number): Refused | null {
+    this.#advance(nowMs);
+    if (this.#isAway) return 'leaving';
+    return this.homing.move(this.primaries[range] ?? null, to, this.#nowMs);
+  }
+
+  /** An operator wants our ranges where placement wants them. Returns how many are to go. */
+  rebalance(nowMs: number): number {
+    this.#advance(nowMs);
+    return this.#isAway ? 0 : this.homing.rebalance(this.primaries, this.#nowMs);
+  }
+
+  /** Copies of ours among the records: what a drained member has to get rid of still. */
+  get copiedCount(): number {
+    const { self } = this;
+    return this.views.chosen.reduce((n, { owner, inSync }) => n + (owner !== self && inSync.includes(self) ? 1 : 0), 0);
   }
 
   /** The reign that tokens of this range carry. @throws AssertionError if we do not own it */
@@ -258,6 +325,7 @@ export class ClusterCore {
       }
       case 'applied':
         this.primaries[message.range]?.onApplied(from, message, this.#nowMs, this.#patientMs);
+        this.#handOverSoon(message.range);
         break;
       case 'part-ack':
         this.primaries[message.range]?.onPartAck(from, message, this.#nowMs);
@@ -269,9 +337,13 @@ export class ClusterCore {
         if (message.incarnation === this.#options.incarnation) this.copies.onFollowed(from, message);
         break;
       case 'yield':
-        for (const { range, basis } of message.items) {
+        for (const item of message.items) {
+          const { range, basis, inSync } = item;
+          if (compareBallots(basis, this.views.newest[range]!.ballot) > 0 && inSync.includes(from)) {
+            this.views.note({ range, ballot: basis, owner: from, inSync }, range, basis.epoch);
+          }
           if (sameBallot(basis, this.views.newest[range]!.ballot) && this.views.newest[range]!.owner === from) {
-            this.#yielded[range] = basis;
+            this.#yielded[range] = item;
             this.#retryAtMs[range] = 0;
           }
         }
@@ -293,7 +365,7 @@ export class ClusterCore {
     this.#advance(nowMs);
     const now = this.#nowMs;
     this.#wakeMs = this.#timing.tickMs;
-    if (now >= this.#heartbeatAtMs) this.#beat();
+    if (now >= this.#heartbeatAtMs || this.#stance !== this.#saidStance) this.#beat();
     this.#proposals.onTick(now);
     this.#recover();
     for (const primary of this.primaries) primary?.onTick(now, this.#patientMs);
@@ -322,9 +394,11 @@ export class ClusterCore {
     const { heartbeatMs } = this.#timing;
     this.#heartbeatAtMs = now + heartbeatMs;
     const { incarnation } = this.#options;
+    const stance = this.#stance;
+    this.#saidStance = stance;
     this.views.voters.forEach((id, index) => {
       const { life, counter } = this.views.knownOf(index);
-      this.#send(id, { kind: 'heartbeat', incarnation, sentMs: now, life, counter, lagMs: this.#lagMs });
+      this.#send(id, { kind: 'heartbeat', incarnation, sentMs: now, life, counter, lagMs: this.#lagMs, stance });
     });
     this.#lagMs = 0;
     const asked = new Map<NodeId, Position[]>(this.copies.byOwner());
@@ -352,6 +426,7 @@ export class ClusterCore {
   #onChosen(range: number): void {
     const record = this.views.chosen[range]!;
     this.voter?.learn(record);
+    this.homing.onChosen(record, this.#nowMs);
     const open = this.#proposals.of(range);
     if (open !== null) {
       if (sameBallot(open.record.ballot, record.ballot)) {
@@ -409,9 +484,9 @@ export class ClusterCore {
       if (this.primaries[range] !== null || this.#proposals.of(range) !== null) continue;
       if (now < this.#retryAtMs[range]!) continue;
       // Who leaves gives away what is still its own, and takes nothing.
-      if (this.isLeaving && this.views.newest[range]!.owner !== this.self) continue;
+      if (this.#isAway && this.views.newest[range]!.owner !== this.self) continue;
       const wish = this.#wishFor(range, silences);
-      if (wish === null || this.isLeaving) continue;
+      if (wish === null || this.#isAway) continue;
       const name = `${wish.kind} ${wish.basis.owner}`;
       const round = rounds.get(name);
       if (round === undefined) rounds.set(name, [wish]);
@@ -433,8 +508,10 @@ export class ClusterCore {
     this.#yielding[range] = null;
     const isIn = inSync.includes(self);
     const others = inSync.filter((id) => id !== self && id !== owner);
-    if (isIn && sameBallot(this.#yielded[range]!, basis.ballot)) {
-      return { range, kind: 'yielded', basis, owner: self, inSync: [self, ...others] };
+    const yielded = this.#yielded[range] ?? null;
+    if (isIn && yielded !== null && sameBallot(yielded.basis, basis.ballot)) {
+      const old = yielded.stays ? [owner] : [];
+      return { range, kind: 'yielded', basis, owner: self, inSync: [self, ...old, ...others] };
     }
     const { takeoverMs, staggerMs } = this.#timing;
     const silence = this.#silenceOf(owner, silences);
@@ -490,7 +567,14 @@ export class ClusterCore {
       // The next one each time: the first may be unreachable for us.
       const attempt = Math.floor((now - yielding.sinceMs) / YIELD_AGAIN_MS);
       yielding.sentMs = now;
-      this.#send(heirs[attempt % heirs.length]!, { kind: 'yield', items: [{ range, basis: basis.ballot }] });
+      const handed = this.#handed[range] ?? null;
+      const { ballot, inSync } = basis;
+      if (handed !== null && sameBallot(handed.item.basis, ballot) && attempt < 2 && heirs.includes(handed.to)) {
+        this.#send(handed.to, { kind: 'yield', items: [handed.item] });
+        return null;
+      }
+      const item = { range, basis: ballot, inSync, leasesMs: this.#timing.readLeaseMs, stays: false, isPinned: false };
+      this.#send(heirs[attempt % heirs.length]!, { kind: 'yield', items: [item] });
     }
     return null;
   }
@@ -528,6 +612,7 @@ export class ClusterCore {
     const { range, record, kind } = proposal;
     if (!this.views.learn(record) && !sameBallot(this.views.chosen[range]!.ballot, record.ballot)) return;
     this.voter?.learn(record);
+    this.homing.onChosen(record, this.#nowMs);
     this.#write();
     this.#retryAtMs[range] = 0;
     const primary = this.primaries[range]!;
@@ -553,13 +638,15 @@ export class ClusterCore {
     if (!isKept) this.#options.store.clear(range);
     this.#claims[range] = null;
     this.#yielding[range] = null;
+    const yielded = kind === 'yielded' ? this.#yielded[range]! : null;
     this.#yielded[range] = null;
+    this.#handed[range] = null;
     this.copies.lead(range, record.ballot);
-    this.primaries[range] = new Primary(
+    const primary = new Primary(
       this.self,
       record,
       isKept ? record.inSync : [],
-      this.#patientMs + this.#graceMs(kind),
+      this.#patientMs + this.#graceMs(kind, yielded),
       this.#timing,
       {
         store: this.#options.store,
@@ -567,13 +654,18 @@ export class ClusterCore {
         settled: (id, isAcknowledged) => this.#out.push({ kind: 'settled', id, isAcknowledged }),
       },
     );
+    primary.beganMs = this.#nowMs;
+    primary.isPinned = yielded?.isPinned === true;
+    this.primaries[range] = primary;
     this.#event({ kind: 'reign-began', range, record, basis, isEmpty: !isKept, how: kind });
-    this.primaries[range]!.onTick(this.#nowMs, this.#patientMs);
+    primary.onTick(this.#nowMs, this.#patientMs);
   }
 
   /** How long read leases of the owner before may last still. One that was silent for T granted its last within F of what was heard last. */
-  #graceMs(kind: ProposalKind): number {
+  #graceMs(kind: ProposalKind, yielded: YieldItem | null): number {
     const { readLeaseMs, takeoverMs, leaseMs } = this.#timing;
+    // It has granted none since it said so.
+    if (yielded !== null) return Math.min(yielded.leasesMs, readLeaseMs) * DRIFT;
     if (kind !== 'takeover') return readLeaseMs * DRIFT;
     return Math.max(0, readLeaseMs * DRIFT - (takeoverMs - leaseMs) * 0.98);
   }
@@ -589,29 +681,34 @@ export class ClusterCore {
   // -- what we own
 
   #planOwned(): void {
+    this.homing.watch(this.#nowMs);
     const wishes: Wish[] = [];
     const silences = new Map<NodeId, number>();
+    let copying = 0;
     for (const primary of this.primaries) {
       if (primary === null) continue;
-      const wish = this.#wishForReign(primary, silences);
+      const home = this.#isAway ? null : this.homing.homeOf(primary, this.#nowMs);
+      if (home !== null && primary.followers.get(home)?.isStaged === true) copying += 1;
+      const wish = this.#wishForReign(primary, home, silences);
       if (wish !== null) wishes.push(wish);
     }
+    this.#copying = copying;
     if (wishes.length > 0) this.#propose(wishes);
   }
 
-  #wishForReign(primary: Primary, silences: Map<NodeId, number>): Wish | null {
+  #wishForReign(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): Wish | null {
     const now = this.#nowMs;
     const { range, record } = primary;
     const isContested = this.views.isContested(range, record.ballot);
     if (!isContested) primary.contestedSinceMs = -1;
     else if (primary.contestedSinceMs < 0) primary.contestedSinceMs = now;
     if (!this.views.hasMajority(now)) return null;
-    if (this.isLeaving) this.#giveAway(primary, silences);
-    else primary.isFrozen = false;
+    if (this.#isAway) this.#giveAway(primary, silences);
+    else this.#sendTo(primary, home, isContested);
     if (this.primaries[range] !== primary) return null;
-    this.#stage(primary, silences);
+    this.#stage(primary, home, silences);
     if (this.#proposals.of(range) !== null || now < this.#retryAtMs[range]!) return null;
-    const inSync = this.#wantedSet(primary, silences);
+    const inSync = this.#wantedSet(primary, home, silences);
     if (inSync !== record.inSync && !sameSet(inSync, record.inSync)) {
       for (const follower of primary.followers.values()) {
         if (!follower.isStaged) follower.isLeaving = !inSync.includes(follower.id);
@@ -624,42 +721,76 @@ export class ClusterCore {
     return { range, kind: 'repair', basis: record, owner: this.self, inSync: record.inSync };
   }
 
-  /** The present set without those that do not answer, and with those that have caught up. */
-  #wantedSet(primary: Primary, silences: Map<NodeId, number>): readonly NodeId[] {
+  /**
+   * The present set without those that do not answer, and with those that have caught up. Who is drained, and who stands behind the range's new owner to be, leaves when another has come: never are there
+   * fewer on purpose.
+   */
+  #wantedSet(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): readonly NodeId[] {
     const { copies } = this.#options;
     const { replaceMs } = this.#timing;
     const { inSync } = primary.record;
-    const isWhole = inSync.length >= copies && primary.followers.size < copies;
+    const isWhole = inSync.length === copies && primary.followers.size < copies && !this.#isAnybodyDrained;
     if (isWhole && primary.pendingCount === 0 && silences.size === 0 && !this.views.isAnybodySilent) return inSync;
     const kept = inSync.filter((id) => {
       const follower = primary.followers.get(id);
       if (follower === undefined) return true;
       return !primary.isLate(follower, this.#nowMs) && this.#silenceOf(id, silences) < replaceMs;
     });
-    const room = copies - kept.length;
-    if (room <= 0) return kept;
-    const added = [...primary.followers.values()].filter((follower: Follower) => primary.isReady(follower));
-    return [...kept, ...added.slice(0, room).map(({ id }) => id)];
+    const ready = [...primary.followers.values()].filter(
+      (follower: Follower) =>
+        primary.isReady(follower) && !kept.includes(follower.id) && !this.#isDrainedOne(follower.id),
+    );
+    // The new owner to be first.
+    ready.sort((a, b) => Number(b.id === home) - Number(a.id === home));
+    const seats = kept.filter((id) => !this.#isDrainedOne(id)).length;
+    const room = Math.max(copies - seats, ready[0]?.id === home && home !== null ? 1 : 0);
+    const wanted = [...kept, ...ready.slice(0, Math.max(0, room)).map(({ id }) => id)];
+    return this.#withoutSurplus(primary, wanted, home);
   }
 
-  /** Chooses who is to become a copy while the set is too small. */
-  #stage(primary: Primary, silences: Map<NodeId, number>): void {
+  /** Of more than there are to be: first who is drained, then who stands last in the order. Never ourselves, nor the new owner to be. */
+  #withoutSurplus(primary: Primary, wanted: readonly NodeId[], home: NodeId | null): readonly NodeId[] {
+    const { copies, order } = this.#options;
+    // Our own place is not counted while we are drained: somebody else is to have it.
+    const able = this.#options.members.filter((id) => !this.#isDrainedOne(id)).length;
+    const most = Math.min(copies, Math.max(1, able)) + (this.isDrained ? 1 : 0);
+    // The new owner to be needs one to hand the range over from, and that is us.
+    const least = home === null ? most : Math.max(most, 2);
+    if (wanted.length <= least) return wanted;
+    const places = order(primary.range);
+    const rank = (id: NodeId): number => places.indexOf(id) + (this.#isDrainedOne(id) ? places.length : 0);
+    const going = wanted
+      .filter((id) => id !== this.self && id !== home)
+      .sort((a, b) => rank(b) - rank(a))
+      .slice(0, wanted.length - least);
+    return wanted.filter((id) => !going.includes(id));
+  }
+
+  /** Chooses who is to become a copy while the set is too small, or somebody in it is drained. */
+  #stage(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): void {
     const { copies, order } = this.#options;
     const { takeoverMs, replaceMs } = this.#timing;
-    const missing = copies - primary.record.inSync.length;
+    const { inSync } = primary.record;
+    const drained = this.#isAnybodyDrained ? inSync.filter((id) => this.#isDrainedOne(id)).length : 0;
+    const missing = copies - (inSync.length - drained);
+    if (home !== null && !primary.followers.has(home) && this.#copying < MOVING) {
+      this.#copying += 1;
+      primary.stage(home);
+    }
     if (missing <= 0 && primary.followers.size < copies) return;
     let staged = 0;
     for (const { id, isStaged } of primary.followers.values()) {
-      if (!isStaged) continue;
-      if (missing <= 0 || this.#silenceOf(id, silences) >= takeoverMs) primary.unstage(id, this.#patientMs);
+      if (!isStaged || id === home) continue;
+      const isUnwanted = missing <= 0 || this.#silenceOf(id, silences) >= takeoverMs || this.#isDrainedOne(id);
+      if (isUnwanted) primary.unstage(id, this.#patientMs);
       else staged += 1;
     }
     if (staged >= missing) return;
     // The places of members that have been silent for less than `replaceMs` are kept for them.
-    let places = copies - 1;
+    let places = this.isDrained ? copies : copies - 1;
     for (const id of order(primary.range)) {
       if (places <= 0 || staged >= missing) return;
-      if (id === this.self) continue;
+      if (id === this.self || this.#isDrainedOne(id)) continue;
       const silence = this.#silenceOf(id, silences);
       if (silence >= replaceMs) continue;
       places -= 1;
@@ -669,22 +800,74 @@ export class ClusterCore {
     }
   }
 
-  /** Freezes the range, waits until a copy has everything, and tells it to take over. */
+  /** Freezes the range while it is handed over to a copy that has everything: we leave. The one that is to have it by the order, if it can. */
   #giveAway(primary: Primary, silences: Map<NodeId, number>): void {
     const { range, record } = primary;
-    const heir = record.inSync.find((id) => {
+    const able = record.inSync.filter((id) => {
       const follower = primary.followers.get(id);
       return (
         follower?.isFollowing === true &&
         follower.applied === primary.offset &&
-        this.#silenceOf(id, silences) < this.#timing.leaseMs
+        this.#silenceOf(id, silences) < this.#timing.leaseMs &&
+        this.views.stanceOf(id, this.#nowMs) === 'here'
       );
     });
+    const heir = this.#options.order(range).find((id) => able.includes(id));
     // Frozen only while somebody can take it: it was not given away yet, so it may be served again.
     primary.isFrozen = heir !== undefined && this.#proposals.of(range) === null;
     if (heir === undefined || !primary.isFrozen || primary.pendingCount > 0) return;
-    this.#endReign(range, 'given away');
-    this.#send(heir, { kind: 'yield', items: [{ range, basis: record.ballot }] });
+    this.#handOver(primary, heir, GIVEN_AWAY, false);
+  }
+
+  /** Hands a range over to who is to have it, one after the other, when that one has everything; it is frozen as long as that takes. */
+  #sendTo(primary: Primary, to: NodeId | null, isContested: boolean): void {
+    const { range, record } = primary;
+    const now = this.#nowMs;
+    const follower = to === null ? undefined : primary.followers.get(to);
+    const isAble =
+      follower !== undefined &&
+      record.inSync.includes(follower.id) &&
+      follower.isFollowing &&
+      !follower.isStaged &&
+      !follower.isSyncing &&
+      !isContested &&
+      this.#proposals.of(range) === null;
+    if (!isAble || (this.#moving === range && now - this.#movingSinceMs >= FROZEN_MS)) {
+      if (this.#moving === range) this.#moving = -1;
+      primary.isFrozen = false;
+      return;
+    }
+    if (this.#moving !== range) {
+      const mayBegin = this.#moving < 0 && (now >= this.#homingAtMs || this.homing.isOrdered(range));
+      primary.isFrozen = mayBegin;
+      if (!mayBegin) return;
+      this.#moving = range;
+      this.#movingSinceMs = now;
+      this.#homingAtMs = now + HOMING_MS;
+    }
+    if (follower.applied !== primary.offset || primary.pendingCount > 0) return;
+    this.#handOver(primary, follower.id, HANDED_OVER, this.homing.isPinnedBy(range));
+  }
+
+  /** A copy got on: a range that is frozen need not wait for the next tick. */
+  #handOverSoon(range: number): void {
+    const primary = this.primaries[range] ?? null;
+    if (primary === null || !primary.isFrozen || !this.views.hasMajority(this.#nowMs)) return;
+    if (this.#isAway) this.#giveAway(primary, new Map());
+    else {
+      const home = this.homing.homeOf(primary, this.#nowMs);
+      this.#sendTo(primary, home, this.views.isContested(range, primary.record.ballot));
+    }
+  }
+
+  /** We serve it no more, in no life of ours. */
+  #handOver(primary: Primary, to: NodeId, why: string, isPinned: boolean): void {
+    const { range, record } = primary;
+    const leasesMs = primary.leasesMs(to, this.#patientMs);
+    this.#endReign(range, why);
+    const item = { range, basis: record.ballot, inSync: record.inSync, leasesMs, stays: !this.#isAway, isPinned };
+    this.#handed[range] = { to, item };
+    this.#send(to, { kind: 'yield', items: [item] });
   }
 
   /** Somebody follows us no more because it was told of a higher reign, or we were told so ourselves. */
@@ -697,6 +880,8 @@ export class ClusterCore {
     const primary = this.primaries[range]!;
     if (primary === null) return;
     this.primaries[range] = null;
+    if (this.#moving === range) this.#moving = -1;
+    this.homing.done(range);
     this.#proposals.withdraw(range);
     this.#claims[range] = null;
     primary.end();
@@ -704,6 +889,24 @@ export class ClusterCore {
   }
 
   // -- within
+
+  get #stance(): Stance {
+    return this.isDrained ? 'drained' : this.isLeaving ? 'leaving' : 'here';
+  }
+
+  get #isAway(): boolean {
+    return this.isLeaving || this.isDrained;
+  }
+
+  get #isAnybodyDrained(): boolean {
+    return this.isDrained || this.views.isAnybodyAway;
+  }
+
+  /** Its copies are to be elsewhere. */
+  #isDrainedOne(id: NodeId): boolean {
+    if (id === this.self) return this.isDrained;
+    return this.views.isAnybodyAway && this.views.stanceOf(id, this.#nowMs) === 'drained';
+  }
 
   #silenceOf(id: NodeId, silences: Map<NodeId, number>): number {
     const known = silences.get(id);

@@ -39,6 +39,17 @@ export interface Heartbeat {
   readonly counter: number;
   /** How late the sender's timers ran last: others may want to know. */
   readonly lagMs: number;
+  readonly stance: Stance;
+}
+
+/** `here`; `leaving`: it gives its ranges away and takes none; `drained`: and it is to copy none either. */
+export type Stance = 'here' | 'leaving' | 'drained';
+
+export interface Note {
+  readonly id: NodeId;
+  readonly stance: Stance;
+  /** Since its present life was first heard. */
+  readonly lifeMs: number;
 }
 
 export interface HeartbeatAck {
@@ -55,6 +66,8 @@ export interface HeartbeatAck {
   readonly rows: readonly VoterRow[];
   /** Members not heard for a while, and for how long. */
   readonly silent: readonly Silence[];
+  /** Members that said in their last heartbeat that they are not to be given anything, or whose present life is young. */
+  readonly notes: readonly Note[];
 }
 
 export interface Silence {
@@ -205,7 +218,20 @@ export interface Followed {
 export interface Yield {
   readonly kind: 'yield';
   /** The sender serves none of these under these ballots any more, in no life of it. */
-  readonly items: readonly { readonly range: number; readonly basis: Ballot }[];
+  readonly items: readonly YieldItem[];
+}
+
+export interface YieldItem {
+  readonly range: number;
+  readonly basis: Ballot;
+  /** The set of that record: the receiver may not have heard of it yet. */
+  readonly inSync: readonly NodeId[];
+  /** For how long read leases may last still that the sender or one before it granted to others than the receiver. */
+  readonly leasesMs: number;
+  /** The sender goes on as a copy, with what it has: everything that the receiver has. */
+  readonly stays: boolean;
+  /** An operator chose the receiver: it does not send the range home. */
+  readonly isPinned: boolean;
 }
 
 export type SpreadKind = 'tag' | 'namespace' | 'everything';

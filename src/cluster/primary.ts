@@ -99,6 +99,10 @@ export class Primary {
   record: OwnershipRecord;
   /** Ownership is being given away: nothing is served. */
   isFrozen = false;
+  /** When the reign began. */
+  beganMs = 0;
+  /** An operator wants it here: it is not sent home. */
+  isPinned = false;
   /** Offset of the last effect. */
   offset = 0;
   /** Since when a voter has objected to our record; -1: none does. */
@@ -324,6 +328,15 @@ export class Primary {
     if (this.isFrozen || !this.record.inSync.includes(from)) return false;
     follower.readUntilMs = Math.max(follower.readUntilMs, patientMs + this.#timing.readLeaseMs * DRIFT);
     return true;
+  }
+
+  /** For how long read leases may last still that we granted, or owners before us; those of `except` left out. */
+  leasesMs(except: NodeId, patientMs: number): number {
+    let untilMs = Math.max(patientMs, this.#graceUntilMs);
+    for (const { id, readUntilMs } of this.followers.values()) {
+      if (id !== except && readUntilMs > untilMs) untilMs = readUntilMs;
+    }
+    return untilMs - patientMs;
   }
 
   onTick(nowMs: number, patientMs: number): void {

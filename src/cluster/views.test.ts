@@ -28,6 +28,7 @@ function ack(sentMs: number, counter: number, rows: readonly VoterRow[], more: P
     counter,
     rows,
     silent: [],
+    notes: [],
     ...more,
   } as const;
 }

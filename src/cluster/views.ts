@@ -17,7 +17,7 @@
 import { assert } from '../base/assert.ts';
 import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
-import type { HeartbeatAck, VoterRow } from './messages.ts';
+import type { HeartbeatAck, Note, Stance, VoterRow } from './messages.ts';
 import { type OwnershipRecord, unowned } from './record.ts';
 import type { Timing } from './timing.ts';
 
@@ -37,9 +37,11 @@ interface View {
   silentSentMs: number;
   silentAsOfMs: number;
   silent: ReadonlyMap<NodeId, number>;
+  notes: readonly Note[];
 }
 
 const NOBODY: ReadonlyMap<NodeId, number> = new Map();
+const NO_NOTES: readonly Note[] = [];
 const NEVER = Number.NEGATIVE_INFINITY;
 
 export class Views {
@@ -60,6 +62,8 @@ export class Views {
   #leasedUntilMs = NEVER;
   /** Views that know of anybody's silence: most of the time none. */
   #silentViews = 0;
+  /** Views that know of anybody who is to be given nothing. */
+  #awayViews = 0;
   readonly #sent: number[];
   /** A majority was heard at least once. */
   #hasHeard = false;
@@ -82,6 +86,7 @@ export class Views {
       silentSentMs: NEVER,
       silentAsOfMs: NEVER,
       silent: NOBODY,
+      notes: NO_NOTES,
     }));
   }
 
@@ -110,6 +115,7 @@ export class Views {
       view.sentMs = NEVER;
       view.silentSentMs = NEVER;
       view.silent = NOBODY;
+      view.notes = NO_NOTES;
       this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
     }
     if (ack.after > view.counter) return;
@@ -125,8 +131,13 @@ export class Views {
     if (ack.sentMs > view.silentSentMs) {
       view.silentSentMs = ack.sentMs;
       view.silentAsOfMs = nowMs;
+      view.notes = ack.notes;
       view.silent = ack.silent.length === 0 ? NOBODY : new Map(ack.silent.map(({ id, ms }) => [id, ms]));
       this.#silentViews = this.#views.reduce((count, { silent }) => count + (silent === NOBODY ? 0 : 1), 0);
+      this.#awayViews = this.#views.reduce(
+        (count, { notes }) => count + (notes.some(({ stance }) => stance !== 'here') ? 1 : 0),
+        0,
+      );
     }
     for (const range of this.#unsettled) this.#settle(range, nowMs, changed);
   }
@@ -203,6 +214,40 @@ export class Views {
     }
     if (found.length < this.majority) return 0;
     return found.sort((a, b) => b - a)[this.majority - 1]!;
+  }
+
+  /** Is any member to be given nothing, as far as any voter knows? */
+  get isAnybodyAway(): boolean {
+    return this.#awayViews > 0;
+  }
+
+  /** What the member said last to a voter: a majority of those heard from within F must have heard so; else it is here. */
+  stanceOf(id: NodeId, nowMs: number): Stance {
+    if (this.#awayViews < this.majority) return 'here';
+    let leaving = 0;
+    let drained = 0;
+    for (const { sentMs, notes } of this.#views) {
+      if (nowMs - sentMs >= this.#timing.leaseMs) continue;
+      const found = notes.find((one) => one.id === id);
+      if (found === undefined || found.stance === 'here') continue;
+      leaving += 1;
+      if (found.stance === 'drained') drained += 1;
+    }
+    if (leaving < this.majority) return 'here';
+    return drained >= this.majority ? 'drained' : 'leaving';
+  }
+
+  /** For how long the member is in its present life, estimated for now; Infinity when not a majority of those heard from within F says that it is young. */
+  lifeMsOf(id: NodeId, nowMs: number): number {
+    const found: number[] = [];
+    for (const { sentMs, silentAsOfMs, notes } of this.#views) {
+      if (nowMs - sentMs >= this.#timing.leaseMs) continue;
+      const note = notes.find((one) => one.id === id);
+      if (note !== undefined) found.push(note.lifeMs + (nowMs - silentAsOfMs));
+    }
+    if (found.length < this.majority) return Number.POSITIVE_INFINITY;
+    // A majority says that it is no older than this.
+    return found.sort((a, b) => a - b)[this.majority - 1]!;
   }
 
   /** The tables of voters other than `own` whose acknowledged heartbeat was sent at `sinceMs` or later. */

@@ -43,7 +43,15 @@ function prepare(epoch: number, basis: OwnershipRecord | null, isYielded = false
 function beat(one: Voter, from: string, patientMs: number, known = { life: 0, counter: 0 }) {
   return one.onHeartbeat(
     from,
-    { kind: 'heartbeat', incarnation: 1, sentMs: 77, life: known.life, counter: known.counter, lagMs: 0 },
+    {
+      kind: 'heartbeat',
+      incarnation: 1,
+      sentMs: 77,
+      life: known.life,
+      counter: known.counter,
+      lagMs: 0,
+      stance: 'here',
+    },
     patientMs,
   );
 }

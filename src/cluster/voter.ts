@@ -31,12 +31,14 @@ import type {
   Accepted,
   Heartbeat,
   HeartbeatAck,
+  Note,
   Prepare,
   PrepareItem,
   Promised,
   Refusal,
   RefusalReason,
   Silence,
+  Stance,
   VoterRow,
 } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord, unowned } from './record.ts';
@@ -68,12 +70,18 @@ interface Row {
 interface Heard {
   incarnation: number;
   atMs: number;
+  /** When this incarnation was first heard. */
+  sinceMs: number;
+  stance: Stance;
 }
 
 /** Silence is reported from so many heartbeats on. */
 const SILENT_HEARTBEATS = 2.5;
 const NO_ROWS: readonly VoterRow[] = [];
 const NO_SILENCE: readonly Silence[] = [];
+const NO_NOTES: readonly Note[] = [];
+/** Lives are told of for so long. */
+const YOUNG_MS = 60_000;
 
 export class Voter {
   readonly life: number;
@@ -127,10 +135,14 @@ export class Voter {
 
   onHeartbeat(from: NodeId, message: Heartbeat, patientMs: number): HeartbeatAck {
     const heard = this.#heard.get(from);
-    if (heard === undefined) this.#heard.set(from, { incarnation: message.incarnation, atMs: patientMs });
-    else if (message.incarnation >= heard.incarnation) {
-      heard.incarnation = message.incarnation;
+    const { stance } = message;
+    const { incarnation } = message;
+    if (heard === undefined) this.#heard.set(from, { incarnation, atMs: patientMs, sinceMs: patientMs, stance });
+    else if (incarnation >= heard.incarnation) {
+      if (incarnation > heard.incarnation) heard.sinceMs = patientMs;
+      heard.incarnation = incarnation;
       heard.atMs = patientMs;
+      heard.stance = stance;
     }
     const after = message.life === this.life && message.counter <= this.#counter ? message.counter : 0;
     return {
@@ -143,6 +155,7 @@ export class Voter {
       counter: this.#counter,
       rows: after === this.#counter ? NO_ROWS : this.#rowsAfter(after),
       silent: this.#silent(patientMs),
+      notes: this.#notes(patientMs),
     };
   }
 
@@ -271,5 +284,16 @@ export class Voter {
       silent.push({ id, ms });
     }
     return silent ?? NO_SILENCE;
+  }
+
+  #notes(patientMs: number): readonly Note[] {
+    let notes: Note[] | null = null;
+    for (const [id, { stance, sinceMs }] of this.#heard) {
+      const lifeMs = patientMs - sinceMs;
+      if (stance === 'here' && lifeMs >= YOUNG_MS) continue;
+      notes ??= [];
+      notes.push({ id, stance, lifeMs });
+    }
+    return notes ?? NO_NOTES;
   }
 }

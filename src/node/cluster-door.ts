@@ -16,6 +16,7 @@
 import type { Member, NodeId } from '../cluster/member.ts';
 import type { Message, VoterRow } from '../cluster/messages.ts';
 import type { ClusterEvent } from '../cluster/outputs.ts';
+import type { StandingRules } from '../cluster/standing.ts';
 import type { Timing } from '../cluster/timing.ts';
 import type { ClusterView } from '../commands/cluster-face.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
@@ -36,6 +37,8 @@ export interface ClusterOptions {
   readonly copies: number;
   /** Default `DEFAULT_TIMING`. */
   readonly timing?: Partial<Timing>;
+  /** When a range goes back to the member that placement wants. Default `STANDING_RULES`; null: never by itself. */
+  readonly balance?: StandingRules | null;
   /** It proposes the first record of every range: one member, in one life, of a cluster. */
   readonly isFounder: boolean;
   /** `persist` effects are wanted, and `onPersisted` will be called for each. */

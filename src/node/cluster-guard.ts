@@ -88,7 +88,7 @@ export class ClusterGuard implements ClusterFace {
 
   /** Where a client is sent. null: nobody, or one who has not been heard of lately: who asks again later is sent to the next. */
   ownerOf(slot: number): MemberView | null {
-    const { owner } = this.#core.views.chosen[this.#ranges.of(slot)]!;
+    const owner = this.#core.ownerOf(this.#ranges.of(slot));
     if (owner === null || this.#core.views.silenceOf(owner, this.nowMs) >= this.#timing.leaseMs) return null;
     return this.view.members.find(({ id }) => id === owner) ?? null;
   }

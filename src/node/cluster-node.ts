@@ -19,6 +19,7 @@ import type { Message, SpreadKind, SpreadName } from '../cluster/messages.ts';
 import type { Output } from '../cluster/outputs.ts';
 import { place } from '../cluster/placement.ts';
 import { Ranges } from '../cluster/ranges.ts';
+import { STANDING_RULES } from '../cluster/standing.ts';
 import { DEFAULT_TIMING } from '../cluster/timing.ts';
 import type { ClusterView, Forwarded } from '../commands/cluster-face.ts';
 import { invalidateNamespace } from '../commands/freshness-commands.ts';
@@ -139,6 +140,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       restored: cluster.restored,
       hasForgotten: cluster.hasForgotten,
       nowMs: node.startMs,
+      balance: cluster.balance === undefined ? STANDING_RULES : cluster.balance,
     });
     this.guard = new ClusterGuard(this.core, ranges, members, timing);
     this.guard.nowMs = this.#nowMs;
@@ -147,7 +149,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       self,
       rangeCount,
       deadlineMs: timing.writeMs,
-      ownerOf: (range) => this.core.views.chosen[range]!.owner,
+      ownerOf: (range) => this.core.ownerOf(range),
       send: (to, message) => this.#send(to, message, 0),
       isOwned: (range) => this.guard.isOwned(range),
       note: (names) => this.#note(names),

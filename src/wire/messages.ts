@@ -5,8 +5,8 @@
  * | number | frame | from | to | why | body |
  * | ---: | --- | --- | --- | --- | --- |
  * | 0 | `hello` | anyone | anyone | who speaks, of which cluster, and which frames it reads; the first on each link | cluster: text <= 64, version: count <= 255, member: {id: id, host: text <= 253, port: count <= 65535, httpPort: count <= 65535, linkPort: count <= 65535, zone: text <= 64, machine: text <= 64, weight: time, incarnation: count}, setup: text <= 64, nonce: text <= 64, proof: text <= 64 |
- * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time |
- * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], silent: [silence] |
+ * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance: stance |
+ * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent, new, or to be given nothing | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], silent: [silence], notes: [note] |
  * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}] |
  * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal] |
  * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record] |
@@ -18,7 +18,7 @@
  * | 11 | `part-ack` | copy | owner | taken, or cut it anew | range: range, reign: ballot, session: count, number: count, isTaken: yes/no |
  * | 12 | `following` | copy | owner | this far I follow you; may I serve reads? | incarnation: count, sentMs: time, positions: [position] |
  * | 13 | `followed` | owner | copy | these you may serve, counted from when you asked | incarnation: count, sentMs: time, leases: [lease] |
- * | 14 | `yield` | owner | copy | I serve these no more, in no life of mine; take them | items: [{range: range, basis: ballot}] |
+ * | 14 | `yield` | owner | copy | I serve these no more, in no life of mine; take them | items: [{range: range, basis: ballot, inSync: [id], leasesMs: time, stays: yes/no, isPinned: yes/no}] |
  * | 15 | `ping` | anyone | anyone | is anybody reading there? Answered over the same link | number: count, isAnswer: yes/no |
  * | 16 | `swim-ping` | member | member | are you there? | number: count, rumors: [rumor] |
  * | 17 | `swim-ping-req` | member | member | is he there? I cannot reach him | number: count, target: id, rumors: [rumor] |
@@ -40,13 +40,14 @@ import type { Member } from '../cluster/member.ts';
 import type {
   Lease,
   Message,
+  Note,
   Position,
   PrepareItem,
   Refusal,
   Silence,
   SpreadName,
   VoterRow,
-  Yield,
+  YieldItem,
 } from '../cluster/messages.ts';
 import { checkRecord, MAX_COPIES, type OwnershipRecord } from '../cluster/record.ts';
 import type { Rumor, SwimMessage } from '../cluster/swim/messages.ts';
@@ -89,6 +90,7 @@ function named<T>(field: Field<T>, shape: string): Field<T> {
 
 const range = named(countUpTo(RANGES - 1), 'range');
 const bytes = data(MAX_BODY_BYTES);
+const stance = named(oneOf('here', 'leaving', 'drained'), 'stance');
 
 const ownership: Field<OwnershipRecord> = named(
   checked(record<OwnershipRecord>({ range, ballot, owner: optionalId, inSync: list(id, MAX_COPIES) }), (value) =>
@@ -204,12 +206,13 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     life: count,
     counter: count,
     lagMs: time,
+    stance,
   }),
   'heartbeat-ack': frame<'heartbeat-ack'>(
     2,
     'voter',
     'member',
-    'heard; what changed in my table since; who is silent',
+    'heard; what changed in my table since; who is silent, new, or to be given nothing',
     {
       incarnation: count,
       sentMs: time,
@@ -219,6 +222,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
       counter: count,
       rows: list(row, RANGES),
       silent: list(named(record<Silence>({ id, ms: time }), 'silence'), MAX_MEMBERS),
+      notes: list(named(record<Note>({ id, stance, lifeMs: time }), 'note'), MAX_MEMBERS),
     },
   ),
   prepare: frame<'prepare'>(3, 'claimant', 'voter', 'may I replace these records?', {
@@ -278,7 +282,17 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     leases: list(named(record<Lease>({ range, reign: ballot }), 'lease'), RANGES),
   }),
   yield: frame<'yield'>(14, 'owner', 'copy', 'I serve these no more, in no life of mine; take them', {
-    items: list(record<Yield['items'][number]>({ range, basis: ballot }), RANGES),
+    items: list(
+      record<YieldItem>({
+        range,
+        basis: ballot,
+        inSync: list(id, MAX_COPIES),
+        leasesMs: time,
+        stays: boolean,
+        isPinned: boolean,
+      }),
+      RANGES,
+    ),
   }),
   ping: frame<'ping'>(15, 'anyone', 'anyone', 'is anybody reading there? Answered over the same link', {
     number: count,

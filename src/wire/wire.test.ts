@@ -58,6 +58,7 @@ const rumor: fc.Arbitrary<Rumor> = fc.record({
   member: fc.option(member),
 });
 const following = { range, reign: ballot, session: count };
+const stance = fc.constantFrom('here' as const, 'leaving' as const, 'drained' as const);
 const some = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 6 });
 
 type Parts<K extends WireKind> = {
@@ -75,7 +76,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
   },
   ping: { number: count, isAnswer: fc.boolean() },
   form: { cluster: fc.constantFrom('', 'abc'), lives: some(fc.record({ id, incarnation: count })) },
-  heartbeat: { incarnation: count, sentMs: time, life: count, counter: count, lagMs: time },
+  heartbeat: { incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance },
   'heartbeat-ack': {
     incarnation: count,
     sentMs: time,
@@ -85,6 +86,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     counter: count,
     rows: some(row),
     silent: some(fc.record({ id, ms: time })),
+    notes: some(fc.record({ id, stance, lifeMs: time })),
   },
   prepare: {
     claim: count,
@@ -107,7 +109,18 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
   'swim-nack': { number: count },
   'swim-gossip': { rumors: some(rumor) },
   'swim-sync': { rumors: some(rumor), isAnswer: fc.boolean() },
-  yield: { items: some(fc.record({ range, basis: ballot })) },
+  yield: {
+    items: some(
+      fc.record({
+        range,
+        basis: ballot,
+        inSync: fc.array(id, { maxLength: 3 }),
+        leasesMs: time,
+        stays: fc.boolean(),
+        isPinned: fc.boolean(),
+      }),
+    ),
+  },
   spread: {
     id: count,
     names: some(fc.record({ kind: fc.constantFrom('tag', 'namespace', 'everything'), name: bytes })),
@@ -342,7 +355,15 @@ describe('whatever else comes is refused', () => {
   });
 
   test('every single flipped bit of a frame is found', () => {
-    const all = framed({ kind: 'heartbeat', incarnation: 3, sentMs: 1234.5, life: 7, counter: 9, lagMs: 0 });
+    const all = framed({
+      kind: 'heartbeat',
+      incarnation: 3,
+      sentMs: 1234.5,
+      life: 7,
+      counter: 9,
+      lagMs: 0,
+      stance: 'here',
+    });
     for (let bit = 0; bit < all.length * 8; bit += 1) {
       const damaged = all.slice();
       damaged[bit >> 3]! ^= 1 << (bit & 7);
@@ -399,7 +420,15 @@ describe('whatever else comes is refused', () => {
 });
 
 describe('members of different versions', () => {
-  const heartbeat: WireMessage = { kind: 'heartbeat', incarnation: 3, sentMs: 1, life: 7, counter: 9, lagMs: 0 };
+  const heartbeat: WireMessage = {
+    kind: 'heartbeat',
+    incarnation: 3,
+    sentMs: 1,
+    life: 7,
+    counter: 9,
+    lagMs: 0,
+    stance: 'here',
+  };
 
   test('a kind that is not known, and a version that is too new, are skipped', () => {
     const stream = [

@@ -82,7 +82,7 @@ function memberOf(setup: ClusterSetup, incarnation: number): Member {
 }
 
 const heartbeat = (counter: number): Message => {
-  return { kind: 'heartbeat', incarnation: 1, sentMs: 0.5, life: 3, counter, lagMs: 0 };
+  return { kind: 'heartbeat', incarnation: 1, sentMs: 0.5, life: 3, counter, lagMs: 0, stance: 'here' };
 };
 
 const isTrue = (what: string, is: () => boolean): Promise<void> => eventually(is, () => what, 60_000);

@@ -1,0 +1,162 @@
+/**
+ * Which of the ranges that a member owns should be another's, and whose: where ranges go back to after a takeover, and where an operator sends them.
+ *
+ *   home     the first member of a range's `order` that is not drained. It gets the range back when it has been up for `stableMs`, has not lost what it owned too often (`standing.ts`),
+ *            and every copy of the range is heard
+ *   order    what an operator asked of this owner: `move` (to one member) or `rebalance` (all home, now). It has a deadline and precedes everything else
+ *   pin      a range that was moved by an operator stays with its new owner for that reign
+ *
+ * Each owner decides about its own ranges by what it has seen itself; nobody agrees on a plan. Owners that see differently do no harm, since all that comes of it is a hand-over, which needs a majority of the voters as
+ * every record does. That no two send a range to and fro follows from one thing: `order` is the same everywhere, so the one at home keeps it.
+ *
+ * A loss is any record that takes a range away from its home: a takeover, a restart, a leave. A crash takes many ranges at once and counts once. "Up" is no silence that a majority of voters reports, and one life of the process all the
+ * while: who is back before anybody misses it has died all the same. So a member that comes and goes loses a range once and gets it back once, however often it does: two moves.
+ *
+ * Pure bookkeeping: freezing and handing over are `core.ts`'s.
+ */
+import type { NodeId } from './member.ts';
+import type { Primary } from './primary.ts';
+import type { OwnershipRecord } from './record.ts';
+import { mayReceive, type StandingRules, type Standings, sighted } from './standing.ts';
+import type { Views } from './views.ts';
+
+interface Order {
+  readonly to: NodeId;
+  readonly untilMs: number;
+  readonly isPinned: boolean;
+}
+
+/** An operator's order is forgotten when it could not be carried out for so long. */
+export const ORDER_MS = 600_000;
+
+export interface HomingOptions {
+  readonly self: NodeId;
+  readonly members: readonly NodeId[];
+  readonly order: (range: number) => readonly NodeId[];
+  readonly views: Views;
+  readonly rangeCount: number;
+  /** null: nothing goes home by itself. */
+  readonly rules: StandingRules | null;
+  /** A reign is this old before its range goes home by itself: news that its home is leaving come with heartbeats. */
+  readonly leastReignMs: number;
+}
+
+/** Why an order was not taken. */
+export type Refused = 'not-owner' | 'not-member' | 'silent' | 'away' | 'leaving';
+
+export class Homing {
+  /** Do ranges go home by themselves? As the rules say, until told otherwise. */
+  isOn: boolean;
+  readonly #options: HomingOptions;
+  #standings: Standings = new Map();
+  /** By range: the owner that we knew of last. */
+  readonly #owners: (NodeId | null)[];
+  /** When a member was last seen to lose what it owned. */
+  readonly #lostMs = new Map<NodeId, number>();
+  readonly #orders = new Map<number, Order>();
+
+  constructor(options: HomingOptions) {
+    this.#options = options;
+    this.isOn = options.rules !== null;
+    this.#owners = Array.from({ length: options.rangeCount }, () => null);
+  }
+
+  /** Notes who is up. At each tick. */
+  watch(nowMs: number): void {
+    const { members, views, rules } = this.#options;
+    if (rules === null) return;
+    for (const id of members) {
+      const kind = views.silenceOf(id, nowMs) === 0 ? 'up' : 'down';
+      this.#standings = sighted(this.#standings, { kind, id }, nowMs, rules);
+    }
+  }
+
+  /** Another record of a range is known to be chosen. */
+  onChosen({ range, owner }: OwnershipRecord, nowMs: number): void {
+    const before = this.#owners[range]!;
+    this.#owners[range] = owner;
+    const { rules, order } = this.#options;
+    if (rules === null || before === null || before === owner || before !== order(range)[0]) return;
+    // Sooner than that it cannot have got anything back: of the same crash.
+    if (nowMs - (this.#lostMs.get(before) ?? Number.NEGATIVE_INFINITY) < rules.stableMs) return;
+    this.#lostMs.set(before, nowMs);
+    this.#standings = sighted(this.#standings, { kind: 'lost', id: before }, nowMs, rules);
+  }
+
+  /** The member that the range is to go to now; null: it stays. */
+  homeOf(primary: Primary, nowMs: number): NodeId | null {
+    const { range } = primary;
+    const { self, views, rules, leastReignMs } = this.#options;
+    const ordered = this.#orders.get(range);
+    if (ordered !== undefined) {
+      if (nowMs >= ordered.untilMs) this.#orders.delete(range);
+      else return this.#isReachable(ordered.to, nowMs) ? ordered.to : null;
+    }
+    if (!this.isOn || rules === null || primary.isPinned) return null;
+    const home = this.#firstOf(range, nowMs);
+    if (home === null || home === self || nowMs - primary.beganMs < leastReignMs) return null;
+    const standing = this.#standings.get(home);
+    if (!mayReceive(standing, nowMs, rules) || nowMs < standing!.dampedUntilMs) return null;
+    if (views.lifeMsOf(home, nowMs) < rules.stableMs) return null;
+    if (!this.#isReachable(home, nowMs)) return null;
+    return primary.record.inSync.every((id) => views.silenceOf(id, nowMs) === 0) ? home : null;
+  }
+
+  /** Was the range sent to where it goes by an operator's choice of a member? */
+  isPinnedBy(range: number): boolean {
+    return this.#orders.get(range)?.isPinned === true;
+  }
+
+  isOrdered(range: number): boolean {
+    return this.#orders.has(range);
+  }
+
+  /** The range is ours no more, or is where it was sent. */
+  done(range: number): void {
+    this.#orders.delete(range);
+  }
+
+  /** An operator wants the range there. null: it will be tried. */
+  move(primary: Primary | null, to: NodeId, nowMs: number): Refused | null {
+    const { members, views, self } = this.#options;
+    if (!members.includes(to)) return 'not-member';
+    if (primary === null) return 'not-owner';
+    if (to === self) {
+      this.#orders.delete(primary.range);
+      primary.isPinned = true;
+      return null;
+    }
+    if (views.silenceOf(to, nowMs) > 0) return 'silent';
+    if (views.stanceOf(to, nowMs) !== 'here') return 'away';
+    this.#orders.set(primary.range, { to, untilMs: nowMs + ORDER_MS, isPinned: true });
+    return null;
+  }
+
+  /** An operator wants everything home, also what was moved. Returns how many ranges of ours are to go. */
+  rebalance(primaries: Iterable<Primary | null>, nowMs: number): number {
+    const { self } = this.#options;
+    let count = 0;
+    for (const primary of primaries) {
+      if (primary === null) continue;
+      primary.isPinned = false;
+      this.#orders.delete(primary.range);
+      const home = this.#firstOf(primary.range, nowMs);
+      if (home === null || home === self || !this.#isReachable(home, nowMs)) continue;
+      this.#orders.set(primary.range, { to: home, untilMs: nowMs + ORDER_MS, isPinned: false });
+      count += 1;
+    }
+    return count;
+  }
+
+  #isReachable(id: NodeId, nowMs: number): boolean {
+    const { views } = this.#options;
+    return views.silenceOf(id, nowMs) === 0 && views.stanceOf(id, nowMs) === 'here';
+  }
+
+  #firstOf(range: number, nowMs: number): NodeId | null {
+    const { order, views } = this.#options;
+    const all = order(range);
+    if (!views.isAnybodyAway) return all[0] ?? null;
+    return all.find((id) => views.stanceOf(id, nowMs) !== 'drained') ?? null;
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * Ranges that change their owner because somebody wants it, not because somebody died: home after a crash, away from a member that is drained, to where an operator says. How often, how soon, and where they are in the end; that nothing
+ * wrong is served meanwhile is checked here as in every schedule of the simulation (`sim/cluster/judge.ts`).
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { orderOf } from '../../sim/cluster/member-host.ts';
+import { type Fault, type Plan, planOf } from '../../sim/cluster/plan.ts';
+import { Simulation } from '../../sim/cluster/simulation.ts';
+import { STANDING_RULES, type StandingRules } from '../../src/cluster/standing.ts';
+
+const QUICK: StandingRules = { ...STANDING_RULES, stableMs: 800 };
+const RANGES = 8;
+
+interface Story {
+  readonly balance: StandingRules | null;
+  readonly runMs: number;
+  readonly faults?: readonly Partial<Fault>[];
+  readonly copies?: number;
+  /** By time. */
+  readonly at?: Readonly<Record<number, (cluster: Cluster) => void>>;
+}
+
+class Cluster {
+  readonly sim: Simulation;
+  /** By range: how often another member began to reign than the one before. */
+  readonly moves: number[] = Array.from({ length: RANGES }, () => 0);
+  readonly #last: (string | null)[] = Array.from({ length: RANGES }, () => null);
+
+  constructor(seed: number, { balance, runMs, faults = [], copies = 2, at = {} }: Story) {
+    const drawn = planOf(seed, { runMs, ranges: RANGES, faults: [] });
+    const plan: Plan = {
+      ...drawn,
+      setup: { ...drawn.setup, balance, copies, clients: 2, evictions: 0, diskMs: drawn.setup.diskMs.map(() => 0) },
+      faults: faults.map((fault) => ({ atMs: 0, kind: 'crash', members: [0], forMs: 0, amount: 0, ...fault })),
+    };
+    this.sim = new Simulation(plan);
+    const { judge, world } = this.sim;
+    const reigns = judge.reigns.bind(judge);
+    judge.reigns = (host, range, ...rest) => {
+      if (this.#last[range] !== null && this.#last[range] !== host.name) this.moves[range]! += 1;
+      this.#last[range] = host.name;
+      reigns(host, range, ...rest);
+    };
+    for (const [ms, act] of Object.entries(at)) world.at(Number(ms), () => act(this));
+    const { violations } = this.sim.run();
+    assert.deepEqual(violations, [], `seed ${seed}`);
+  }
+
+  /** By range: the index of who owns it. */
+  get owners(): number[] {
+    return Array.from({ length: RANGES }, (_, range) => this.sim.hosts.findIndex((host) => host.isLeased(range)));
+  }
+
+  get homes(): number[] {
+    const ids = this.sim.hosts.map(({ id }) => id);
+    return Array.from({ length: RANGES }, (_, range) => ids.indexOf(orderOf(range, ids)[0]!));
+  }
+
+  /** Ranges whose record names the member, as the others know. */
+  held(index: number): number[] {
+    const { id } = this.sim.hosts[index]!;
+    const { views } = this.sim.hosts[index === 0 ? 1 : 0]!.core!;
+    return views.chosen.filter(({ inSync }) => inSync.includes(id)).map(({ range }) => range);
+  }
+
+  core(index: number) {
+    return this.sim.hosts[index]!.core!;
+  }
+
+  now(index: number): number {
+    return this.sim.hosts[index]!.machine.clock.now();
+  }
+}
+
+test('what was taken over goes home when its member has been up for a while, also where the copy has to be made first', () => {
+  for (const [seed, downMs] of [
+    [1, 600],
+    [2, 3000],
+    // Longer than a silent copy's place is kept: others copy its ranges by then.
+    [3, 42_000],
+  ] as const) {
+    let seen = 0;
+    const cluster = new Cluster(seed, {
+      balance: QUICK,
+      runMs: downMs + 20_000,
+      faults: [{ atMs: 4000, members: [0], forMs: downMs }],
+      at: {
+        [4000 + downMs]: ({ owners }) => assert.ok(!owners.includes(0), 'it owns nothing when it comes back'),
+        [downMs + 19_900]: ({ owners, homes }) => {
+          seen += 1;
+          assert.deepEqual(owners, homes);
+        },
+      },
+    });
+    assert.equal(seen, 1);
+    assert.deepEqual([...new Set(cluster.moves)].sort(), [0, 2], 'away and back, and nothing else moves');
+  }
+});
+
+test('a member that goes down ten times in twenty seconds causes two moves a range at most', () => {
+  for (const [seed, forMs] of [
+    [4, 150],
+    [5, 700],
+    [6, 1750],
+  ] as const) {
+    const flaps = Array.from({ length: 10 }, (_, n) => ({ atMs: 4000 + 2000 * n, members: [0], forMs }));
+    const { moves } = new Cluster(seed, {
+      balance: STANDING_RULES,
+      runMs: 60_000,
+      faults: flaps,
+      at: { 59900: ({ owners, homes }) => assert.deepEqual(owners, homes) },
+    });
+    assert.equal(Math.max(...moves), 2, `down for ${forMs} ms: ${moves}`);
+  }
+});
+
+test('a member that goes down again each time that it is home gets nothing back after the third', () => {
+  const flaps = Array.from({ length: 8 }, (_, n) => ({ atMs: 4000 + 25_000 * n, members: [0], forMs: 700 }));
+  const { moves } = new Cluster(7, { balance: STANDING_RULES, runMs: 215_000, faults: flaps });
+  assert.equal(Math.max(...moves), 5, `three times away, twice back: ${moves}`);
+});
+
+test('a drained member gives its ranges and its copies away, and gets them back when that is undone', () => {
+  for (const [seed, copies] of [
+    [8, 1],
+    [9, 2],
+    [10, 3],
+  ] as const) {
+    let seen = 0;
+    new Cluster(seed, {
+      balance: QUICK,
+      runMs: 40_000,
+      copies,
+      faults: [{ atMs: 5000, kind: 'drain', members: [1], forMs: 15_000 }],
+      at: {
+        4900: (cluster) => assert.ok(cluster.owners.includes(1) && cluster.held(1).length > 0),
+        19900: (cluster) => {
+          seen += 1;
+          assert.ok(!cluster.owners.includes(1) && !cluster.owners.includes(-1), `${cluster.owners}`);
+          assert.deepEqual([cluster.held(1), cluster.core(1).copiedCount], [[], 0]);
+          for (const { inSync } of cluster.core(0).views.chosen) assert.equal(inSync.length, copies);
+        },
+        39900: ({ owners, homes }) => {
+          seen += 1;
+          assert.deepEqual(owners, homes);
+        },
+      },
+    });
+    assert.equal(seen, 2);
+  }
+});
+
+test('a range stays where an operator moved it, until everything is sent home', () => {
+  let seen = 0;
+  new Cluster(11, {
+    balance: QUICK,
+    runMs: 30_000,
+    at: {
+      5000: (cluster) => {
+        const [owner] = cluster.owners as [number];
+        const to = (owner + 3) % 5;
+        const { id } = cluster.sim.hosts[to]!;
+        assert.equal(cluster.core(to).move(0, id, cluster.now(to)), 'not-owner');
+        assert.equal(cluster.core(owner).move(0, 'f'.repeat(40), cluster.now(owner)), 'not-member');
+        assert.equal(cluster.core(owner).move(0, id, cluster.now(owner)), null);
+      },
+      18000: (cluster) => {
+        seen += 1;
+        const { owners, homes } = cluster;
+        assert.deepEqual([owners[0], owners.slice(1)], [(homes[0]! + 3) % 5, homes.slice(1)]);
+        const sent = cluster.sim.hosts.map((_, index) => cluster.core(index).rebalance(cluster.now(index)));
+        assert.equal(
+          sent.reduce((a, b) => a + b),
+          1,
+        );
+      },
+      29900: ({ owners, homes }) => {
+        seen += 1;
+        assert.deepEqual(owners, homes);
+      },
+    },
+  });
+  assert.equal(seen, 2);
+});
