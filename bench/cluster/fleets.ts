@@ -110,14 +110,12 @@ export async function breakwaterFleet(
     return child;
   };
   const servers: Server[] = await Promise.all(
-    machines
-      .slice(0, COUNT)
-      .map(async (machine, index) => ({
-        machine,
-        port: PORT,
-        process: await launch(machine, index),
-        client: clientOf(machine, PORT),
-      })),
+    machines.slice(0, COUNT).map(async (machine, index) => ({
+      machine,
+      port: PORT,
+      process: await launch(machine, index),
+      client: clientOf(machine, PORT),
+    })),
   );
   const statusOf = async ({ machine }: Server): Promise<ClusterStatus | null> => {
     try {
@@ -218,14 +216,12 @@ export async function redisFleet(
     return child;
   };
   const servers: Server[] = await Promise.all(
-    machines
-      .slice(0, COUNT)
-      .map(async (machine, index) => ({
-        machine,
-        port,
-        process: await launch(machine, index),
-        client: clientOf(machine, port),
-      })),
+    machines.slice(0, COUNT).map(async (machine, index) => ({
+      machine,
+      port,
+      process: await launch(machine, index),
+      client: clientOf(machine, port),
+    })),
   );
   const text = async ({ client }: Server, ...args: string[]): Promise<string> =>
     String(await client.command(args, { text: true, timeoutMs: 5_000 }));
