@@ -34,9 +34,10 @@ const cpuSeconds = (pid: number): number => {
 const rssBytes = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
 
-/** Microseconds of processor time of a GET, `AT_ONCE` under way. */
-async function getCost(server: Server, keys: readonly string[]): Promise<number> {
+/** Microseconds of processor time of a GET, `AT_ONCE` under way; what the process uses when nobody asks, `idle` seconds a second, is not the GETs'. */
+async function getCost(server: Server, keys: readonly string[], idle: number): Promise<number> {
   const before = cpuSeconds(server.process.pid);
+  const startMs = performance.now();
   const endMs = performance.now() + 1_000 * Number(values.seconds);
   let done = 0;
   await Promise.all(
@@ -47,7 +48,8 @@ async function getCost(server: Server, keys: readonly string[]): Promise<number>
       }
     }),
   );
-  return ((cpuSeconds(server.process.pid) - before) / done) * 1e6;
+  const idleSeconds = (idle * (performance.now() - startMs)) / 1_000;
+  return ((cpuSeconds(server.process.pid) - before - idleSeconds) / done) * 1e6;
 }
 
 /** Median microseconds of a call, one at a time. */
@@ -96,10 +98,19 @@ process.exitCode =
         }),
       );
     const startMs = performance.now();
+    const everybody = [...fleet.servers, alone];
+    const idle = everybody.map(({ process: { pid } }) => -cpuSeconds(pid));
     const first = await bytes();
     await pause(10_000);
     const last = await bytes();
     const seconds = (performance.now() - startMs) / 1_000;
+    everybody.forEach(({ process: { pid } }, index) => {
+      idle[index] = (idle[index]! + cpuSeconds(pid)) / seconds;
+    });
+    const ofMembers = median(idle.slice(0, -1));
+    say(
+      `idle: a member uses ${(100 * ofMembers).toFixed(2)} % of a core (median), a node of its own ${(100 * idle.at(-1)!).toFixed(2)} %`,
+    );
     const traffic = last.map((now, index) => (now - first[index]!) / seconds / 1_000);
     say(
       `idle, six members: ${traffic.map((kb) => kb.toFixed(1)).join(', ')} KB/s a member, both ways together (bar: 50)`,
@@ -137,11 +148,11 @@ process.exitCode =
     const member: number[] = [];
     const single: number[] = [];
     for (let round = 0; round < Number(values.rounds); round += 1) {
-      member.push(await getCost(owner, keys));
-      single.push(await getCost(alone, keys));
+      member.push(await getCost(owner, keys, idle[fleet.servers.indexOf(owner)]!));
+      single.push(await getCost(alone, keys, idle.at(-1)!));
     }
     say(
-      `processor time of a GET, ${AT_ONCE} at once: member ${median(member).toFixed(2)} us, one node ${median(single).toFixed(2)} us: ${(median(member) / median(single)).toFixed(2)} x (bar: 1.05)`,
+      `processor time of a GET, ${AT_ONCE} at once: member ${median(member).toFixed(2)} us, one node ${median(single).toFixed(2)} us, without what they use idle: ${(median(member) / median(single)).toFixed(2)} x (bar: 1.05)`,
     );
 
     const count = Number(values.entries);
@@ -168,10 +179,10 @@ process.exitCode =
       );
       return median(per);
     };
-    const ofMembers = await grown(fleet.servers, count * 3);
-    const ofNode = await grown([alone], count);
+    const memoryOfMembers = await grown(fleet.servers, count * 3);
+    const memoryOfNode = await grown([alone], count);
     say(
-      `memory of an entry (key 7 to 12 bytes, value 32): member ${ofMembers.toFixed(1)} B, one node ${ofNode.toFixed(1)} B: ${(ofMembers - ofNode).toFixed(1)} B more (bar: 16); ${count} entries in each`,
+      `memory of an entry (key 7 to 12 bytes, value 32): member ${memoryOfMembers.toFixed(1)} B, one node ${memoryOfNode.toFixed(1)} B: ${(memoryOfMembers - memoryOfNode).toFixed(1)} B more (bar: 16); ${count} entries in each`,
     );
     await alone.client.close({ drain: false });
     await fleet.close();
