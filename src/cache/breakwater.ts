@@ -139,7 +139,9 @@ export class Breakwater<D extends CodecChoice = 'json'> {
     const facts = { readTimeoutMs, writeTimeoutMs, inProcess, severalProcesses, plaintextHost };
     this.#advisor.consider(OPENED_RULES, 'createBreakwater', facts);
     if (store.facts !== undefined) outage.onFirstAnswer = () => this.#considerStore();
-    store.feed?.listen((key) => this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)));
+    (store.leaseEnds ?? store.feed)?.listen((key) =>
+      this.#controlsOf(key)?.leaseEnded(key.slice(key.indexOf(':') + 1)),
+    );
   }
 
   /**

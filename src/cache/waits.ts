@@ -87,8 +87,9 @@ export class Waits<K extends string, V> {
     flight.waitUntilMs ??= nowMs + settings.leaseWaitMs * LEASES_WAITED;
     if (nowMs >= flight.waitUntilMs) return false;
     if (open === undefined && isJoinable(flight)) this.#open.set(flight);
+    const { store } = this.#options;
     const pollMs =
-      this.#options.store.feed?.tellsOfLeases !== true || flight.wishes !== PLAIN
+      (store.leaseEnds ?? store.feed)?.tellsOfLeases !== true || flight.wishes !== PLAIN
         ? Math.min(FIRST_POLL_MS * 2 ** flight.polls, LONGEST_POLL_MS)
         : TOLD_POLL_MS;
     const delayMs = Math.min(pollMs, flight.waitUntilMs - nowMs);

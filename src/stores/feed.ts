@@ -44,7 +44,15 @@ export interface FeedHandlers {
   ): void;
 }
 
-export interface StoreFeed {
+/** The part of the store port that a store has when it says that another caller's lease has ended. */
+export interface LeaseEnds {
+  /** Ends of leases are told at the moment, so that who waits for one need not ask often. */
+  readonly tellsOfLeases: boolean;
+  /** Calls back when another caller's lease ended that a read here was told to wait for: ask again. Best effort. Once. */
+  listen(onLeaseEnded: (key: string) => void): void;
+}
+
+export interface StoreFeed extends LeaseEnds {
   /** Follows from the next connection on, or at once where one stands. Once. */
   follow(handlers: FeedHandlers): void;
   /**
@@ -53,10 +61,6 @@ export interface StoreFeed {
    * load of it that is under way.
    */
   readonly tellsOfReadsOnly: boolean;
-  /** Ends of leases are told at the moment, so that who waits for one need not ask often. */
-  readonly tellsOfLeases: boolean;
-  /** Calls back when another caller's lease ended that a read here was told to wait for: ask again. Best effort. Once. */
-  listen(onLeaseEnded: (key: string) => void): void;
   subscribe(link: number, id: number, boundMs: number, positions: readonly FeedPosition[]): void;
   ping(link: number, id: number, applied: number): void;
   acknowledge(link: number, applied: number): void;

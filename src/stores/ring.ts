@@ -24,12 +24,14 @@
  * `also` is the other list. And what an earlier list left behind on a server is served again when a later list puts the key there: so keep the old
  * list in `also` until its entries have expired (the longest ttl + grace). docs/stores.md walks through it.
  *
- * What it has not: a feed (an L1 is bounded by its `ttl`), pushes to waiters (they poll), locks and counters (two clients that disagree on who is
- * dead would both hold one).
+ * Who waits for another caller's load is told of its end by the server that granted the lease, if that can.
+ *
+ * What it has not: a feed (an L1 is bounded by its `ttl`), locks and counters (two clients that disagree on who is dead would both hold one).
  */
 import type { Clock } from '../base/clock.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { WeightedServer } from '../hash/servers.ts';
+import type { LeaseEnds } from './feed.ts';
 import { UnacknowledgedStoreError } from './outbox/errors.ts';
 import { type ReadmitRule, RingMember } from './ring/member.ts';
 import { joinOutboxes } from './ring/outbox.ts';
@@ -89,6 +91,7 @@ export class RingStore implements CacheStore {
   readonly kind = 'ring';
   readonly inProcess = false;
   readonly outbox: StoreOutbox;
+  readonly leaseEnds: LeaseEnds;
   readonly #members: readonly RingMember[];
   readonly #gutterTtlMs: number;
   readonly #place: (key: string) => Places;
@@ -100,6 +103,7 @@ export class RingStore implements CacheStore {
   constructor(options: RingOptions) {
     const { servers, placement: kind, points, gutterTtlMs, readmit, clock, also } = options;
     this.#members = servers.map(({ name, store }) => new RingMember(name, store, clock, readmit));
+    this.leaseEnds = leaseEndsOf(this.#members);
     this.#gutterTtlMs = gutterTtlMs;
     const lay = (names: readonly string[]): ((key: string) => Places) => {
       const indices = names.map((name) => servers.findIndex((server) => server.name === name));
@@ -344,6 +348,18 @@ export class RingStore implements CacheStore {
       throw error;
     }
   }
+}
+
+/** Of all servers. One that cannot tell makes everybody ask often, since nobody knows here whose lease a reader waits for. */
+function leaseEndsOf(members: readonly RingMember[]): LeaseEnds {
+  return {
+    get tellsOfLeases() {
+      return members.every(({ isUp, store }) => !isUp || store.feed?.tellsOfLeases === true);
+    },
+    listen(onLeaseEnded) {
+      for (const { store } of members) store.feed?.listen(onLeaseEnded);
+    },
+  };
 }
 
 /** Whether `error`, or what an "invalidation not acknowledged" was caused by, says that the server is away. A replica that lags does not. */

@@ -19,7 +19,7 @@
 
 import type { StoreCall } from './call.ts';
 import type { StoreCounters } from './counters.ts';
-import type { StoreFeed } from './feed.ts';
+import type { LeaseEnds, StoreFeed } from './feed.ts';
 import type { StoreLocks } from './locks.ts';
 import type { StoreQueues } from './queues.ts';
 
@@ -176,6 +176,8 @@ export interface CacheStore {
   readonly outbox?: StoreOutbox;
   /** Where the store tells of invalidations by other processes; absent = it does not, and an L1 is bounded by its TTL alone. */
   readonly feed?: StoreFeed;
+  /** Where it tells of ends of leases and of nothing else; absent = by its `feed`, if it has one. */
+  readonly leaseEnds?: LeaseEnds;
   /** Locks over all processes of the store; absent = it has none. */
   readonly locks?: StoreLocks;
   /** Sums that many processes add to; absent = it has none. */

@@ -156,6 +156,7 @@ export class ValkeyStore implements CacheStore {
     for (const key of keys) refuseReserved(key);
     const hits = await this.#plain.read(keys, deadline.options());
     const results = isComplete(hits) ? hits : await this.#readRest(keys, hits ?? keys.map(() => null), call, deadline);
+    await this.#watchHeld(keys, results, call, deadline);
     this.#plain.note(results);
     const counts = this.#counts;
     for (const result of results) {
@@ -167,6 +168,21 @@ export class ValkeyStore implements CacheStore {
       }
     }
     return results;
+  }
+
+  /** Who is to wait for others is told of their end; what happened before he could be is looked at here. */
+  async #watchHeld(keys: readonly string[], results: ReadResult[], call: ReadCall, deadline: Deadline): Promise<void> {
+    const held = keys.filter((_, i) => isHeld(results[i]!));
+    if (held.length === 0) return;
+    try {
+      if (!(await this.feed.watch(held, deadline.options()))) return;
+      const again = await readAll(held, call, deadline, await this.#ports(deadline));
+      let at = 0;
+      for (let i = 0; i < results.length; i += 1) if (isHeld(results[i]!)) results[i] = again[at++]!;
+    } catch (error) {
+      // What was read first stands: he waits, and asks again by himself.
+      if (call.signal?.aborted === true) throw error;
+    }
   }
 
   /** By scripts, what `hits` lacks. */
@@ -413,6 +429,11 @@ export class ValkeyStore implements CacheStore {
     }
     return null;
   }
+}
+
+/** Another caller loads it. */
+function isHeld(result: ReadResult): boolean {
+  return result.kind === 'miss' && result.lease === null && result.waitMs > 0;
 }
 
 function isComplete(hits: readonly (ReadResult | null)[] | null): hits is ReadResult[] {

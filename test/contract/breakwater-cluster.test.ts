@@ -29,6 +29,7 @@ for (const [name, urlOf] of [
     const other = connect(url);
     return {
       store,
+      isTold: !url.includes('protocol=2'),
       other,
       advance: (ms) => cluster.advance(ms),
       fresh: async () => connect(url),

@@ -19,6 +19,7 @@ for (const protocol of [3, 2]) {
     const other = connect(url);
     return {
       store,
+      isTold: protocol === 3,
       other,
       advance: (ms) => node.clock.advance(ms),
       fresh: async () => connect(url),

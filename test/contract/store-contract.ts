@@ -16,6 +16,8 @@ export interface StoreUnderTest {
   /** A store of its own that nothing else uses, to be closed by the case. */
   fresh(): Promise<CacheStore>;
   close(): Promise<void>;
+  /** False: the connection cannot carry a push (RESP2), and who waits for a lease asks. Default true. */
+  readonly isTold?: boolean;
 }
 
 const CALL = { timeoutMs: 30_000 };
@@ -163,6 +165,39 @@ export function storeContract(
       await t.advance(5_001);
       assert.notEqual(await lease('l:slow', t.other), null);
       assert.equal(await fill('l:slow', 'late but true', first), true);
+    });
+
+    test('who waits for a lease is told of its end: filled, given back, deleted, written over', async () => {
+      const waiting = await t.fresh();
+      try {
+        const ends = waiting.leaseEnds ?? waiting.feed;
+        if (ends === undefined) {
+          assert.equal(waiting.inProcess, true, 'nobody else can hold a lease');
+          return;
+        }
+        const told = new Set<string>();
+        ends.listen((key) => told.add(key));
+        for (const [key, end] of [
+          ['ends:filled', (by: string) => fill('ends:filled', 'x', by)],
+          ['ends:given-back', (by: string) => t.store.release([{ key: 'ends:given-back', lease: by }], CALL)],
+          ['ends:deleted', () => t.other.delete(['ends:deleted'], CALL)],
+          ['ends:written', () => put('ends:written', 'x')],
+        ] as const) {
+          const by = await token(key);
+          const [held] = await waiting.read([key], { ...LEASE, leaseMs: 20_000 });
+          assert.ok(held?.kind === 'miss' && held.lease === null && held.waitMs > 0, `${key} is held`);
+          if (t.isTold === false) continue;
+          assert.equal(ends.tellsOfLeases, true, key);
+          assert.ok(!told.has(key), `${key}: not yet`);
+          await end(by);
+          for (const endMs = performance.now() + 60_000; !told.has(key); ) {
+            assert.ok(performance.now() < endMs, `${key}: nobody told`);
+            await new Promise((resolve) => setTimeout(resolve, 5));
+          }
+        }
+      } finally {
+        await waiting.close();
+      }
     });
 
     test('a lease given back is granted to the next caller at once', async () => {

@@ -19,6 +19,7 @@ for (const protocol of [3, 2]) {
       const raw = new RespClient({ port: server.port, commandTimeoutMs: 60_000 });
       return {
         store,
+        isTold: protocol === 3,
         other,
         advance: (ms) => passTime([raw], ms),
         fresh: async () => openValkey(url),

@@ -210,6 +210,42 @@ describe('L1 over one server', requires('redis-server'), () => {
     const polls = waiting() - before;
     assert.ok(polls <= 2 * 9, `told, not polling: ${polls} waits`);
   });
+
+  test('without an L1 he is told as well; an L1 that is declared later on the same connections is told of everything', async () => {
+    const [a, b] = [open(), open()];
+    let n = 1;
+    let go = (): void => {};
+    const load = async (ids: readonly string[]) => {
+      if (ids[0] === 'cold') await new Promise<void>((resolve) => (go = resolve));
+      return ids.map(() => ({ n }));
+    };
+    const options = { load, leaseWait: '30s', loadTimeout: '30s' } as const;
+    const [inA, inB] = [a.cache('later', options), b.cache('later', options)];
+    const first = inA.get('cold');
+    await waitUntil(async () => inA.stats().loads === 1, 'A loads');
+    const second = inB.get('cold');
+    const pushes = async (): Promise<number> => (await b.stats()).store.numbers?.['trackingPushes'] ?? 0;
+    await waitUntil(async () => inB.stats().leasePolls >= 1, 'B waits');
+    go();
+    assert.deepEqual([(await first)?.n, (await second)?.n], [1, 1]);
+    await waitUntil(async () => (await pushes()) >= 1, 'the push came');
+    assert.equal(inB.stats().loads, 0);
+    const pushed = await pushes();
+    for (let i = 0; i < 20; i += 1) {
+      await inB.get(`other${i}`);
+      await inA.delete(`other${i}`);
+    }
+    await b.stats();
+    assert.equal(await pushes(), pushed, 'of what nobody waits for nothing is told');
+
+    const kept = b.cache('kept', { load, l1: {}, ttl: '10m' });
+    await waitUntil(async () => (await kept.get('1')) !== null && kept.peek('1')?.n === n, 'kept in L1');
+    assert.equal((await b.stats()).feed!.isUnsupported, false);
+    n += 1;
+    await raw.command(['DEL', 'kept:1']);
+    await waitUntil(async () => kept.peek('1') === undefined, 'told');
+    assert.equal((await kept.get('1'))?.n, n);
+  });
 });
 
 function open(at = server.port, options: Omit<BreakwaterOptions, 'store'> = PATIENT): Breakwater {

@@ -25,6 +25,13 @@
  * Why not BCAST, with a prefix for each cache (docs/decisions/0014): it costs the server no memory a key, but every write of anybody
  * goes to everybody, and here a lease and a fill are writes too: each load anywhere would be told to all processes twice.
  *
+ * **Without an L1** nobody follows, and only who waits for another caller's load wants to hear something: when the key that he waits for changes. Then tracking is on
+ * in its opt-in mode, in which a connection is told of the keys alone whose read stands behind CLIENT CACHING YES (`watch`), so the server remembers a key
+ * while somebody waits for it, and nothing else:
+ *
+ *   1. B reads user:42: A's lease, wait.     2. CACHING YES, EXISTS user:42: from here on B is told.    3. B reads again: still A's lease.
+ *   4. A fills, or gives its lease back: the push wakes B. What happened between 1 and 2 is seen by 3.
+ *
  * Invariant: a value that is kept was read by a connection of the open link after its tracking was on, or is void. A read that is sent elsewhere (an
  * importing node that has no slots yet) voids its keys when it is sent.
  */
@@ -44,6 +51,8 @@ const RETRY_MS = 200;
 /** More names than these at once, and everything is void: the answer to a ping stays small. */
 const MOST_NAMES = 1000;
 const RANGE = 0;
+/** Most keys of one read that are watched; who waits for more asks often. */
+const MOST_WATCHED = 128;
 
 /** What is sent. */
 type Command = readonly (string | number)[];
@@ -77,6 +86,10 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
   #roleCommand: Command = ['ROLE'];
   #retry: Timer | null = null;
   #closed = false;
+  /** The last watch did not succeed: the connection speaks RESP2, it is not allowed, the server is away. */
+  #watchFailed = false;
+  /** It is not allowed. */
+  #cannotWatch = false;
   readonly counts = { pushes: 0, flushes: 0, links: 0, untracked: 0 };
 
   constructor(client: () => ClusterClient, scheduler: Scheduler) {
@@ -86,7 +99,7 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
 
   /** A waiter has read the key that it waits for, so the server tells when its holder fills it or gives it back. */
   get tellsOfLeases(): boolean {
-    return this.#onLeaseEnded !== null && this.#isFollowing;
+    return this.#onLeaseEnded !== null && (this.#isFollowing || (this.#handlers === null && !this.#watchFailed));
   }
 
   follow(handlers: FeedHandlers): void {
@@ -114,6 +127,49 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
     }
   }
 
+  /**
+   * Asks to be told when one of `keys` changes, for who waits for it and has no L1. True: from now on they are told, and must look once more at what happened until
+   * now. False: they are told anyway, or cannot be.
+   */
+  async watch(keys: readonly string[], options: { readonly timeoutMs: number }): Promise<boolean> {
+    if (this.#onLeaseEnded === null || this.#handlers !== null || this.#cannotWatch || this.#closed) return false;
+    const byNode = keys.length > MOST_WATCHED ? null : this.#byNode(keys);
+    if (byNode === null) {
+      this.#watchFailed = true;
+      return false;
+    }
+    const answers = [...byNode].map(async ([node, its]): Promise<boolean> => {
+      const commands: Command[] = [['CLIENT', 'TRACKING', 'ON', 'OPTIN']];
+      for (const key of its) commands.push(['CLIENT', 'CACHING', 'YES'], ['EXISTS', key]);
+      const replies = await node.reader.pipeline(commands, options);
+      if (replies[0] instanceof BreakwaterError && replies[0].code === 'NOPERM') this.#cannotWatch = true;
+      return replies.every((reply) => !(reply instanceof Error));
+    });
+    const settled = await Promise.allSettled(answers);
+    const isWatching = settled.every((answer) => answer.status === 'fulfilled' && answer.value);
+    this.#watchFailed = !isWatching;
+    return isWatching;
+  }
+
+  /** Null: some have no server that could tell. */
+  #byNode(keys: readonly string[]): Map<ClusterNode, string[]> | null {
+    const client = this.#client();
+    const primaries = client.primaries();
+    const { known } = client;
+    if (known === null) return null;
+    const byNode = new Map<ClusterNode, string[]>();
+    for (const key of keys) {
+      const owner =
+        known.mode === 'cluster' ? known.ownerOf(layoutOfCluster().slotOf(key))?.primary : primaries[0]?.address;
+      const node = primaries.find(({ address }) => address.host === owner?.host && address.port === owner.port);
+      if (node === undefined || this.#ready.get(node) !== 3) return null;
+      const its = byNode.get(node) ?? [];
+      if (its.length === 0) byNode.set(node, its);
+      its.push(key);
+    }
+    return byNode;
+  }
+
   // -- what the follower asks (StoreFeed)
 
   subscribe(link: number, id: number): void {
@@ -125,6 +181,7 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
       queueMicrotask(() => this.#refused(link, id, 'the connection speaks RESP2, tracking needs RESP3'));
       return;
     }
+    // Ends the opt-in mode too, where that is on (`watch`).
     this.#ask(link, [['CLIENT', 'TRACKING', 'ON']], ([reply]) => {
       if (!(reply instanceof Error)) return true;
       if (reply instanceof BreakwaterError && (reply.code === 'NOPERM' || reply.code === 'ERR')) {
@@ -175,9 +232,15 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
   }
 
   onPush(node: ClusterNode, kind: string, items: readonly Outcome[]): void {
-    if (kind !== 'invalidate' || !this.#nodes.has(node)) return;
+    if (kind !== 'invalidate') return;
+    const isLinked = this.#nodes.has(node);
+    if (!isLinked && this.#handlers !== null) return;
     this.counts.pushes += 1;
     const [keys] = items;
+    if (!isLinked) {
+      if (Array.isArray(keys)) for (const key of keys) this.#wake(textOf(key));
+      return;
+    }
     if (!Array.isArray(keys)) {
       this.#clear();
       return;
@@ -187,10 +250,14 @@ export class TrackingFeed implements StoreFeed, ClusterWatcher {
       if (isReserved(key)) this.#readTableSoon(node, key);
       else {
         this.#record('key', key);
-        // Later: the reader whose answer came just before has to be waiting by then.
-        if (this.#onLeaseEnded !== null) this.#scheduler.setTimer(0, () => this.#onLeaseEnded?.(key));
+        this.#wake(key);
       }
     }
+  }
+
+  /** Later: the reader whose answer came just before has to be waiting by then. */
+  #wake(key: string): void {
+    if (this.#onLeaseEnded !== null) this.#scheduler.setTimer(0, () => this.#onLeaseEnded?.(key));
   }
 
   // -- the link
