@@ -246,6 +246,11 @@ export class ClusterCore {
     return this.#isAway ? 0 : this.homing.rebalance(this.primaries, this.#nowMs);
   }
 
+  /** What others are told: whether we are to be given anything. */
+  get stance(): Stance {
+    return this.isDrained ? 'drained' : this.isLeaving ? 'leaving' : 'here';
+  }
+
   /** Copies of ours among the records: what a drained member has to get rid of still. */
   get copiedCount(): number {
     const { self } = this;
@@ -365,7 +370,7 @@ export class ClusterCore {
     this.#advance(nowMs);
     const now = this.#nowMs;
     this.#wakeMs = this.#timing.tickMs;
-    if (now >= this.#heartbeatAtMs || this.#stance !== this.#saidStance) this.#beat();
+    if (now >= this.#heartbeatAtMs || this.stance !== this.#saidStance) this.#beat();
     this.#proposals.onTick(now);
     this.#recover();
     for (const primary of this.primaries) primary?.onTick(now, this.#patientMs);
@@ -394,7 +399,7 @@ export class ClusterCore {
     const { heartbeatMs } = this.#timing;
     this.#heartbeatAtMs = now + heartbeatMs;
     const { incarnation } = this.#options;
-    const stance = this.#stance;
+    const stance = this.stance;
     this.#saidStance = stance;
     this.views.voters.forEach((id, index) => {
       const { life, counter } = this.views.knownOf(index);
@@ -889,10 +894,6 @@ export class ClusterCore {
   }
 
   // -- within
-
-  get #stance(): Stance {
-    return this.isDrained ? 'drained' : this.isLeaving ? 'leaving' : 'here';
-  }
 
   get #isAway(): boolean {
     return this.isLeaving || this.isDrained;

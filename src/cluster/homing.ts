@@ -148,6 +148,15 @@ export class Homing {
     return count;
   }
 
+  /** Ranges that others own than placement wants; those whose home is away or silent left out. O(ranges). */
+  astray(nowMs: number): number {
+    const { views } = this.#options;
+    return views.chosen.reduce((count, { range, owner }) => {
+      const home = this.#firstOf(range, nowMs);
+      return count + (home !== null && home !== owner && this.#isReachable(home, nowMs) ? 1 : 0);
+    }, 0);
+  }
+
   #isReachable(id: NodeId, nowMs: number): boolean {
     const { views } = this.#options;
     return views.silenceOf(id, nowMs) === 0 && views.stanceOf(id, nowMs) === 'here';

@@ -77,7 +77,21 @@ export interface Forwarded {
   readonly protocol: 2 | 3;
 }
 
+/** Why a range is not moved. */
+export type MoveRefused = 'not-owner' | 'not-member' | 'silent' | 'away' | 'leaving';
+
+/** What an operator may ask of this member. */
+export interface MemberFace {
+  /** It gives away what it owns and copies, and takes nothing until told otherwise. */
+  drain(isDrained: boolean): void;
+  /** The range of the slot goes to that member. null: it is under way. */
+  move(slot: number, to: string): MoveRefused | null;
+  /** Its ranges go where placement wants them. Returns how many are to go. */
+  rebalance(): number;
+}
+
 export interface ClusterFace {
+  readonly member: MemberFace;
   /** Swapped whole when anything changes. */
   readonly view: ClusterView;
   /** {@link OWNED} ... {@link UNOWNED}. Asked for every command with a key: O(1), allocates nothing. */

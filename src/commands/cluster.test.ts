@@ -160,6 +160,11 @@ function answered(
   session.readsCopies = options.readsCopies ?? false;
   const out = new ReplyWriter();
   const face: ClusterFace = {
+    member: {
+      drain: () => assert.fail('nobody is drained'),
+      move: () => assert.fail('nothing is moved'),
+      rebalance: () => assert.fail('nothing is moved'),
+    },
     view: viewOf(),
     stateOf: () => state,
     ownerOf: () => (options.owner === undefined ? B : options.owner),

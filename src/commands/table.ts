@@ -18,6 +18,7 @@ import { info } from './info.ts';
 import * as keys from './keys.ts';
 import * as reads from './leased-reads.ts';
 import * as locks from './lock-commands.ts';
+import * as members from './member-commands.ts';
 import { NameIndex } from './name-index.ts';
 import { type CommandRow, row } from './row.ts';
 import * as strings from './strings.ts';
@@ -140,6 +141,14 @@ const clustering = container('cluster', '', 'cluster', '3.0.0', 'A container for
 ]);
 
 // biome-ignore format: one row a line
+const membership = container('bw.member', '', 'cluster', '0.1.0', 'What an operator asks of a member of a cluster.', [
+  row('bw.member|drain', 2, 'admin stale', NONE, 'cluster', '0.1.0', 'O(1)', 'Give away what this member owns and copies, and take nothing', members.memberDrain),
+  row('bw.member|return', 2, 'admin stale', NONE, 'cluster', '0.1.0', 'O(1)', 'Undo DRAIN', members.memberReturn),
+  row('bw.member|move', 4, 'admin stale', NONE, 'cluster', '0.1.0', 'O(1)', 'Move the range of a slot that this member owns to another', members.memberMove),
+  row('bw.member|rebalance', 2, 'admin stale', NONE, 'cluster', '0.1.0', 'O(N) in the number of ranges', 'Send the ranges of this member where placement wants them', members.memberRebalance),
+]);
+
+// biome-ignore format: one row a line
 const feeding = container('bw.feed', '', 'freshness', '0.1.0', 'The invalidation feed, for those who keep entries of their own.', [
   row('bw.feed|subscribe', -5, META, NONE, 'freshness', '0.1.0', 'O(N) in the records held', 'Follow the feed from the positions given', alone(feed.feedSubscribe, FEED_ALONE)),
   row('bw.feed|ping', 4, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Heartbeat and acknowledgement of a follower', alone(feed.feedPing, FEED_ALONE)),
@@ -230,6 +239,7 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.count', -2, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', alone(bwCount, COUNTERS_ALONE)),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
   feeding,
+  membership,
 ];
 
 /** TIME: seconds and microseconds. The node is told whole milliseconds. */

@@ -17,6 +17,7 @@ import {
   ELSEWHERE,
   type Forwarded,
   FROZEN,
+  type MemberFace,
   type MemberView,
   OWNED,
   UNOWNED,
@@ -41,6 +42,7 @@ export class ClusterGuard implements ClusterFace {
   readonly #shift: number;
   /** Set by the node. */
   onSpread: ((name: SpreadName) => void) | null = null;
+  readonly member: MemberFace;
   onForward: ((command: Forwarded) => void) | null = null;
   #isCurrent = false;
   #map: SlotMap;
@@ -55,6 +57,13 @@ export class ClusterGuard implements ClusterFace {
     this.#untilMs = new Float64Array(ranges.count).fill(NEVER);
     this.#shift = 31 - Math.clz32(ranges.slotsPerRange);
     this.#map = SlotMap.empty(ranges, members);
+    this.member = {
+      drain: (isDrained) => {
+        core.isDrained = isDrained;
+      },
+      move: (slot, to) => core.move(ranges.of(slot), to, this.nowMs),
+      rebalance: () => core.rebalance(this.nowMs),
+    };
   }
 
   get members(): ReadonlyMap<NodeId, Member> {

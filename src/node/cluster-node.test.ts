@@ -1,7 +1,8 @@
 /** Three members in one process over a network that is a queue: what clients are told, and when. (What may break is `sim/`'s: `npm run sim -- --memory node`.) */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Client, Cluster } from '../../test/support/members-in-memory.ts';
+import { Client, Cluster, idOf } from '../../test/support/members-in-memory.ts';
+import { slotOf } from '../hash/slot.ts';
 import type { Command } from '../resp/request-writer.ts';
 import type { ClusterNode } from './cluster-node.ts';
 
@@ -132,6 +133,51 @@ test('a lease of an earlier reign of the same member fills nothing', () => {
   }
   assert.equal(cluster.ownerOf('a'), owner, 'it owns the range again');
   assert.match(String(cluster.at('a').call('BW.SET', 'a', 'stale', 'LEASE', token)), /^-LEASEVOID/);
+});
+
+test('a member is drained, a range is moved, everything is sent home: by what operators say to members', () => {
+  const cluster = new Cluster();
+  const owner = cluster.ownerOf('a');
+  const client = cluster.at('a');
+  assert.equal(client.call('SET', 'a', '1'), 'OK');
+  const slot = String(slotOf(new TextEncoder().encode('a'), 0, 1));
+  const to = (owner + 1) % 3;
+  assert.equal(
+    client.call('BW.MEMBER', 'MOVE', slot, 'nobody'),
+    '-NOMEMBER cannot move the slot: the id is of no member of this cluster',
+  );
+  assert.match(String(client.call('BW.MEMBER', 'MOVE', '16384', idOf(to))), /^-ERR Invalid slot/);
+  assert.match(String(client.call('BW.MEMBER', 'MOVE', 'x', idOf(to))), /^-ERR value is not an integer/);
+  const other = new Client(cluster, to);
+  assert.match(String(other.call('BW.MEMBER', 'MOVE', slot, idOf(owner))), /^-NOTOWNER /);
+  assert.equal(client.call('BW.MEMBER', 'MOVE', slot, idOf(to)), 'OK');
+  cluster.pass(2000);
+  assert.equal(cluster.ownerOf('a'), to);
+  assert.equal(cluster.at('a').call('GET', 'a'), '1');
+  assert.match(String(client.call('GET', 'a')), /^-MOVED/);
+  // Long enough that it would have gone home by itself.
+  cluster.pass(20_000);
+  assert.equal(cluster.ownerOf('a'), to);
+  assert.equal(other.call('BW.MEMBER', 'REBALANCE'), 1);
+  cluster.pass(2000);
+  assert.equal(cluster.ownerOf('a'), owner);
+  assert.equal(other.call('BW.MEMBER', 'REBALANCE'), 0);
+
+  assert.equal(client.call('BW.MEMBER', 'DRAIN'), 'OK');
+  cluster.pass(3000);
+  assert.equal(cluster.nodes[owner]!.ownedCount, 0);
+  assert.equal(cluster.nodes[owner]!.core.copiedCount, 0);
+  assert.match(
+    String(client.call('BW.MEMBER', 'MOVE', slot, idOf(to))),
+    /^-NOTREADY .* this member is leaving or drained/,
+  );
+  const heir = cluster.at('a');
+  assert.equal(heir.call('GET', 'a'), '1');
+  assert.match(String(heir.call('BW.MEMBER', 'MOVE', slot, idOf(owner))), /^-NOTREADY .* leaving or drained/);
+  assert.equal(client.call('BW.MEMBER', 'RETURN'), 'OK');
+  cluster.pass(20_000);
+  assert.equal(cluster.ownerOf('a'), owner, 'it has everything back');
+  assert.equal(client.call('GET', 'a'), '1');
 });
 
 test('a session that said READONLY reads copies; expiry and deletion reach them', () => {

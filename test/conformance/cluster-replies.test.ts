@@ -69,6 +69,11 @@ before(async () => {
   view = await factsOf(redis);
   ours = await ServedMember.start(0);
   const face: ClusterFace = {
+    member: {
+      drain: () => assert.fail('nobody is drained'),
+      move: () => assert.fail('nothing is moved'),
+      rebalance: () => assert.fail('nothing is moved'),
+    },
     view,
     stateOf: (slot) =>
       view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner === view.self ? OWNED : ELSEWHERE,

@@ -159,6 +159,7 @@ export class NodesInACluster {
       get view() {
         return viewOf();
       },
+      member: { drain: unasked, move: unasked, rebalance: unasked },
       spread: () => {
         throw new Error('these members invalidate nothing together');
       },
@@ -175,4 +176,8 @@ export class NodesInACluster {
       ownerOf: (slot) => viewOf().members.find(({ id }) => id === this.map.ownerOf(slot)) ?? null,
     };
   }
+}
+
+function unasked(): never {
+  throw new Error('these members take no orders');
 }

@@ -1,5 +1,6 @@
 /** What a member knows of its cluster, as plain data: `GET /cluster.json`, from which `breakwater nodes` makes its table. */
 import type { Member, NodeId } from '../../cluster/member.ts';
+import type { Stance } from '../../cluster/messages.ts';
 import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
 import type { LinkCounters } from './counters.ts';
@@ -43,6 +44,8 @@ export interface MemberStatus {
   readonly isVoter: boolean;
   readonly isSelf: boolean;
   readonly health: MemberHealth;
+  /** Whether it takes ranges: `leaving` and `drained` ones are given none. */
+  readonly stance: Stance;
   /** Ranges, by the newest records that a majority is known to have accepted. */
   readonly owned: number;
   readonly copied: number;
@@ -72,6 +75,8 @@ export interface ClusterStatus {
   readonly takeoverMs: number;
   /** Ranges that nobody owns. */
   readonly unowned: number;
+  /** Ranges that are owned by others than placement wants, of those whose member can take them. */
+  readonly astray: number;
   /** Ranges of this member that have fewer copies than they should. */
   readonly short: number;
   /** Of copies of this member's ranges: the most effects that one has not acknowledged yet, by member. */
@@ -90,6 +95,7 @@ export function statusOf({
   members,
   links,
   events,
+  nowMs,
 }: StatusParts): ClusterStatus {
   const { setup } = config;
   const { core, view } = machine;
@@ -122,6 +128,7 @@ export function statusOf({
     copies: setup.copies,
     takeoverMs: setup.timing.takeoverMs,
     unowned,
+    astray: core.homing.astray(nowMs),
     short,
     behind,
     members: setup.members.map(({ id, zone }): MemberStatus => {
@@ -137,6 +144,7 @@ export function statusOf({
         isVoter: setup.voters.includes(id),
         isSelf: id === setup.self,
         health: view.members.find((member) => member.id === id)?.health ?? 'online',
+        stance: id === setup.self ? core.stance : core.views.stanceOf(id, nowMs),
         owned: owned.get(id) ?? 0,
         copied: copied.get(id) ?? 0,
         slots: view.runs.filter(({ owner }) => owner.id === id).map(({ first, last }) => `${first}-${last}`),
