@@ -3,8 +3,8 @@ import type { Command } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
 import { changeDead, type QueueView, viewQueues } from '../cache/write/offline.ts';
 import { type DeadLetter, unclone } from '../cache/write/queue-log.ts';
+import { changeRemoteDead, isStoreUrl, viewRemoteQueues } from '../cache/write/remote.ts';
 import { formatCount, say, sayJson } from './output.ts';
-import { changeRemoteDead, isStoreUrl, viewRemoteQueues } from './queue/streams.ts';
 
 interface QueueOptions {
   readonly cache?: string;

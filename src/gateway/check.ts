@@ -6,6 +6,7 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import type { Breakwater } from '../cache/breakwater.ts';
+import type { QueueView } from '../cache/write/offline.ts';
 import { checkChanges } from '../sources/postgres/changes/check.ts';
 import type { PostgresChangesOptions } from '../sources/postgres/changes.ts';
 import { ORDER_TABLE } from '../sources/postgres/ordered.ts';
@@ -13,7 +14,7 @@ import { streamsOf } from './changes.ts';
 import type { Position } from './config/problems.ts';
 import type { GatewayConfig } from './config/read.ts';
 import { declareNamespaces, type Namespace } from './namespaces.ts';
-import { orphanIn, queuesIn, withPassingQueues } from './queues.ts';
+import { orphanAmong, orphanIn, queuesIn, queuesOfStreams, withPassingQueues } from './queues.ts';
 import { type OpenSource, openSources } from './sources.ts';
 import { sqlNameOf } from './table-name.ts';
 
@@ -50,7 +51,7 @@ export async function checkGateway(
     return [
       storeFinding(config, store),
       ...(await findings(config, sources, declared.namespaces)),
-      ...queueFindings(config),
+      ...(await queueFindings(config)),
     ];
   } finally {
     await bw?.close();
@@ -77,22 +78,39 @@ function storeFinding(
 }
 
 /** What is in the directory of the queues, and whether it can be used. */
-function queueFindings(config: GatewayConfig): Finding[] {
-  const { behind } = config.store;
+async function queueFindings(config: GatewayConfig): Promise<Finding[]> {
+  const { behind, store } = config.store;
   if (behind === undefined) return [];
   const { directory } = behind;
   const finding = (kind: Finding['kind'], message: string): Finding[] => [
-    { what: 'queue', kind, message, at: config.positionOf('behind.directory') },
+    {
+      what: 'queue',
+      kind,
+      message,
+      at: config.positionOf(directory === undefined ? 'behind.queue' : 'behind.directory'),
+    },
   ];
+  const counted = (queues: readonly QueueView[]): string => {
+    const queued = queues.filter(({ cache }) => config.namespaces.has(cache));
+    const count = queued.reduce((sum, { pending }) => sum + pending.length, 0);
+    const dead = queued.reduce((sum, each) => sum + each.dead.length, 0);
+    return `${count} rows wait, ${dead} dead letters`;
+  };
+  if (directory === undefined) {
+    try {
+      const queues = await queuesOfStreams(store as string);
+      const orphan = orphanAmong(queues, 'the store', config.namespaces);
+      return orphan === null ? finding('fine', `streams: ${counted(queues)}`) : finding('wrong', orphan);
+    } catch (error) {
+      return finding('wrong', `cannot ask the store for its streams: ${messageOf(error)}`);
+    }
+  }
   try {
     const orphan = orphanIn(directory, config.namespaces);
     if (orphan !== null) return finding('wrong', orphan);
     accessSync(nearest(directory), constants.W_OK);
     if (!statSync(nearest(directory)).isDirectory()) return finding('wrong', `${nearest(directory)} is no directory`);
-    const queued = queuesIn(directory, (name) => config.namespaces.has(name));
-    const count = queued.reduce((sum, { pending }) => sum + pending.length, 0);
-    const dead = queued.reduce((sum, each) => sum + each.dead.length, 0);
-    return finding('fine', `${directory}: ${count} rows wait, ${dead} dead letters`);
+    return finding('fine', `${directory}: ${counted(queuesIn(directory, () => true))}`);
   } catch (error) {
     return finding('wrong', `cannot use ${directory}: ${messageOf(error)}`);
   }

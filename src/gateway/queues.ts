@@ -1,5 +1,5 @@
 /**
- * The write-behind queues of a gateway, which live in directories: what must hold before the first request, and before the first write of a row.
+ * The write-behind queues of a gateway, in directories or in streams of its store: what must hold before the first request, and before the first write of a row.
  *
  * A gateway that was killed has acknowledged writes in its directory that the database does not have. Until they have been read a GET would show the row as it was before
  * them, so nobody is listened to before. Another process that has the directory (the gateway before this one, which is still draining) is waited for.
@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type QueueView, viewQueues } from '../cache/write/offline.ts';
+import { viewRemoteQueues } from '../cache/write/remote.ts';
 import { type GatewayConfig, present } from './config/read.ts';
 import type { Namespace } from './namespaces.ts';
 
@@ -30,7 +31,7 @@ export async function queuesOpened(
   log: Log,
   patienceMs: number = PATIENCE_MS,
 ): Promise<void> {
-  const orphan = store.behind === undefined ? null : orphanIn(store.behind.directory, declared);
+  const orphan = await orphanOf(store, declared, log);
   if (orphan !== null) throw new BreakwaterError('GATEWAY_QUEUE_UNAVAILABLE', `cannot start: ${orphan}`);
   const untilMs = performance.now() + patienceMs;
   for (const { name, cache } of namespaces) {
@@ -38,7 +39,7 @@ export async function queuesOpened(
     for (;;) {
       const { queue } = cache.stats();
       if (queue === null || queue.isOpen) break;
-      const why = queue.lastError ?? 'its directory is being read';
+      const why = queue.lastError ?? 'it is being read';
       if (performance.now() >= untilMs) {
         throw new BreakwaterError(
           'GATEWAY_QUEUE_UNAVAILABLE',
@@ -90,24 +91,67 @@ export function queuesIn(directory: string, isMeant: (name: string) => boolean):
     .flatMap((name) => viewQueues(directory, name));
 }
 
+type Kept = Pick<GatewayConfig['store'], 'store' | 'behind'>;
+
+/** As `orphanIn`, wherever the queues are. A store that cannot be asked now has none that are known; the log says so. */
+async function orphanOf(
+  { store, behind }: Kept,
+  namespaces: GatewayConfig['namespaces'],
+  log: Log,
+): Promise<string | null> {
+  if (behind?.directory !== undefined) return orphanIn(behind.directory, namespaces);
+  if (behind === undefined || typeof store !== 'string') return null;
+  try {
+    return orphanAmong(await queuesOfStreams(store), 'the store', namespaces);
+  } catch (error) {
+    log.warn('the store cannot be asked for queues of namespaces that are no more', { error: messageOf(error) });
+    return null;
+  }
+}
+
+/** The queues that a store has in streams. @throws BreakwaterError those of the store */
+export async function queuesOfStreams(url: string): Promise<QueueView[]> {
+  try {
+    return await viewRemoteQueues(url, null);
+  } catch (error) {
+    if (error instanceof BreakwaterError && error.code === 'QUEUE_UNKNOWN') return [];
+    throw error;
+  }
+}
+
 /** Writes that were acknowledged for a namespace that is declared no more, or with another policy: nobody would write them. Null: there are none. */
 export function orphanIn(directory: string, namespaces: GatewayConfig['namespaces']): string | null {
-  const others = queuesIn(directory, (name) => namespaces.get(name)?.policy !== 'behind');
-  const orphan = others.find(({ pending }) => pending.length > 0);
+  const found = orphanAmong(
+    queuesIn(directory, () => true),
+    directory,
+    namespaces,
+  );
+  return found === null ? null : `${found}, or remove its folder`;
+}
+
+/** @param where they are, in words */
+export function orphanAmong(
+  queues: readonly QueueView[],
+  where: string,
+  namespaces: GatewayConfig['namespaces'],
+): string | null {
+  const orphan = queues.find(({ cache, pending }) => namespaces.get(cache)?.policy !== 'behind' && pending.length > 0);
   if (orphan === undefined) return null;
-  return `${directory} has acknowledged writes of ${orphan.pending.length} rows of "${orphan.cache}", which is no namespace with policy: behind now, so nobody would write them: declare it again until they are written, or remove its folder`;
+  return `${where} has acknowledged writes of ${orphan.pending.length} rows of "${orphan.cache}", which is no namespace with policy: behind now, so nobody would write them: declare it again until they are written`;
 }
 
 /** The same with queues and outbox of its own, which go with it: for who declares namespaces beside a gateway that runs, to look or to warm. */
 export function withPassingQueues(config: GatewayConfig): { readonly config: GatewayConfig; remove(): void } {
   const { behind, outbox, ...store } = config.store;
+  // Not in streams: who passes must take nothing over.
+  const { queue: _, takeover: __, ...settings } = behind ?? {};
   const directory = behind === undefined ? null : mkdtempSync(join(tmpdir(), 'breakwater-queues-'));
   return {
     config: {
       ...config,
       store: {
         ...store,
-        ...(directory !== null && { behind: { ...behind, directory } }),
+        ...(directory !== null && { behind: { ...settings, directory } }),
         ...(outbox !== undefined && { outbox: present({ maxEntries: outbox.maxEntries }) }),
       },
     },

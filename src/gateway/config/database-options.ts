@@ -153,8 +153,14 @@ export const POSTGRES = {
 };
 
 export const BEHIND = {
-  directory: required(
+  queue: optional(
+    choice('disk', 'streams'),
+    'disk',
+    'Where writes are kept until the database has them. `disk`: in `directory`. `streams`: in streams of the `store`, Redis or Valkey, where another gateway goes on with what a dead one has left; they keep what their servers keep.',
+  ),
+  directory: optional(
     text('a path'),
+    'none; needed on disk',
     'Where writes are kept on disk until the database has them. Of this gateway alone, and the same one at the next start. Relative to the configuration file.',
   ),
   flushInterval: optional(
@@ -170,7 +176,7 @@ export const BEHIND = {
   maxBatch: optional(whole(1, 10_000), '500', 'Most rows of one batch.'),
   flushTimeout: optional(duration(), '10s', 'Longest that one batch may take at the database.'),
   maxEntries: optional(whole(1, 10_000_000), '100000', 'Most rows that wait. Beyond it PUTs wait, for `writeTimeout`.'),
-  maxBytes: optional(size(32 * MIB, 1024 ** 4, 'from 32mb to 1024gb'), '1gb', 'Bound of the log on disk.'),
+  maxBytes: optional(size(32 * MIB, 1024 ** 4, 'from 32mb to 1024gb'), '1gb; 256mb in streams', 'Bound of the log.'),
   writeTimeout: optional(duration(), '5s', 'Longest that a PUT waits for room and for its acknowledgement.'),
   drainTimeout: optional(
     duration(0),
@@ -181,6 +187,11 @@ export const BEHIND = {
     whole(1, 1000),
     '3',
     'How often a row that the database refuses is tried before it becomes a dead letter (`breakwater queue`).',
+  ),
+  takeover: optional(
+    duration(1_000, 600_000),
+    '10s',
+    'With streams: how long a gateway may be silent before another one goes on with what it has queued.',
   ),
   hold: optional(
     duration(1000),

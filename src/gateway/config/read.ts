@@ -116,6 +116,7 @@ export function readConfig(
   if (values.behind !== undefined && ![...values.namespaces.values()].some(({ policy }) => policy === 'behind')) {
     reader.problem('behind', 'no namespace has policy: behind');
   }
+  checkBehind(values, reader);
   warnings.push(...checkChanges(values, reader));
   if (values.namespaces.size === 0 && !reader.hasProblems)
     reader.problem('namespaces', 'expected at least one namespace');
@@ -147,7 +148,8 @@ export function readConfig(
       eviction,
       outbox:
         outbox?.directory === undefined ? outbox : { ...outbox, directory: resolve(dirname(file), outbox.directory) },
-      behind: behind && { ...behind, directory: resolve(dirname(file), behind.directory) },
+      behind:
+        behind?.directory === undefined ? behind : { ...behind, directory: resolve(dirname(file), behind.directory) },
       staleness,
       readTimeout,
       writeTimeout,
@@ -202,6 +204,25 @@ function checkStore(
     reader.problem('outbox', 'is for networked stores: the embedded one acknowledges every invalidation at once');
   }
   if (isEmbedded && staleness !== undefined) reader.problem('staleness', 'is for networked stores');
+}
+
+function checkBehind({ behind, store = 'embedded' }: GatewayValues, reader: ConfigReader): void {
+  if (behind === undefined) return;
+  if (behind.queue !== 'streams') {
+    if (behind.directory === undefined && !reader.isBroken('behind.directory')) {
+      reader.problem('behind', 'needs directory, where writes are kept until the database has them');
+    }
+    if (behind.takeover !== undefined) {
+      reader.problem('behind.takeover', 'is for queue: streams: a directory is of one gateway alone');
+    }
+    return;
+  }
+  if (behind.directory !== undefined) {
+    reader.problem('behind.directory', 'is for queue: disk: streams are kept by the servers of the store');
+  }
+  if (typeof store !== 'string' || !/^(?:redis|valkey)s?:/i.test(store)) {
+    reader.problem('behind.queue', '"streams" needs a store that is Redis or Valkey: others keep nothing on disk');
+  }
 }
 
 function checkAccess({ access, namespaces }: GatewayValues, reader: ConfigReader): void {
@@ -264,7 +285,10 @@ function checkNamespace(name: string, own: NamespaceValues, values: GatewayValue
   if (own.policy !== 'behind') return;
   if (own.sql !== undefined) problem('policy', '"behind" needs a table: writes of a query cannot be put in order');
   if (values.behind === undefined && !reader.isBroken('behind')) {
-    problem('policy', '"behind" needs behind.directory, where writes are kept until the database has them');
+    problem(
+      'policy',
+      '"behind" needs behind.directory, or behind.queue: streams: where writes are kept until the database has them',
+    );
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Write-behind queues in streams from outside: what `breakwater queue` does with a store's URL. Unlike with a directory, dead letters can be put back and thrown away while the
+ * Write-behind queues in streams from outside: what `breakwater queue` does with a store's URL, and what a gateway looks for. Unlike with a directory, dead letters can be put back and thrown away while the
  * application runs: a letter that is put back is a stream that is nobody's, which any process of the application takes within seconds; and processes look whether a letter of theirs is still
  * there.
  */
@@ -8,11 +8,11 @@ import { systemClock } from '../../base/clock.ts';
 import { BreakwaterError } from '../../base/errors.ts';
 import { SeededRandom } from '../../base/random.ts';
 import { systemScheduler } from '../../base/scheduler.ts';
-import type { QueueView } from '../../cache/write/offline.ts';
-import type { DeadLetter, Queued } from '../../cache/write/queue-log.ts';
-import { readLetter, readWrite, writeRecord } from '../../cache/write/queue-records.ts';
 import type { StoreQueues } from '../../stores/queues.ts';
 import { ValkeyStore } from '../../stores/valkey.ts';
+import type { QueueView } from './offline.ts';
+import type { DeadLetter, Queued } from './queue-log.ts';
+import { readLetter, readWrite, writeRecord } from './queue-records.ts';
 
 const CALL = { timeoutMs: 10_000 };
 const PAGE = 500;
