@@ -24,6 +24,7 @@ interface Started {
   readonly child: Child;
   readonly port: number;
   readonly httpPort: number;
+  readonly proxyPort: number;
   readonly command: string;
 }
 
@@ -34,10 +35,11 @@ const WATCH_MS = 50;
 /** How long the ranges of a member that ended are watched. */
 const WATCHED_MS = 60_000;
 const HTTP_OFFSET = 1000;
+const PROXY_OFFSET = 2000;
 const LINK_OFFSET = 10_000;
 
 const NOTES = `
-Each member is a "breakwater serve --join ..." of its own. Ports: RESP from --port on, HTTP 1000 above, links 10000 above; --port 0 takes free ones. A member that ends is not
+Each member is a "breakwater serve --join ..." of its own. Ports: RESP from --port on, HTTP 1000 above, RESP for clients that know nothing of clusters 2000 above, links 10000 above; --port 0 takes free ones. A member that ends is not
 started again; what becomes of its ranges is shown, and the command that starts it.
 
 Experimental: docs/cluster.md says what is built.
@@ -46,6 +48,7 @@ Examples:
   breakwater cluster --members 3 --replicas 1
   breakwater cluster --members 6 --zones 3 --takeover 3s
   redis-cli -c -p 7379 set user:42 Ada              in another terminal
+  redis-cli -p 9379 get user:42                     a plain client: whoever owns the key is asked
   breakwater nodes                                  likewise`;
 
 export function register(program: Command): void {
@@ -75,6 +78,7 @@ async function cluster(options: ClusterOptions): Promise<number> {
     say(membersTable(await settled(members), null));
     say(`
   try    redis-cli -c -p ${members[0]!.port} SET user:42 Ada
+         redis-cli -p ${members[0]!.proxyPort} GET user:42      (a client that knows nothing of clusters)
          npx breakwater nodes --http-port ${members[0]!.httpPort}
          kill -9 ${members.at(-1)!.child.pid}      (the last member; its ranges are taken over)
 
@@ -101,17 +105,19 @@ async function start(
   options: ClusterOptions,
   { count, zones, port, replicas }: Plan,
 ): Promise<readonly Started[]> {
-  const free = port === 0 ? await freePorts(3 * count) : null;
+  const free = port === 0 ? await freePorts(4 * count) : null;
   const places = Array.from({ length: count }, (_, index) => ({
-    port: free?.[3 * index] ?? port + index,
-    httpPort: free?.[3 * index + 1] ?? port + HTTP_OFFSET + index,
-    linkPort: free?.[3 * index + 2] ?? port + LINK_OFFSET + index,
+    port: free?.[4 * index] ?? port + index,
+    httpPort: free?.[4 * index + 1] ?? port + HTTP_OFFSET + index,
+    linkPort: free?.[4 * index + 2] ?? port + LINK_OFFSET + index,
+    proxyPort: free?.[4 * index + 3] ?? port + PROXY_OFFSET + index,
     zone: zones === 1 ? '' : `@zone-${(index % zones) + 1}`,
   }));
   const join = places.map(({ linkPort, zone }) => `${HOST}:${linkPort}${zone}`).join(',');
   const members = places.map((place, index): Started => {
     const flags = [
       ...['--port', String(place.port), '--http-port', String(place.httpPort), '--link-port', String(place.linkPort)],
+      ...['--proxy-port', String(place.proxyPort)],
       ...['--join', join, '--replicas', String(replicas), '--memory', options.memory, '--log-format', 'text'],
       ...(options.takeover === undefined ? [] : ['--takeover', options.takeover]),
       ...(options.data === undefined ? [] : ['--data', `${options.data}/member-${index + 1}`]),
@@ -122,7 +128,13 @@ async function start(
       stopSignal: 'SIGINT',
       spawn: { env: ownEnvironment() },
     });
-    return { child, port: place.port, httpPort: place.httpPort, command: `breakwater serve ${flags.join(' ')}` };
+    return {
+      child,
+      port: place.port,
+      httpPort: place.httpPort,
+      proxyPort: place.proxyPort,
+      command: `breakwater serve ${flags.join(' ')}`,
+    };
   });
   await Promise.all(members.map(({ child }) => child.waitForOutput(/^ready$/m, READY_MS)));
   return members;

@@ -6,18 +6,24 @@
  *   MGET a b c            MGET a c | MGET b        values put back to their places
  *   DEL, UNLINK, EXISTS, TOUCH                     numbers added up
  *   MSET a 1 b 2          MSET a 1 | MSET b 2      OK when all are
+ *   BW.INVALIDATE         its keys by slot, its tags and namespaces with the first of them
  *
- * Not atomic, unlike on a single node: another client may see one part done and another not, and a command that fails may have been done in part. MSETNX, whose meaning is that it is not, and the BW
+ * Not atomic, unlike on a single node: another client may see one part done and another not, and a command that fails may have been done in part. MSETNX, whose meaning is that it is not, and the other BW
  * commands over several slots are refused (`-CROSSSLOT`).
  */
 import { slotOf } from '../hash/slot.ts';
 import type { Args } from '../resp/parser.ts';
 import { RequestWriter } from '../resp/request-writer.ts';
 import { ReplyWriter } from '../resp/writer.ts';
-import type { Forwarded, Join } from './cluster-face.ts';
+import type { Forwarded, ForwardedPart, Join } from './cluster-face.ts';
 import { nextKeyOf } from './key-positions.ts';
+import { integerAt } from './numbers.ts';
 import type { CommandRow } from './row.ts';
+import { argIs, word } from './words.ts';
 
+const KEYS = word('keys');
+const TAGS = word('tags');
+const NAMESPACES = word('namespaces');
 const MINUS = 45;
 const DOLLAR = 36;
 const LF = 10;
@@ -30,6 +36,7 @@ const JOINS: Readonly<Record<string, Join>> = {
   unlink: 'sum',
   exists: 'sum',
   touch: 'sum',
+  'bw.invalidate': 'sum',
 };
 
 /** May a command over several slots be cut into one a slot? */
@@ -46,8 +53,10 @@ export function forwardedWhole(row: CommandRow, args: Args, slot: number, protoc
   return { parts: [{ slot, request, places: [0] }], join: 'only', keyCount: 1, isWrite: mayWrite(row), protocol };
 }
 
-/** One request for each slot, in the order in which they come up. `row` is divisible. */
-export function forwardedInParts(row: CommandRow, args: Args, protocol: 2 | 3): Forwarded {
+/** One request for each slot, in the order in which they come up. `row` is divisible. null: something is wrong with the command, which says so when it is executed. */
+export function forwardedInParts(row: CommandRow, args: Args, protocol: 2 | 3): Forwarded | null {
+  if (row.name === 'bw.invalidate') return invalidationInParts(args, protocol);
+  if ((args.count - 1) % row.keys[2] !== 0) return null;
   const next = nextKeyOf(row)!;
   const step = row.keys[2];
   const bySlot = new Map<number, { readonly places: number[]; readonly indexes: number[] }>();
@@ -60,8 +69,7 @@ export function forwardedInParts(row: CommandRow, args: Args, protocol: 2 | 3): 
       bySlot.set(slot, part);
     }
     part.places.push(keyCount);
-    // A key without its value stays one: whoever executes it says what is wrong.
-    for (let of = 0; of < step && at + of < args.count; of += 1) part.indexes.push(at + of);
+    for (let of = 0; of < step; of += 1) part.indexes.push(at + of);
     keyCount += 1;
   }
   return {
@@ -71,6 +79,34 @@ export function forwardedInParts(row: CommandRow, args: Args, protocol: 2 | 3): 
     isWrite: mayWrite(row),
     protocol,
   };
+}
+
+/** `BW.INVALIDATE [KEYS n key ...] [TAGS n tag ...] [NAMESPACES n name ...]`, each any number of times. */
+function invalidationInParts(args: Args, protocol: 2 | 3): Forwarded | null {
+  const bySlot = new Map<number, Uint8Array[]>();
+  const names: Uint8Array[] = [];
+  const argument = (at: number): Uint8Array => args.bytes.subarray(args.start[at]!, args.start[at]! + args.length[at]!);
+  for (let i = 1; i < args.count; ) {
+    const count = i + 1 < args.count ? integerAt(args.bytes, args.start[i + 1]!, args.length[i + 1]!) : -1;
+    const isKeys = argIs(args, i, KEYS);
+    const end = i + 2 + count;
+    if (!(count >= 0 && end <= args.count) || !(isKeys || argIs(args, i, TAGS) || argIs(args, i, NAMESPACES)))
+      return null;
+    if (!isKeys) for (let at = i; at < end; at += 1) names.push(argument(at));
+    for (let at = i + 2; isKeys && at < end; at += 1) {
+      const slot = slotOf(args.bytes, args.start[at]!, args.start[at]! + args.length[at]!);
+      const keys = bySlot.get(slot);
+      if (keys === undefined) bySlot.set(slot, [argument(at)]);
+      else keys.push(argument(at));
+    }
+    i = end;
+  }
+  const parts = [...bySlot].map(([slot, keys], index): ForwardedPart => {
+    const writer = new RequestWriter(64);
+    writer.command(['BW.INVALIDATE', 'KEYS', keys.length, ...keys, ...(index === 0 ? names : [])]);
+    return { slot, request: writer.bytes.subarray(0, writer.length), places: [] };
+  });
+  return { parts, join: 'sum', keyCount: 0, isWrite: true, protocol };
 }
 
 /** The reply to the whole of it from the replies to its parts, none of which is an error. */

@@ -169,7 +169,10 @@ function grant(context: Context, session: Session, args: Args, index: number, le
   if (counter === HELD) {
     out.nullBulk();
     out.integer(Math.max(1, freshness.leases.waitMs(bytes, start, length, nowMs)));
-    if (notify && session.protocol === 3) context.pushes.leaseWaiters.add(session, bytes, start, length);
+    // A session of the node's own has nobody to tell.
+    if (notify && session.protocol === 3 && session.kind === 'resp') {
+      context.pushes.leaseWaiters.add(session, bytes, start, length);
+    }
   } else {
     session.hasLeases = true;
     out.bulkText(`${freshness.leases.epoch}-${counter}`);

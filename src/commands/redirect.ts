@@ -62,9 +62,9 @@ export function redirectOf(row: CommandRow): Redirect {
         out.error(CROSS_SLOT);
         return REFUSED;
       }
-      // An argument is missing: the command says so, before a part of it is done.
-      if ((args.count - 1) % row.keys[2] !== 0) return HERE;
       const command = forwardedInParts(row, args, session.protocol);
+      // Before a part of it is done.
+      if (command === null) return HERE;
       for (const part of command.parts) {
         const why = whyNotAsked(cluster, part.slot);
         if (why === null) continue;

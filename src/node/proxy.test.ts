@@ -78,6 +78,11 @@ const command: fc.Arbitrary<string[]> = fc.oneof(
     .tuple(fc.constantFrom('MGET', 'DEL', 'UNLINK', 'EXISTS', 'TOUCH'), someKeys)
     .map(([name, keys]) => [name, ...keys]),
   fc.array(fc.tuple(key, number), { minLength: 1, maxLength: 5 }).map((pairs) => ['MSET', ...pairs.flat()]),
+  fc.tuple(someKeys, fc.boolean(), fc.boolean()).map(([keys, withTag, isWrong]) => [
+    // Keys first: an entry that went by its tag is counted by a single node as not there.
+    ...['BW.INVALIDATE', 'KEYS', String(keys.length), ...keys, ...(withTag ? ['TAGS', '1', 't'] : [])],
+    ...(isWrong ? ['KEYS', '9', 'a'] : []),
+  ]),
   // What is wrong with them is said as a single node says it, and nothing of them is done.
   fc.tuple(key, number, key).map((odd) => ['MSET', ...odd]),
   fc.constantFrom<string[]>(['GET'], ['NOSUCH', 'a'], ['INCRBY', 'b', 'x'], ['PING'], ['FLUSHALL']),

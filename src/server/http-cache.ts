@@ -2,6 +2,7 @@
  * The routes under `/cache`: each turns a request into the `BW.*` or Redis command that a RESP client would have sent, runs it through
  * the node, and turns the reply into JSON. There is no second way into the engine, so what PUT stores redis-cli reads.
  */
+import { createHash } from 'node:crypto';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { HttpFailure } from '../http/errors.ts';
 import { memberText } from '../http/json-member.ts';
@@ -28,9 +29,13 @@ export interface CacheRoutesOptions extends Budgets {
   readonly maxValueBytes: number;
   /** Distinguishes this run of the node: versions start anew with it. */
   readonly runId: string;
+  /** Of a cluster: entries come from several members, each of which counts its versions by itself, so an ETag is made of the value. */
+  readonly isMember: boolean;
 }
 
 const NO_CACHE = 'no-cache';
+/** Keys of one batch that are under way to their owners. */
+const READS_AT_ONCE = 64;
 
 /** An entry as read: how it shows, what is left of its TTL, its version. */
 interface Found {
@@ -49,9 +54,9 @@ type Read =
 export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: CacheRoutesOptions): void {
   const { session } = options;
 
-  app.get('/cache/:key', (c) => {
+  app.get('/cache/:key', async (c) => {
     const key = keyOf(c);
-    const read = readEntry(session, key, true);
+    const read = await readEntry(session, key, true);
     if (read.kind === 'absent') {
       throw new HttpFailure('KEY_KNOWN_ABSENT', `the source is known to have nothing for ${quote(key)}`, {
         'cache-control': NO_CACHE,
@@ -70,7 +75,9 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
       if (read.waitMs > 0) headers['breakwater-lease-wait-ms'] = String(read.waitMs);
       throw new HttpFailure('KEY_NOT_FOUND', `no entry for ${quote(key)}`, headers);
     }
-    const etag = `W/"${options.runId.slice(0, 8)}-${read.version}"`;
+    const etag = options.isMember
+      ? `W/"${createHash('sha256').update(`${read.shown.base64} ${read.shown.json}`).digest('base64url')}"`
+      : `W/"${options.runId.slice(0, 8)}-${read.version}"`;
     const headers = { etag, 'cache-control': NO_CACHE };
     if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304, headers);
     return answer(c, options, entryJson(key, read), 200, headers);
@@ -99,7 +106,7 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
       args.push('LEASE', lease);
     }
     if (parsed.version !== undefined) args.push('SVERSION', String(parsed.version));
-    const result = session.call(args);
+    const result = await session.call(args);
     if (result === 'held-off') {
       throw new HttpFailure(
         'PLAIN_SET_HELD_OFF',
@@ -125,8 +132,8 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     });
   });
 
-  app.delete('/cache/:key', (c) => {
-    const removed = session.call(['DEL', keyOf(c)]);
+  app.delete('/cache/:key', async (c) => {
+    const removed = await session.call(['DEL', keyOf(c)]);
     if (typeof removed !== 'number') throw refusal(removed);
     return c.body(null, 204);
   });
@@ -136,21 +143,25 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     const results: string[] = [];
     const missing: string[] = [];
     let size = 0;
-    for (const key of parsed.keys) {
-      const read = readEntry(session, key, false);
-      if (read.kind !== 'hit') {
-        missing.push(key);
-        continue;
+    for (let from = 0; from < parsed.keys.length; from += READS_AT_ONCE) {
+      const keys = parsed.keys.slice(from, from + READS_AT_ONCE);
+      const reads = await Promise.all(keys.map((key) => readEntry(session, key, false)));
+      for (const [index, key] of keys.entries()) {
+        const read = reads[index]!;
+        if (read.kind !== 'hit') {
+          missing.push(key);
+          continue;
+        }
+        const entry = entryJson(key, read);
+        size += entry.length;
+        if (size > MAX_BATCH_BYTES) {
+          throw new HttpFailure(
+            'BATCH_TOO_LARGE',
+            `the values together pass ${MAX_BATCH_BYTES} bytes: ask for fewer keys at a time`,
+          );
+        }
+        results.push(entry);
       }
-      const entry = entryJson(key, read);
-      size += entry.length;
-      if (size > MAX_BATCH_BYTES) {
-        throw new HttpFailure(
-          'BATCH_TOO_LARGE',
-          `the values together pass ${MAX_BATCH_BYTES} bytes: ask for fewer keys at a time`,
-        );
-      }
-      results.push(entry);
     }
     return answer(c, options, `{"results":[${results.join(',')}],"missing":${JSON.stringify(missing)}}`, 200, {});
   });
@@ -165,14 +176,14 @@ export function registerCacheRoutes(app: OpenAPIHono<HttpBindings>, options: Cac
     })) {
       if (names !== undefined && names.length > 0) args.push(clause, String(names.length), ...names);
     }
-    const removed = args.length === 1 ? 0 : session.call(args);
+    const removed = args.length === 1 ? 0 : await session.call(args);
     if (typeof removed !== 'number') throw refusal(removed);
     return c.body(`{"keysRemoved":${removed}}`, 200, { 'content-type': 'application/json' });
   });
 }
 
-function readEntry(session: LocalSession, key: string, wantLease: boolean): Read {
-  const reply = session.call(wantLease ? ['BW.GET', key, 'LEASE'] : ['BW.GET', key]);
+async function readEntry(session: LocalSession, key: string, wantLease: boolean): Promise<Read> {
+  const reply = await session.call(wantLease ? ['BW.GET', key, 'LEASE'] : ['BW.GET', key]);
   if (reply === null) return { kind: 'miss', lease: null, waitMs: 0 };
   if (!Array.isArray(reply)) throw refusal(reply);
   if (reply.length === 2) {
@@ -197,6 +208,8 @@ function refusal(reply: unknown): Error {
   const failure = failureOf(reply);
   if (failure === null) return new Error(`the node gave an unexpected reply: ${String(reply)}`);
   const { code, text } = failure;
+  if (code === 'NOREPLICAS') return new HttpFailure('NOT_ACKNOWLEDGED', text);
+  if (code === 'TRYAGAIN' || code === 'CLUSTERDOWN') return new HttpFailure('OWNER_AWAY', text, { 'retry-after': '1' });
   if (code === 'PLAINSET') return new HttpFailure('PLAIN_SET_REFUSED', text);
   if (code === 'LEASEVOID') return new HttpFailure('LEASE_VOID', text);
   if (code === 'OOM') return new HttpFailure('MEMORY_FULL', 'memory is full and the eviction policy evicts nothing');

@@ -53,6 +53,10 @@ export const PutBody = z
   })
   .openapi('PutBody', { required: ['value'] });
 
+/** What a member adds to the reasons of a 503. */
+const IN_A_CLUSTER =
+  'In a cluster OWNER_AWAY: whoever owns the key cannot be asked at the moment; nothing was done, or of a request for many keys a part. NOT_ACKNOWLEDGED: the owner or its copies did not answer in time; it may have been done or not.';
+
 /** Every route, for the document and to tell 405 from 404. */
 export const ROUTES = [
   createRoute({
@@ -82,7 +86,7 @@ export const ROUTES = [
           'Breakwater-Lease-Wait-Ms': header('How long others should wait for the holder before they load themselves.'),
         },
       },
-      503: failure('OVERLOADED'),
+      503: failure(`OVERLOADED. ${IN_A_CLUSTER}`),
     },
   }),
   createRoute({
@@ -112,7 +116,7 @@ export const ROUTES = [
       ),
       413: failure('BODY_TOO_LARGE, VALUE_TOO_LARGE'),
       415: failure('CONTENT_TYPE_UNSUPPORTED'),
-      503: failure('OVERLOADED'),
+      503: failure(`OVERLOADED. ${IN_A_CLUSTER}`),
       507: failure('MEMORY_FULL: only under eviction noeviction.'),
     },
   }),
@@ -122,7 +126,11 @@ export const ROUTES = [
     operationId: 'deleteEntry',
     summary: 'Delete an entry',
     request: { params: keyParam },
-    responses: { 204: { description: 'It is gone, whether or not it was there.' }, 400: failure('KEY_INVALID') },
+    responses: {
+      204: { description: 'It is gone, whether or not it was there.' },
+      400: failure('KEY_INVALID'),
+      503: failure(IN_A_CLUSTER),
+    },
   }),
   createRoute({
     method: 'post',
@@ -139,7 +147,7 @@ export const ROUTES = [
       400: failure('JSON_INVALID, BODY_INVALID'),
       413: failure('BODY_TOO_LARGE, BATCH_TOO_LARGE: the values together are too large for one answer.'),
       415: failure('CONTENT_TYPE_UNSUPPORTED'),
-      503: failure('OVERLOADED'),
+      503: failure(`OVERLOADED. ${IN_A_CLUSTER}`),
     },
   }),
   createRoute({
@@ -157,6 +165,7 @@ export const ROUTES = [
       400: failure('JSON_INVALID, BODY_INVALID'),
       413: failure('BODY_TOO_LARGE'),
       415: failure('CONTENT_TYPE_UNSUPPORTED'),
+      503: failure(IN_A_CLUSTER),
     },
   }),
   HEALTH_ROUTE,

@@ -46,15 +46,6 @@ export function createHttpApp(options: HttpOptions): OpenAPIHono<HttpBindings> {
 
   const { cluster } = options;
   if (cluster !== null) {
-    // Most keys are not this member's, and a write waits for its copies: HTTP has no way to say either yet.
-    app.all('/cache/*', () => {
-      throw new HttpFailure(
-        'NOT_IN_A_CLUSTER',
-        'a member of a cluster has no HTTP face for entries yet: use RESP, the library, or the gateway',
-        {},
-        501,
-      );
-    });
     app.get('/cluster.json', (c) => c.json(cluster(), 200, { 'cache-control': 'no-store' }));
   }
   registerCacheRoutes(app, {
@@ -63,6 +54,7 @@ export function createHttpApp(options: HttpOptions): OpenAPIHono<HttpBindings> {
     bodies: new ByteBudget(options.clientMemoryBytes),
     answers: new ByteBudget(options.clientMemoryBytes),
     runId: options.runId,
+    isMember: cluster !== null,
   });
 
   app.get('/healthz', (c) => c.json({ status: 'ok' }));

@@ -1,6 +1,8 @@
 /**
- * A session of the node for the server's own use: the HTTP face speaks RESP to it in memory, through the same three doors as
- * everyone. One call, one reply, nothing awaited: the node is a plain function.
+ * Sessions of the node for the server's own use: the HTTP face speaks RESP to it in memory, through the same doors as everyone.
+ *
+ * A node of its own answers at once, and one session is enough. In a cluster a command may wait, for copies or for the member that owns its key, and what is asked behind it in the same session waits as
+ * well; so each command that is under way has a session to itself, taken from those that are free.
  */
 import type { Clock } from '../base/clock.ts';
 import { type Reply, ReplyError } from '../resp/reply.ts';
@@ -9,12 +11,23 @@ import { type Command, RequestWriter } from '../resp/request-writer.ts';
 import { ReplyWriter } from '../resp/writer.ts';
 import type { ListenedNode, ListenedSession } from './resp-listener.ts';
 
-export class LocalSession {
-  readonly #run: (request: RequestWriter, out: ReplyWriter) => void;
-  readonly #close: () => void;
+/** Commands under way at the same time; one more is refused. */
+export const MAX_UNDER_WAY = 1024;
+
+const GONE = 'TRYAGAIN The node is shutting down';
+const TOO_MANY = 'TRYAGAIN Too many requests of this member wait for others';
+
+export class LocalSession<S extends ListenedSession = ListenedSession> {
+  readonly #node: ListenedNode<S>;
+  readonly #clock: Clock;
+  readonly #kind: 'http' | 'internal';
+  readonly #address: string;
+  readonly #onCalled: () => void;
   readonly #request = new RequestWriter();
   readonly #out = new ReplyWriter();
-  readonly #parser = new ReplyParser();
+  readonly #free: S[] = [];
+  readonly #waiting = new Map<S, (reply: Reply) => void>();
+  #isClosed = false;
 
   /** Opens a session of `node`, named `address` in CLIENT LIST. `onCalled`: after each command, for what it has to tell others. */
   static open<S extends ListenedSession>(
@@ -23,41 +36,86 @@ export class LocalSession {
     kind: 'http' | 'internal',
     address: string,
     onCalled: () => void = () => {},
-  ): LocalSession {
-    const session = node.openSession(Math.floor(clock.now()), { address, kind });
-    session.outputLimitBytes = Number.MAX_SAFE_INTEGER;
-    return new LocalSession(
-      (request, out) => {
-        node.onRequest(session, request.bytes, 0, request.length, Math.floor(clock.now()), out);
-        onCalled();
-      },
-      () => node.closeSession(session),
-    );
+  ): LocalSession<S> {
+    const local = new LocalSession(node, clock, kind, address, onCalled);
+    local.#free.push(local.#openOne());
+    return local;
   }
 
-  private constructor(run: (request: RequestWriter, out: ReplyWriter) => void, close: () => void) {
-    this.#run = run;
-    this.#close = close;
+  private constructor(
+    node: ListenedNode<S>,
+    clock: Clock,
+    kind: 'http' | 'internal',
+    address: string,
+    onCalled: () => void,
+  ) {
+    this.#node = node;
+    this.#clock = clock;
+    this.#kind = kind;
+    this.#address = address;
+    this.#onCalled = onCalled;
   }
 
-  /** Runs one command and returns its reply; an error reply is returned, not thrown. */
-  call(command: Command): Reply {
+  /** Runs one command and resolves with its reply; an error reply is its value, and nothing is thrown. In a cluster the owner of its keys is asked. */
+  call(command: Command): Promise<Reply> {
+    if (this.#isClosed) return Promise.resolve(new ReplyError(GONE));
+    if (this.#waiting.size >= MAX_UNDER_WAY) return Promise.resolve(new ReplyError(TOO_MANY));
+    const session = this.#free.pop() ?? this.#openOne();
     const out = this.#out;
-    this.#request.reset();
-    this.#request.command(command);
+    const request = this.#request;
+    request.reset();
+    request.command(command);
     out.reset();
-    this.#run(this.#request, out);
-    this.#parser.begin(out.bytes, 0, out.length);
-    const state = this.#parser.next();
-    const reply = state === REPLY ? this.#parser.value : new ReplyError('ERR the node gave no reply');
-    this.#parser.next();
-    this.#parser.finish();
-    return reply;
+    this.#node.onRequest(session, request.bytes, 0, request.length, Math.floor(this.#clock.now()), out);
+    const hasReply = out.length > 0;
+    const reply = hasReply ? replyIn(out) : null;
+    if (hasReply) this.#free.push(session);
+    this.#onCalled();
+    if (hasReply) return Promise.resolve(reply);
+    if (!session.parked?.count) {
+      this.#free.push(session);
+      return Promise.resolve(new ReplyError('ERR the node gave no reply'));
+    }
+    return new Promise((resolve) => this.#waiting.set(session, resolve));
   }
 
-  close(): void {
-    this.#close();
+  /** The node has something to say to this session, which is perhaps one of these. */
+  onPushed(session: S): void {
+    const resolve = this.#waiting.get(session);
+    if (resolve === undefined) return;
+    const out = this.#out;
+    out.reset();
+    this.#node.onPush(session, out);
+    if (out.length === 0) return;
+    this.#waiting.delete(session);
+    this.#free.push(session);
+    resolve(replyIn(out));
   }
+
+  /** What waits is answered with an error. */
+  close(): void {
+    this.#isClosed = true;
+    for (const session of [...this.#free, ...this.#waiting.keys()]) this.#node.closeSession(session);
+    for (const resolve of this.#waiting.values()) resolve(new ReplyError(GONE));
+    this.#waiting.clear();
+  }
+
+  #openOne(): S {
+    const session = this.#node.openSession(Math.floor(this.#clock.now()), {
+      address: this.#address,
+      kind: this.#kind,
+      // Nobody can be sent elsewhere over HTTP.
+      isProxied: true,
+    });
+    session.outputLimitBytes = Number.MAX_SAFE_INTEGER;
+    return session;
+  }
+}
+
+function replyIn(out: ReplyWriter): Reply {
+  const parser = new ReplyParser();
+  parser.begin(out.bytes, 0, out.length);
+  return parser.next() === REPLY ? parser.value : new ReplyError('ERR the node gave no reply');
 }
 
 /** Code and text of an error reply; null for any other. */

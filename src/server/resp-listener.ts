@@ -132,6 +132,10 @@ export class RespListener<S extends ListenedSession> {
   readonly #options: RespListenerOptions;
   readonly #latency: LatencyMeter;
   readonly #server: net.Server;
+  /** For clients that know nothing of clusters; null: none listens. */
+  #proxyServer: net.Server | null = null;
+  /** Called for sessions that are to be told something and are no connection of this listener. */
+  onOthers: (session: S) => void = () => {};
   readonly #connections = new Set<Connection<S>>();
   readonly #bySession = new Map<S, Connection<S>>();
   /** Pushes go out at the end of this turn of the event loop: one write for all that happened in it. */
@@ -158,8 +162,7 @@ export class RespListener<S extends ListenedSession> {
     this.#clock = clock;
     this.#latency = latency;
     this.#options = options;
-    this.#server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
-    this.#server.on('connection', (accepted) => this.#accept(accepted));
+    this.#server = this.#makeServer(false);
   }
 
   /** Connections open now. */
@@ -178,6 +181,15 @@ export class RespListener<S extends ListenedSession> {
    */
   listen(port: number, host: string): Promise<number> {
     return listenOn(this.#server, port, host, BACKLOG, 'RESP');
+  }
+
+  /**
+   * Listens on one port more, whose clients know nothing of clusters (`SessionInfo.isProxied`); resolves with the port.
+   * @throws BreakwaterError `LISTEN_FAILED`
+   */
+  listenForPlain(port: number, host: string): Promise<number> {
+    this.#proxyServer ??= this.#makeServer(true);
+    return listenOn(this.#proxyServer, port, host, BACKLOG, 'RESP (proxy)');
   }
 
   /** Idle and stalled clients are closed. O(connections); call about once a second. */
@@ -204,9 +216,11 @@ export class RespListener<S extends ListenedSession> {
   async close(drainMs: number): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
-    });
+    const closed = Promise.all(
+      [this.#server, this.#proxyServer].map(
+        (server) => new Promise<void>((resolve) => server?.close(() => resolve()) ?? resolve()),
+      ),
+    );
     for (const connection of this.#connections) this.#end(connection);
     const deadline = setTimeout(() => {
       for (const connection of this.#connections) connection.socket.destroy();
@@ -223,7 +237,13 @@ export class RespListener<S extends ListenedSession> {
     await closed;
   }
 
-  #accept(accepted: net.Socket): void {
+  #makeServer(isProxied: boolean): net.Server {
+    const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
+    server.on('connection', (accepted) => this.#accept(accepted, isProxied));
+    return server;
+  }
+
+  #accept(accepted: net.Socket, isProxied: boolean): void {
     if (this.#closed || this.#connections.size >= this.#options.maxClients) {
       this.counters.refusedMaxClients += 1;
       accepted.on('error', () => {});
@@ -240,6 +260,7 @@ export class RespListener<S extends ListenedSession> {
       address: `${remoteAddress}:${remotePort}`,
       localAddress: `${localAddress}:${localPort}`,
       kind: 'resp',
+      isProxied,
     });
     session.outputLimitBytes = OUTPUT_LIMIT_BYTES;
     const socket = adoptSocket(accepted, this.#input, (bytes, length) => this.#onBytes(connection, bytes, length));
@@ -316,6 +337,7 @@ export class RespListener<S extends ListenedSession> {
       for (const session of this.#node.takePushed()) {
         const connection = this.#bySession.get(session);
         if (connection !== undefined) this.#push(connection);
+        else this.onOthers(session);
       }
     });
   }

@@ -41,6 +41,8 @@ export interface RunningServer {
   /** The ports listened on: those of the config, or what the operating system picked for 0. */
   readonly respPort: number;
   readonly httpPort: number;
+  /** For clients that know nothing of clusters; null: there is none. */
+  readonly proxyPort: number | null;
   /**
    * Stops accepting, lets answers under way leave (at most `DRAIN_MS`), closes everything. Idempotent. A member of a cluster first gives its ranges to others, unless
    * `isLeaving` is false.
@@ -73,6 +75,7 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   const local = LocalSession.open(doors, clock, 'http', 'http', () => {
     if (doors.hasPushes) listener.schedulePushes();
   });
+  listener.onOthers = (session) => local.onPushed(session);
   let ready = false;
   const http = createHttpServer({
     session: local,
@@ -93,8 +96,12 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
 
   let respPort: number;
   let httpPort: number;
+  let proxyPort: number | null = null;
   try {
     respPort = await listener.listen(config.port, config.bind);
+    if (config.cluster !== null && config.cluster.proxyPort !== null) {
+      proxyPort = await listener.listenForPlain(config.cluster.proxyPort, config.bind);
+    }
     httpPort = await listenOn(http, config.httpPort, config.bind, HTTP_BACKLOG, 'HTTP');
   } catch (error) {
     await listener.close(0);
@@ -138,6 +145,7 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
     member,
     respPort,
     httpPort,
+    proxyPort,
     close: ({ isLeaving = true } = {}) => {
       closing ??= close(isLeaving);
       return closing;
@@ -157,6 +165,7 @@ async function startMember(
   for (const [each, what] of [
     [port, 'RESP'],
     [httpPort, 'HTTP'],
+    ...(cluster.proxyPort === null ? [] : [[cluster.proxyPort, 'RESP (proxy)'] as const]),
   ] as const) {
     const probe = createServer();
     await listenOn(probe, each, bind, 1, what);

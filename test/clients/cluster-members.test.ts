@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Cluster } from 'ioredis';
-import { createCluster } from 'redis';
+import { Cluster, Redis } from 'ioredis';
+import { createClient, createCluster } from 'redis';
 import { freePorts } from '../../src/cli/children/ports.ts';
 import { resolveConfig } from '../../src/server/config.ts';
 import { type RunningServer, startServer } from '../../src/server/serve.ts';
@@ -17,12 +17,12 @@ const keys = Array.from({ length: 200 }, (_, n) => `user:${n}`);
 
 let members: RunningServer[] = [];
 before(async () => {
-  const ports = await freePorts(9);
-  const join = [0, 1, 2].map((n) => `127.0.0.1:${ports[3 * n + 2]}`).join(',');
+  const ports = await freePorts(12);
+  const join = [0, 1, 2].map((n) => `127.0.0.1:${ports[4 * n + 2]}`).join(',');
   members = await Promise.all(
     [0, 1, 2].map((n) => {
-      const [port, httpPort, linkPort] = ports.slice(3 * n, 3 * n + 3).map(String) as [string, string, string];
-      const flags = { port, 'http-port': httpPort, 'link-port': linkPort, join, memory: '16mb' };
+      const [port, http, link, proxy] = ports.slice(4 * n, 4 * n + 4).map(String) as [string, string, string, string];
+      const flags = { port, 'http-port': http, 'link-port': link, 'proxy-port': proxy, join, memory: '16mb' };
       return startServer(resolveConfig({ flags, env: {}, file: null }).config, { version: '0.0.0' });
     }),
   );
@@ -98,6 +98,117 @@ async function nodeRedis(port: number): Promise<AnyClient & { destroy(): void }>
     destroy: () => redis.destroy(),
   };
 }
+
+test(
+  'clients that know nothing of clusters: one member is enough for everything, commands over many slots too',
+  TIMEOUT,
+  async () => {
+    const ioredis = new Redis(members[0]!.proxyPort!, '127.0.0.1');
+    const redis = createClient({ url: `redis://127.0.0.1:${members[1]!.proxyPort}` });
+    await redis.connect();
+    try {
+      await useIt(ioredis, 'plain ioredis');
+      const plain: AnyClient = {
+        set: (key, value) => redis.set(key, value),
+        get: async (key) => (await redis.get(key)) as string | null,
+        del: (key) => redis.del(key),
+      };
+      await useIt(plain, 'plain node-redis');
+      await patiently(() => ioredis.mset(...keys.flatMap((key) => [key, `${key} all`])));
+      const values = await patiently(() => redis.mGet(keys));
+      assert.ok(values.some((value) => value !== null));
+      for (const [n, value] of values.entries()) assert.ok(value === null || value === `${keys[n]} all`, String(value));
+      await patiently(() => ioredis.incr('counter'));
+      assert.ok(Number(await patiently(() => redis.exists(keys))) > 0);
+      await patiently(() => redis.del(keys));
+      assert.equal(await patiently(() => ioredis.exists(...keys)), 0);
+      assert.deepEqual(
+        (await patiently(() => ioredis.mget(keys))).filter((value) => value !== null),
+        [],
+      );
+      // A pipeline to all owners: the replies come in the order of the commands.
+      const replies = (await ioredis
+        .pipeline(
+          keys.flatMap((key) => [
+            ['set', key, key],
+            ['get', key],
+          ]),
+        )
+        .exec())!;
+      assert.equal(replies.length, 2 * keys.length);
+      let hits = 0;
+      for (const [n, [error, reply]] of replies.entries()) {
+        if (error !== null) assert.match(error.message, /TRYAGAIN|CLUSTERDOWN|NOREPLICAS/);
+        else if (n % 2 === 0) assert.equal(reply, 'OK');
+        else {
+          assert.ok(reply === null || reply === keys[(n - 1) / 2], String(reply));
+          hits += 1;
+        }
+      }
+      assert.ok(hits > 0);
+    } finally {
+      ioredis.disconnect();
+      redis.destroy();
+    }
+  },
+);
+
+test('HTTP: any member answers for every key, and says so when a value is the same', TIMEOUT, async () => {
+  const url = (n: number, path: string): string => `http://127.0.0.1:${members[n % 3]!.httpPort}${path}`;
+  const ask = (n: number, path: string, init: RequestInit = {}): Promise<Response> =>
+    patiently(async () => {
+      const response = await fetch(url(n, path), {
+        ...init,
+        headers: { 'content-type': 'application/json', ...init.headers },
+      });
+      if (response.status === 503) throw new Error(`TRYAGAIN ${await response.text()}`);
+      return response;
+    });
+  const some = Array.from({ length: 24 }, (_, n) => `page:${n}`);
+  for (const [n, key] of some.entries()) {
+    const stored = await ask(n, `/cache/${key}`, {
+      method: 'PUT',
+      body: JSON.stringify({ value: { n }, tags: ['pages'] }),
+    });
+    assert.ok(stored.ok, await stored.text());
+  }
+  let hits = 0;
+  for (const [n, key] of some.entries()) {
+    const [first, second] = [await ask(n + 1, `/cache/${key}`), await ask(n + 2, `/cache/${key}`)];
+    if (first.status !== 200 || second.status !== 200) continue;
+    hits += 1;
+    assert.deepEqual(((await first.json()) as { value: unknown }).value, { n });
+    assert.equal(first.headers.get('etag'), second.headers.get('etag'));
+    const etag = first.headers.get('etag')!;
+    const again = await ask(n, `/cache/${key}`, { headers: { 'if-none-match': etag } });
+    assert.ok(again.status === 304 || again.status === 404);
+  }
+  assert.ok(hits > 0);
+  const batch = await ask(1, '/cache/batch-get', { method: 'POST', body: JSON.stringify({ keys: some }) });
+  assert.ok(((await batch.json()) as { results: unknown[] }).results.length > 0);
+  const gone = await ask(0, '/cache/page:0', { method: 'DELETE' });
+  assert.equal(gone.status, 204);
+  assert.equal((await ask(1, '/cache/page:0')).status, 404);
+  const two = await ask(2, '/cache/invalidate', {
+    method: 'POST',
+    body: JSON.stringify({ keys: ['page:1', 'page:2'] }),
+  });
+  assert.equal(two.status, 200, await two.text());
+  assert.equal((await ask(0, '/cache/page:2')).status, 404);
+  const tagged = await ask(0, '/cache/invalidate', { method: 'POST', body: JSON.stringify({ tags: ['pages'] }) });
+  assert.equal(tagged.status, 200, await tagged.text());
+  for (const [n, key] of some.entries()) assert.equal((await ask(n, `/cache/${key}`)).status, 404);
+  // A fill under the lease of the miss, granted by one member and presented to another.
+  const miss = await ask(0, '/cache/filled');
+  const lease = miss.headers.get('breakwater-lease');
+  assert.ok(lease !== null);
+  const filled = await ask(1, '/cache/filled', {
+    method: 'PUT',
+    body: JSON.stringify({ value: 1 }),
+    headers: { 'breakwater-lease': lease },
+  });
+  assert.ok(filled.status === 201 || filled.status === 409, String(filled.status));
+});
 
 test('ioredis and node-redis: from one address to all members, and on when one leaves', TIMEOUT, async () => {
   const cluster = new Cluster([{ host: '127.0.0.1', port: members[0]!.respPort }], { clusterRetryStrategy: () => 100 });

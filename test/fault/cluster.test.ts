@@ -9,11 +9,13 @@ import { slotOf } from '../../src/hash/slot.ts';
 import { ReplyError } from '../../src/resp/reply.ts';
 import { eventually } from '../server/support.ts';
 import {
+  type AskingClient,
   ClusterProcesses,
   connectTo,
   JudgedWorker,
   type MemberProcess,
   PATIENCE_MS,
+  PlainClient,
   RoutingClient,
   replyOf,
 } from '../support/cluster-processes.ts';
@@ -32,9 +34,11 @@ after(() => cluster?.close());
 
 const keysOf = (name: string, count: number): string[] => Array.from({ length: count }, (_, n) => `${name}:${n}`);
 
-/** Runs four clients over all slots while `fault` happens, until each got on after it. */
+/** Runs four clients that follow MOVED, and two that know nothing of clusters, over all slots while `fault` happens, until each got on after it. */
 async function whileJudged(name: string, fault: (workers: readonly JudgedWorker[]) => Promise<void>): Promise<void> {
-  const clients = Array.from({ length: 4 }, () => new RoutingClient(cluster.members));
+  const clients: AskingClient[] = Array.from({ length: 4 }, () => new RoutingClient(cluster.members));
+  // They live longer than the faults do, or their member does.
+  clients.push(new PlainClient(cluster.members[0]!), new PlainClient(cluster.members[1]!));
   const workers = clients.map((client, n) => new JudgedWorker(client, keysOf(`${name}-${n}`, 40)));
   try {
     for (const worker of workers) worker.run();

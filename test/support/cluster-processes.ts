@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { BreakwaterError } from '../../src/base/errors.ts';
 import { freePorts } from '../../src/cli/children/ports.ts';
 import { RespClient } from '../../src/client/client.ts';
 import { slotOf } from '../../src/hash/slot.ts';
@@ -26,6 +27,8 @@ export class MemberProcess {
   readonly port: number;
   readonly httpPort: number;
   readonly linkPort: number;
+  /** For clients that know nothing of clusters. */
+  readonly proxyPort: number;
   readonly #flags: readonly string[];
   readonly #links: Readonly<Record<string, number>>;
   #child: ChildProcess | null = null;
@@ -33,7 +36,7 @@ export class MemberProcess {
 
   constructor(
     index: number,
-    [port, httpPort, linkPort]: readonly [number, number, number],
+    [port, httpPort, linkPort, proxyPort]: readonly [number, number, number, number],
     flags: readonly string[],
     links: Readonly<Record<string, number>>,
   ) {
@@ -41,6 +44,7 @@ export class MemberProcess {
     this.port = port;
     this.httpPort = httpPort;
     this.linkPort = linkPort;
+    this.proxyPort = proxyPort;
     this.#flags = flags;
     this.#links = links;
   }
@@ -117,10 +121,10 @@ export class ClusterProcesses {
    */
   static async start(count: number, cut: number, forgets: number): Promise<ClusterProcesses> {
     const directory = mkdtempSync(join(tmpdir(), 'breakwater-cluster-'));
-    const ports = await freePorts(3 * count);
+    const ports = await freePorts(4 * count);
     const places = Array.from(
       { length: count },
-      (_, index) => [ports[3 * index]!, ports[3 * index + 1]!, ports[3 * index + 2]!] as const,
+      (_, index) => ports.slice(4 * index, 4 * index + 4) as [number, number, number, number],
     );
     const list = places.map(([, , linkPort]) => `${HOST}:${linkPort}`).join(',');
     const proxies: FaultProxy[] = [];
@@ -140,6 +144,7 @@ export class ClusterProcesses {
           place,
           [
             ...['--port', String(place[0]), '--http-port', String(place[1]), '--link-port', String(place[2])],
+            ...['--proxy-port', String(place[3])],
             ...['--join', list, '--memory', '32mb', '--log-format', 'text'],
             ...(index === forgets ? [] : ['--data', join(directory, String(index))]),
           ],
@@ -210,10 +215,10 @@ export class ClusterProcesses {
 }
 
 /** A connection to one member. No command of it is given up by time: what was sent may be done later, and then it would be judged wrongly. */
-export function connectTo(member: MemberProcess): RespClient {
+export function connectTo(member: MemberProcess, port = member.port): RespClient {
   return new RespClient({
     host: HOST,
-    port: member.port,
+    port,
     whenDown: 'reject',
     connectTimeoutMs: 30_000,
     commandTimeoutMs: 600_000,
@@ -236,8 +241,39 @@ export type Answer =
   /** An error reply, or no answer at all. */
   | { readonly kind: 'error'; readonly text: string };
 
+export interface AskingClient {
+  ask(key: string, args: readonly string[]): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+/** One connection to one member; knows nothing of clusters. */
+export class PlainClient implements AskingClient {
+  readonly #client: RespClient;
+
+  constructor(member: MemberProcess) {
+    this.#client = connectTo(member, member.proxyPort);
+  }
+
+  async ask(_key: string, args: readonly string[]): Promise<Answer> {
+    try {
+      const reply = await replyOf(this.#client, args);
+      if (!(reply instanceof ReplyError)) return { kind: 'value', reply };
+      // Anything else it could not make sense of.
+      if (/^(TRYAGAIN|CLUSTERDOWN|NOREPLICAS) /.test(reply.message)) return { kind: 'error', text: reply.message };
+      throw new Error(`a plain client was told: ${reply.message}`);
+    } catch (error) {
+      if (error instanceof BreakwaterError) return { kind: 'error', text: error.message };
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+}
+
 /** One connection to each member; follows MOVED, and says nothing of its own. */
-export class RoutingClient {
+export class RoutingClient implements AskingClient {
   readonly #clients: ReadonlyMap<number, RespClient>;
   readonly #members: readonly MemberProcess[];
   readonly #owners = new Map<number, number>();
@@ -295,7 +331,7 @@ export class JudgedWorker {
   refused = 0;
   hits = 0;
   misses = 0;
-  readonly #client: RoutingClient;
+  readonly #client: AskingClient;
   readonly #keys: readonly string[];
   /** By key: the number below which nothing may be read any more, and the last that was tried. */
   readonly #floor = new Map<string, number>();
@@ -303,7 +339,7 @@ export class JudgedWorker {
   #isStopped = false;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(client: RoutingClient, keys: readonly string[]) {
+  constructor(client: AskingClient, keys: readonly string[]) {
     this.#client = client;
     this.#keys = keys;
   }

@@ -12,6 +12,8 @@ export interface ClusterConfig {
   /** What clients and other members are told to reach this one by. */
   readonly announce: string;
   readonly linkPort: number;
+  /** For clients that know nothing of clusters; null = none. */
+  readonly proxyPort: number | null;
   /** null = nothing is kept on disk. */
   readonly data: string | null;
 }
@@ -74,6 +76,16 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     defaultText: 'port + 10000',
     summary: 'port for the links between members',
     effect: 'Whoever reaches it and knows the cluster-secret is believed; nothing on it is encrypted.',
+    read: integer(1, PORT_MAX, 'a port'),
+  },
+  {
+    field: 'proxyPort',
+    name: 'proxy-port',
+    placeholder: '<port>',
+    defaultText: 'none',
+    summary: 'RESP port for clients that know nothing of clusters',
+    effect:
+      'Every command is answered here, whoever owns its keys: this member asks the owner, over the link. A client that knows clusters belongs to the other port: here it would never be told where its keys are. May differ from member to member.',
     read: integer(1, PORT_MAX, 'a port'),
   },
   {
@@ -184,6 +196,8 @@ export function clusterConfigOf(
   if (announce === '0.0.0.0' || announce === '::') {
     refuse(`${announce} is no address by which others reach this node: give --announce`);
   }
+  const proxyPort = pick<number | null>('proxyPort', null);
+  if (proxyPort !== null && [port, httpPort, linkPort].includes(proxyPort)) refuse(`port ${proxyPort} was given twice`);
   const setup = makeSetup({
     name: pick('clusterName', 'breakwater'),
     members: listed,
@@ -194,7 +208,7 @@ export function clusterConfigOf(
     takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
     secret: pick('clusterSecret', ''),
   });
-  return { setup, announce, linkPort, data: pick('data', null) };
+  return { setup, announce, linkPort, proxyPort, data: pick('data', null) };
 }
 
 function refuse(why: string): never {
