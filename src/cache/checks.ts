@@ -47,6 +47,12 @@ export function count(value: unknown, name: string, where: string, most: number)
   throw invalid(`${name} of ${where}`, `an integer from 1 to ${most}`, value);
 }
 
+/** @throws BreakwaterError `CACHE_OPTION_INVALID` */
+export function checkSignal(signal: unknown, where: string): void {
+  if (signal === undefined || typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted === 'function') return;
+  throw invalid(`signal of ${where}`, 'an AbortSignal', signal);
+}
+
 export function invalid(what: string, expected: string, received: unknown): BreakwaterError {
   return new BreakwaterError(
     'CACHE_OPTION_INVALID',

@@ -1,6 +1,6 @@
 /** What a caller of `get`, `getDetailed` and `getMany` may ask for, checked before anything is done. */
 import { parseDurationMs } from '../base/units.ts';
-import { checkNames, duration, invalid } from './checks.ts';
+import { checkNames, checkSignal, duration, invalid } from './checks.ts';
 import { type FlightWishes, PLAIN } from './flight.ts';
 import type { GetOptions } from './types.ts';
 
@@ -17,9 +17,7 @@ export interface CallOptions {
 export function readGetOptions(options: GetOptions): CallOptions {
   checkNames(options, GET_OPTIONS, 'get');
   const { signal, timeout, maxStale, fresh } = options;
-  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted !== 'function') {
-    throw invalid('signal of get', 'an AbortSignal', signal);
-  }
+  checkSignal(signal, 'get');
   signal?.throwIfAborted();
   if (fresh !== undefined && typeof fresh !== 'boolean') throw invalid('fresh of get', 'a boolean', fresh);
   const maxStaleMs = maxStale === undefined ? undefined : duration(maxStale, 'maxStale', 'get', 0);

@@ -13,7 +13,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import type { Timer } from '../base/scheduler.ts';
 import { type Duration, parseDurationMs } from '../base/units.ts';
 import type { StoreLocks } from '../stores/locks.ts';
-import { checkNames, duration, invalid } from './checks.ts';
+import { checkNames, checkSignal, duration, invalid } from './checks.ts';
 import { show } from './key.ts';
 import type { FlightPorts } from './loads.ts';
 
@@ -21,11 +21,11 @@ export interface LockOptions {
   /** How long it is held without a renewal: at least 10 ms, at most a day. No default: it is how long others wait when this process dies. */
   readonly ttl: Duration;
   /** How long to wait for it while another has it. Default 0: not at all. */
-  readonly wait?: Duration;
+  readonly wait?: Duration | undefined;
   /** Renew it in the background, every third of `ttl`, until it is released. Default false: then the work has to end within `ttl`. */
-  readonly renew?: boolean;
+  readonly renew?: boolean | undefined;
   /** Ends the waiting for it; a lock that is held is not touched. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const OPTIONS = ['ttl', 'wait', 'renew', 'signal'] as const;
@@ -219,6 +219,7 @@ export async function acquireLock(
   const renews: unknown = options.renew ?? false;
   if (typeof renews !== 'boolean') throw invalid('renew of lock', 'a boolean', renews);
   const { signal } = options;
+  checkSignal(signal, 'lock');
   signal?.throwIfAborted();
   const { locks, ports, newOwner, writeTimeoutMs, waiters } = parts;
   let owner = newOwner();

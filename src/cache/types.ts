@@ -178,19 +178,19 @@ export interface CacheOptions<K extends string, V, A = Cached<V>> extends Shared
 /** Of one call. */
 export interface GetOptions {
   /** Ends this caller's waiting, nobody else's. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Longest that this caller waits (`CACHE_TIMEOUT`). Default: as long as the load may take. */
-  readonly timeout?: Duration;
+  readonly timeout?: Duration | undefined;
   /** How long past its TTL a value may be for this caller; 0 = not at all. Narrows the declared `grace`, never widens it. */
-  readonly maxStale?: Duration;
+  readonly maxStale?: Duration | undefined;
   /** The source's answer, from a load that begins after this call. It is stored for the others. */
-  readonly fresh?: boolean;
+  readonly fresh?: boolean | undefined;
   /**
    * Nothing older than what the Breakwater that made this token ({@link Written}, `bw.token()`) had acknowledged by then: every `set`, `delete`, `write` and
    * `invalidate` of it, whatever keys, tags and namespaces they named. In another process the get passes L1 by, and every load that asked the source before
    * it without a lease; where the store is embedded, and heard nothing of that process, it asks the source.
    */
-  readonly after?: SessionToken;
+  readonly after?: SessionToken | undefined;
 }
 
 /** What `write` resolves to. */
@@ -203,13 +203,13 @@ export interface Written<T> {
 
 export interface SetOptions {
   /** Instead of the declared `ttl`. */
-  readonly ttl?: Duration;
+  readonly ttl?: Duration | undefined;
   /**
    * The version that the source gave this value (a row version, an LSN): an older one never replaces a newer one in any tier, whatever the order in
    * which the sets arrive; after the newer one was deleted, evicted or has expired as long as the store remembers it (docs/stores.md).
    * Versions are compared within one cache.
    */
-  readonly version?: SourceVersion;
+  readonly version?: SourceVersion | undefined;
 }
 
 /** Which tier answered; `stale`: either, with a value past its TTL; `filter`: the option `known` said that there is no such id. */

@@ -16,24 +16,24 @@ import { BreakwaterError, messageOf } from '../base/errors.ts';
 import type { Scheduler } from '../base/scheduler.ts';
 import type { Duration } from '../base/units.ts';
 import { listen } from './abort.ts';
-import { checkNames, count, duration, invalid } from './checks.ts';
+import { checkNames, checkSignal, count, duration, invalid } from './checks.ts';
 import { GuardShedError, SourceBusyError } from './guard/errors.ts';
 
 export interface WarmOptions {
   /** Ids of one batch: one read of the store, one call of the loader. Default 100, at most the cache's `maxBatch`. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Batches under way at once. Default 2; the guard's `backgroundConcurrency` bounds those of them that load. */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Most ids a second, of those that have to be loaded. Default: no limit but the guard's. */
-  readonly rate?: number;
+  readonly rate?: number | undefined;
   /** Ids of the beginning that an earlier run has done: its `cursor`. They are taken from the iterable and passed by. Default 0. */
-  readonly skip?: number;
+  readonly skip?: number | undefined;
   /** How long it goes on without any batch getting through to the source (`CACHE_WARM_STALLED`). Default `"5m"`. */
-  readonly patience?: Duration;
+  readonly patience?: Duration | undefined;
   /** Ends it; what is under way is given up, and the promise rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called after each batch. What it throws ends the warming. */
-  readonly onProgress?: (progress: WarmProgress) => void;
+  readonly onProgress?: ((progress: WarmProgress) => void) | undefined;
 }
 
 /** How far it is. All but `cursor` count ids of this run. */
@@ -121,6 +121,7 @@ class Warming<K extends string> {
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw invalid(`onProgress of ${where}`, 'a function', onProgress);
     }
+    checkSignal(signal, where);
     this.#parts = parts;
     this.#batch = count(options.batch ?? Math.min(100, parts.maxBatch), 'batch', where, parts.maxBatch);
     this.#concurrency = count(options.concurrency ?? 2, 'concurrency', where, MOST_AT_ONCE);

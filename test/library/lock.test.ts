@@ -201,6 +201,7 @@ test('a store that does not answer: not acknowledged; options that make no sense
     ['job', { ttl: '1ms' }],
     ['job', { ttl: '2d' }],
     ['job', { ttl: '1s', renew: 'yes' }],
+    ['job', { ttl: '1s', signal: { aborted: false } }],
   ] as const) {
     await assert.rejects(bw.lock(name, options as never), { code: 'CACHE_OPTION_INVALID' });
   }

@@ -70,6 +70,16 @@ test('a program of its own: a value is loaded, cached and invalidated', async ()
   assert.equal(stdout, '2\n');
 });
 
+test('CommonJS: require gives the same module, where the runtime can, or says what to do', async () => {
+  const script = `
+    const told = [];
+    try { told.push(typeof require('breakwater').createBreakwater); } catch (error) { told.push(error.code); }
+    import('breakwater').then(({ createBreakwater }) => console.log(told[0], typeof createBreakwater));`;
+  const flags = process.allowedNodeEnvironmentFlags.has('--experimental-require-module');
+  const { stdout } = await run(process.execPath, ['--input-type=commonjs', '-e', script], { cwd: project });
+  assert.equal(stdout, `${flags ? 'function' : 'ERR_REQUIRE_ESM'} function\n`);
+});
+
 test('types resolve as NodeNext resolves them, without skipLibCheck', async () => {
   const imports = entries.map((entry, index) => `import * as e${index} from '${entry}';\nexport { e${index} };`);
   const file = `${imports.join('\n')}
@@ -78,13 +88,38 @@ const bw = createBreakwater({ store: 'embedded' });
 export const cache: Cache<string, { n: number }> = bw.cache<{ n: number }>('x', { load: async (ids) => ids.map(() => ({ n: 1 })) });
 // @ts-expect-error a declared cache has types: text is no number
 export const wrong: string | null = await cache.get('1').then((row) => row?.n ?? null);
+
+interface User { readonly id: string; readonly org?: string; readonly born: Date; name(): string }
+declare const database: { users(ids: readonly string[], options: { signal: AbortSignal }): Promise<User[]> };
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+const same = <T extends true>(): T | undefined => undefined;
+type Answer = { readonly id: string; readonly org?: string; readonly born: string };
+// Nothing is said of the types: all follow from the loader.
+const users = bw.cache('user', {
+  load: (ids, { signal }) => database.users(ids, { signal }),
+  tags: (user) => [\`org:\${user.org}\`],
+});
+same<Same<Awaited<ReturnType<typeof users.get>>, Answer | null>>();
+same<Same<Awaited<ReturnType<typeof users.getMany>>, Map<string, Answer | null>>>();
+const written = await users.write('1', async () => 7);
+same<Same<typeof written.result, number>>();
+declare const maybe: AbortSignal | undefined;
+await users.get('1', { signal: maybe, after: written.token });
+const packed = bw.cache('packed', { codec: 'msgpack', load: (ids, { signal }) => database.users(ids, { signal }) });
+export const born: Date | undefined = (await packed.get('1'))?.born;
+const some = bw.cache('some', { load: async (ids) => new Map(ids.map((id) => [id, { n: 1 }])), ids: /^\\d+$/ });
+export const n: number | undefined = (await some.get('1'))?.n;
 `;
   writeFileSync(join(project, 'index.ts'), file);
   symlinkSync(join(root, 'node_modules/@types'), join(project, 'node_modules/@types'));
   const tsc = join(root, 'node_modules/@typescript/native/bin/tsc');
   const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node', 'index.ts'];
-  const { stdout } = await run(process.execPath, [tsc, ...options], { cwd: project }).catch((error) => error);
-  assert.equal(stdout, '');
+  for (const more of [[], ['--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--isolatedModules']]) {
+    const { stdout } = await run(process.execPath, [tsc, ...options, ...more], { cwd: project }).catch(
+      (error) => error,
+    );
+    assert.equal(stdout, '');
+  }
 });
 
 test('the command runs', async () => {
