@@ -57,6 +57,8 @@ test('what cannot be meant is refused with a sentence', () => {
     [{ ...local, port: '0' }, /needs a port/],
     [{ ...local, port: '9000' }, /none of the listed members is this node.*127\.0\.0\.1:19000/],
     [{ ...local, 'link-port': '8379' }, /8379 was given twice/],
+    [{ ...local, 'proxy-port': '7379' }, /7379 was given twice/],
+    [{ 'proxy-port': '9379' }, /proxy-port is for a member of a cluster.*--join/],
     [{ ...local, bind: '0.0.0.0' }, /--announce/],
     [{ ...local, replicas: '3' }, /too few members/],
     [{ ...local, voters: '5' }, /fewer members than voters/],
