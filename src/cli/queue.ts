@@ -41,6 +41,8 @@ export function register(program: Command): void {
       const views = await view(place, options.cache ?? null);
       if (options.json) sayJson(views.map(viewAsJson));
       else for (const view of views) sayView(view);
+      const damaged = views.flatMap((each) => each.damaged);
+      if (damaged.length > 0) throw new BreakwaterError('DISK_LOG_CORRUPT', damaged.join('; '));
     });
   for (const what of ['retry', 'drop'] as const) {
     queue
@@ -75,12 +77,13 @@ export function register(program: Command): void {
   }
 }
 
-function viewAsJson({ cache, pending, dead }: QueueView): object {
+function viewAsJson({ cache, pending, dead, damaged }: QueueView): object {
   const oldest = pending.reduce((ms, { queuedAtMs }) => Math.min(ms, queuedAtMs), Number.POSITIVE_INFINITY);
   return {
     cache,
     pending: pending.length,
     oldestQueuedAt: pending.length === 0 ? null : new Date(oldest).toISOString(),
+    damaged,
     deadLetters: dead.map((letter) => ({
       id: letter.id,
       version: letter.version,

@@ -8,7 +8,17 @@
  *
  * With --state the place is kept in a file: begun again after it was interrupted it goes on from there.
  */
-import { createReadStream, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  createReadStream,
+  existsSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
@@ -83,6 +93,8 @@ async function run(namespace: string, flags: Flags): Promise<number> {
   const total = flags.total === undefined ? null : number('--total', flags.total);
   const before = flags.state === undefined ? null : readState(flags.state, namespace, idsName(flags));
 
+  if (flags.state !== undefined) checkStateFolder(flags.state);
+
   const abort = new AbortController();
   const stop = (): void => abort.abort(new BreakwaterError('INTERRUPTED', 'stopped'));
   process.once('SIGINT', stop);
@@ -102,8 +114,12 @@ async function run(namespace: string, flags: Flags): Promise<number> {
       cursor: passed + cursor,
       lastId: lastId ?? before?.lastId ?? null,
     };
-    writeFileSync(`${flags.state}.new`, JSON.stringify(state));
-    renameSync(`${flags.state}.new`, flags.state);
+    try {
+      writeFileSync(`${flags.state}.new`, JSON.stringify(state));
+      renameSync(`${flags.state}.new`, flags.state);
+    } catch (error) {
+      throw new BreakwaterError('WARM_STATE_FAILED', `cannot keep the place in --state: ${messageOf(error)}`);
+    }
   };
   const warmRun: WarmRun = {
     batch,
@@ -194,6 +210,15 @@ async function warmByConfig(
     if (!(error instanceof GatewayConfigError)) throw error;
     for (const line of error.lines) sayError(line);
     return null;
+  }
+}
+
+/** Before anything is loaded: a place that cannot be kept would be told of at the end. */
+function checkStateFolder(file: string): void {
+  try {
+    accessSync(dirname(file), constants.W_OK);
+  } catch (error) {
+    throw usage(`--state ${file} cannot be written: ${messageOf(error)}`);
   }
 }
 

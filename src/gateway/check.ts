@@ -110,7 +110,10 @@ async function queueFindings(config: GatewayConfig): Promise<Finding[]> {
     if (orphan !== null) return finding('wrong', orphan);
     accessSync(nearest(directory), constants.W_OK);
     if (!statSync(nearest(directory)).isDirectory()) return finding('wrong', `${nearest(directory)} is no directory`);
-    return finding('fine', `${directory}: ${counted(queuesIn(directory, () => true))}`);
+    const queues = queuesIn(directory, () => true);
+    const damaged = queues.flatMap((each) => each.damaged);
+    if (damaged.length > 0) return finding('wrong', damaged.join('; '));
+    return finding('fine', `${directory}: ${counted(queues)}`);
   } catch (error) {
     return finding('wrong', `cannot use ${directory}: ${messageOf(error)}`);
   }

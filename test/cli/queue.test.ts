@@ -1,6 +1,6 @@
 /** `breakwater queue` on a directory, while the application has it open and when it has not. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -11,7 +11,10 @@ import { RedisServer } from '../support/redis-server.ts';
 import { requires } from '../support/requirements.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'breakwater-queue-cli-'));
-after(() => rmSync(directory, { recursive: true, force: true }));
+const endings = [directory];
+after(() => {
+  for (const folder of endings) rmSync(folder, { recursive: true, force: true });
+});
 
 test('queue list, retry, drop', { timeout: 120_000 }, async () => {
   const table = new OrderedTable();
@@ -56,6 +59,18 @@ test('queue list, retry, drop', { timeout: 120_000 }, async () => {
   assert.deepEqual([dropped.code, dropped.stdout], [1, 'dropped: 1 (row:b)\n']);
   assert.match(dropped.stderr, /"nobody" \[QUEUE_NO_LETTER\]/);
   assert.deepEqual([(await list())[0].pending, (await list())[0].deadLetters.length], [2, 1]);
+
+  const bad = mkdtempSync(join(tmpdir(), 'breakwater-queue-cli-'));
+  endings.push(bad);
+  cpSync(directory, bad, { recursive: true });
+  const [log = ''] = readdirSync(join(bad, 'row', 'dead')).filter((name) => name.endsWith('.log'));
+  const bytes = readFileSync(join(bad, 'row', 'dead', log));
+  bytes[40]! ^= 0xff;
+  writeFileSync(join(bad, 'row', 'dead', log), bytes);
+  const damaged = await runCli(['queue', 'list', bad, '--json']);
+  assert.equal(damaged.code, 1, 'what cannot be read is no "0"');
+  assert.match(damaged.stderr, /records 1 to 1 of the log, which were acknowledged.*\[DISK_LOG_CORRUPT\]\n$/);
+  assert.match(JSON.parse(damaged.stdout)[0].damaged[0], /dead/);
 
   table.failure = null;
   table.isGood = () => true;

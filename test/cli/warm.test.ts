@@ -140,6 +140,11 @@ describe('breakwater warm --url', { timeout: 240_000 }, () => {
     const { code, stderr } = await runCli(warm('item'));
     assert.equal(code, 2, stderr);
     assert.match(stderr, /--url needs --ids/);
+    const nowhere = await runCli(
+      warm('item', '--ids', '-', '--state', join(import.meta.dirname, 'none', 'state.json')),
+    );
+    assert.equal(nowhere.code, 2, 'a place that cannot be kept is told of before anything is loaded');
+    assert.match(nowhere.stderr, /--state .* cannot be written: ENOENT.*\[USAGE_INVALID\]\n$/);
   });
 
   test('a gateway that sheds is asked again; one that the rate holds back can be stopped', async () => {

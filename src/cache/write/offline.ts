@@ -16,6 +16,8 @@ export interface QueueView {
   /** Rows that the database does not have yet, as far as the log says: what was written in the last moments may be among them. */
   readonly pending: readonly Queued[];
   readonly dead: readonly DeadLetter[];
+  /** What was acknowledged and cannot be read any more, in words: the numbers do not count it. Empty: nothing. */
+  readonly damaged: readonly string[];
 }
 
 const MAX_BYTES = 1024 ** 4;
@@ -24,7 +26,9 @@ const MAX_BYTES = 1024 ** 4;
 export function viewQueues(directory: string, cache: string | null): QueueView[] {
   return cachesIn(directory, cache).map((name) => {
     const pending = new Map<string, Queued>();
-    for (const bytes of peek(join(directory, name, 'queue'))) {
+    const damaged: string[] = [];
+    const onDamage = (sentence: string): void => void damaged.push(sentence);
+    for (const bytes of peek(join(directory, name, 'queue'), onDamage)) {
       const record = readRecord(bytes);
       if (record.kind === 'write') {
         const known = pending.get(record.write.id);
@@ -36,9 +40,9 @@ export function viewQueues(directory: string, cache: string | null): QueueView[]
     }
     const dead = new Map<string, DeadLetter>();
     if (existsSync(join(directory, name, 'dead'))) {
-      for (const bytes of peek(join(directory, name, 'dead'))) applyLetter(dead, bytes);
+      for (const bytes of peek(join(directory, name, 'dead'), onDamage)) applyLetter(dead, bytes);
     }
-    return { cache: name, pending: [...pending.values()], dead: [...dead.values()] };
+    return { cache: name, pending: [...pending.values()], dead: [...dead.values()], damaged };
   });
 }
 

@@ -39,7 +39,7 @@ export function viewRemoteQueues(url: string, cache: string | null): Promise<Que
         }
         for (const letter of (await queues.letters(name, stream, CALL)).values()) dead.push(readLetter(letter));
       }
-      views.push({ cache: name, pending: [...pending.values()], dead });
+      views.push({ cache: name, pending: [...pending.values()], dead, damaged: [] });
     }
     return views;
   });
