@@ -100,7 +100,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       "this.#out.push({ kind: 'send', to, message, afterWrite: this.#writes });",
       "this.#out.push({ kind: 'send', to, message, afterWrite: 0 });",
     ),
-    args: ['--nodes', '3', '--faults', 'crash,spread,one-way', '--every', '500'],
+    args: ['--nodes', '3', '--faults', 'crash,move,leave,spread', '--every', '150'],
   },
   one(
     'acknowledged-at-once',
@@ -148,7 +148,37 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'if (patientMs < this.#graceUntilMs) return -1;',
       '',
     ),
-    args: ['--nodes', '3', '--faults', 'one-way,crash,isolate', '--every', '500'],
+    args: ['--faults', 'move', '--every', '300'],
+  },
+  {
+    ...one(
+      'yield-forgets-leases',
+      'rule 3: an owner that hands a range over does not say how long read leases of its copies last still',
+      'src/cluster/core.ts',
+      'const leasesMs = primary.leasesMs(to, this.#patientMs);',
+      'const leasesMs = 0 * primary.leasesMs(to, this.#patientMs);',
+    ),
+    args: ['--faults', 'move', '--every', '300'],
+  },
+  {
+    ...one(
+      'yield-while-serving',
+      'a hand-over: the range is offered to its new owner while the old one serves on',
+      'src/cluster/core.ts',
+      'this.#endReign(range, why);\n    const item',
+      'if (why.length === 0) this.#endReign(range, why);\n    const item',
+    ),
+    args: ['--faults', 'move', '--every', '300'],
+  },
+  {
+    ...one(
+      'restarted-owner-stays',
+      'a hand-over: who began anew and is empty, and who leaves, is counted as a copy that has everything',
+      'src/cluster/core.ts',
+      'const old = yielded.stays ? [owner] : [];',
+      'const old = [owner];',
+    ),
+    args: ['--faults', 'move,leave,crash', '--every', '500'],
   },
   {
     ...one(

@@ -1,0 +1,3 @@
+import { slice } from './cluster-slice.ts';
+
+slice(235, 367);
