@@ -28,6 +28,7 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --faults ...     which, by commas (default: drawn from the seed), or none:
                    ${FAULT_KINDS.join(', ')}
   --every MS       between two faults, on average (default: drawn, 500 to 7000)
+  --aim disk       faults made for one rule: of three members (--nodes 3), a voter dies while it writes
   --ranges R       default: drawn, 2 to 8
   --memory M       what members keep entries in: model (default), or node: the whole production node, asked over RESP
   --trace          with --seed: print everything that happens
@@ -53,6 +54,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       faults: { type: 'string' },
       every: { type: 'string' },
       ranges: { type: 'string' },
+      aim: { type: 'string' },
       memory: { type: 'string', default: 'model' },
       trace: { type: 'boolean', default: false },
       processes: { type: 'string', default: String(availableParallelism()) },
@@ -73,6 +75,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
     ...(values.faults === undefined ? {} : { faults: faultsOf(values.faults) }),
     ...(values.every === undefined ? {} : { everyMs: whole('every', values.every, 10) }),
     memory: memoryOf(values.memory),
+    ...(values.aim === undefined ? {} : { aim: aimOf(values.aim) }),
     ...(values.ranges === undefined ? {} : { ranges: whole('ranges', values.ranges, 1, 64) }),
   };
   if (values.seed !== undefined) {
@@ -146,6 +149,11 @@ function oneSummary(plan: Plan, { violations, hash, counts, longestChain }: Repo
 function memoryOf(text: string): MemoryKind {
   if (text === 'model' || text === 'node') return text;
   throw new Error(`--memory must be model or node, received "${text}"`);
+}
+
+function aimOf(text: string): 'disk' {
+  if (text === 'disk') return text;
+  throw new Error(`--aim must be disk, received "${text}"`);
 }
 
 function faultsOf(text: string): readonly FaultKind[] {

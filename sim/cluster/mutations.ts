@@ -100,7 +100,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       "this.#out.push({ kind: 'send', to, message, afterWrite: this.#writes });",
       "this.#out.push({ kind: 'send', to, message, afterWrite: 0 });",
     ),
-    args: ['--nodes', '3', '--faults', 'crash,move,leave,spread', '--every', '150'],
+    args: ['--nodes', '3', '--aim', 'disk', '--minutes', '1'],
   },
   one(
     'acknowledged-at-once',
@@ -148,7 +148,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'if (patientMs < this.#graceUntilMs) return -1;',
       '',
     ),
-    args: ['--faults', 'move', '--every', '300'],
+    args: ['--faults', 'move,one-way,loss,spread', '--every', '250'],
   },
   {
     ...one(
@@ -158,7 +158,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'const leasesMs = primary.leasesMs(to, this.#patientMs);',
       'const leasesMs = 0 * primary.leasesMs(to, this.#patientMs);',
     ),
-    args: ['--faults', 'move', '--every', '300'],
+    args: ['--faults', 'move,one-way,loss,spread', '--every', '250'],
   },
   {
     ...one(

@@ -80,6 +80,8 @@ export interface PlanOptions {
   /** Between two faults, on average. Default: drawn, 0.5 to 7 s. */
   readonly everyMs?: number;
   readonly ranges?: number;
+  /** Faults made for one rule that chance seldom meets. `disk`: a copy is cut off and leaves the set; in that moment a voter dies, then the owner; the copy comes back. */
+  readonly aim?: 'disk';
   /** Default `model`. */
   readonly memory?: MemoryKind;
 }
@@ -118,6 +120,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     copyReads: one([0.1, 0.3, 0.6]),
     balance: seed % 2 === 0 ? { ...STANDING_RULES, stableMs: 800, flapLosses: 1000 } : null,
   };
+  if (options.aim === 'disk')
+    return { seed, setup: { ...setup, ...SLOW_DISKS }, faults: aimedAtDisks(runMs, random), runMs };
   const kinds = options.faults ?? themeOf(random);
   const isVolley = options.faults === undefined && random.nextFloat() < 0.15;
   const everyMs = options.everyMs ?? one([500, 1500, 3000, 7000]);
@@ -132,6 +136,24 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     }
   }
   return { seed, setup, faults, runMs };
+}
+
+/** Every member is a voter with a slow disk. */
+const SLOW_DISKS = { diskMs: [20, 20, 20], copies: 2, clients: 4, paceMs: 40, balance: null } as const;
+
+/** Of three members. When exactly the set changes nobody can plan: the voter dies some time behind the cut. */
+function aimedAtDisks(runMs: number, random: SeededRandom): Fault[] {
+  const faults: Fault[] = [];
+  for (let atMs = FORMING_MS; atMs + 8000 < runMs; atMs += 8000) {
+    const [a, b, c] = random.nextFloat() < 0.5 ? [0, 1, 2] : [1, 2, 0];
+    const cutMs = 1700 + Math.round(random.nextFloat() * 600);
+    const dieMs = 200 + Math.round(random.nextFloat() * 350);
+    const fault = (kind: FaultKind, member: number, afterMs: number, forMs: number): Fault => {
+      return { atMs: atMs + afterMs, kind, members: [member], forMs, amount: 0 };
+    };
+    faults.push(fault('isolate', c!, 0, cutMs), fault('crash', b!, dieMs, 30), fault('crash', a!, cutMs - 400, 5000));
+  }
+  return faults;
 }
 
 function themeOf(random: SeededRandom): readonly FaultKind[] {
