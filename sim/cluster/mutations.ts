@@ -172,16 +172,6 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      'restarted-owner-stays',
-      'a hand-over: who began anew and is empty, and who leaves, is counted as a copy that has everything',
-      'src/cluster/core.ts',
-      'const old = yielded.stays ? [owner] : [];',
-      'const old = [owner];',
-    ),
-    args: ['--faults', 'move,leave,crash', '--every', '500'],
-  },
-  {
-    ...one(
       'proposed-set-uncounted',
       'rule 3: a member of a set that was proposed, and may have been accepted, is not waited for',
       'src/cluster/primary.ts',
