@@ -96,6 +96,11 @@ export interface ClusterFace {
   readonly view: ClusterView;
   /** {@link OWNED} ... {@link UNOWNED}. Asked for every command with a key: O(1), allocates nothing. */
   stateOf(slot: number): number;
+  /**
+   * Does this member hold the lease of everything that it owns? Then nobody else has acknowledged an invalidation of what it has served, unless its followers have been told that it owns it no more; so it may
+   * answer their pings. Usually one comparison.
+   */
+  readonly isVouching: boolean;
   /** Where MOVED points to; null: nobody. */
   ownerOf(slot: number): MemberView | null;
   /** Has the owners of its slots execute it; their reply stands where the reply of the command at hand would. */

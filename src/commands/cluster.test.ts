@@ -168,6 +168,7 @@ function answered(
     view: viewOf(),
     stateOf: () => state,
     ownerOf: () => (options.owner === undefined ? B : options.owner),
+    isVouching: true,
     spread: () => assert.fail('nothing is invalidated'),
     forward: () => assert.fail('nothing is forwarded'),
   };

@@ -84,6 +84,10 @@ export function feedPing(context: Context, session: Session, args: Args, out: Re
     out.error(NOT_INTEGER);
     return;
   }
+  if (context.cluster !== null && !context.cluster.isVouching) {
+    out.error(NO_MAJORITY);
+    return;
+  }
   const head = session.follower === null ? CUT : context.pushes.ping(session.follower, applied, context.nowMs);
   if (head === CUT) out.error(GAP);
   else if (head === PAUSED) out.error(NO_MAJORITY);

@@ -44,6 +44,8 @@ export class ClusterGuard implements ClusterFace {
   onSpread: ((name: SpreadName) => void) | null = null;
   readonly member: MemberFace;
   onForward: ((command: Forwarded) => void) | null = null;
+  /** All of what is ours is ours to serve until then. */
+  #vouchesUntilMs = NEVER;
   #isCurrent = false;
   #map: SlotMap;
   #view: ClusterView | null = null;
@@ -75,6 +77,7 @@ export class ClusterGuard implements ClusterFace {
     if (!this.#isCurrent) return;
     this.#isCurrent = false;
     this.#untilMs.fill(NEVER);
+    this.#vouchesUntilMs = NEVER;
   }
 
   onMember(member: Member): void {
@@ -93,6 +96,19 @@ export class ClusterGuard implements ClusterFace {
   /** Does it own the range and hold its lease? */
   isOwned(range: number): boolean {
     return this.nowMs < this.#untilMs[range]! || this.#ask(range) === OWNED;
+  }
+
+  get isVouching(): boolean {
+    if (this.nowMs < this.#vouchesUntilMs) return true;
+    let untilMs = Number.POSITIVE_INFINITY;
+    for (const primary of this.#core.primaries) {
+      if (primary === null) continue;
+      if (!this.isOwned(primary.range)) return false;
+      untilMs = Math.min(untilMs, this.#untilMs[primary.range]!);
+    }
+    this.#isCurrent = true;
+    this.#vouchesUntilMs = untilMs;
+    return true;
   }
 
   /** Where a client is sent. null: nobody, or one who has not been heard of lately: who asks again later is sent to the next. */

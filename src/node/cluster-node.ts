@@ -94,6 +94,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   #inner: NodeSession | null = null;
   readonly #innerOut = new ReplyWriter();
   #innerReply: ParkedReply | null = null;
+  /** A reign has ended, and followers of the feed have not been told. */
+  #hasEnded = false;
   /** Effects of spreads, by their write's number. */
   readonly #spreadWrites = new Map<number, (isAcknowledged: boolean) => void>();
 
@@ -516,6 +518,10 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       for (const output of outputs) this.#do(output);
       this.#spreads.flush();
     }
+    if (!this.#hasEnded) return;
+    this.#hasEnded = false;
+    // What was read here of a range that is another's now: nobody tells of its changes any more. Before any ping is answered, and it may be everything, which costs misses.
+    this.node.context.pushes.clear();
   }
 
   #do(output: Output): void {
@@ -532,6 +538,9 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       case 'event': {
         const { event } = output;
         if (event.kind === 'reign-began') this.memory.begin(event.range);
+        // Whatever is known of leases was known of the ranges that were ours until now.
+        if (event.kind === 'reign-began' || event.kind === 'reign-ended') this.guard.changed();
+        if (event.kind === 'reign-ended') this.#hasEnded = true;
         this.#effects.push(output);
         break;
       }

@@ -118,12 +118,12 @@ export class BreakwaterStore implements CacheStore {
     const { host, port, ...client } = clientOptionsOf(url, 0, ['maxValue']);
     this.#clientOptions = { name: 'breakwater-library', ...given({ ...client, dial }) };
     if (url.hosts.length > 1) {
-      this.feed = new StoreFeeds(null, scheduler);
+      this.feed = new StoreFeeds(null, () => this.#members!.client, scheduler);
       this.#members = this.#openMembers();
       return;
     }
     const feed = new BreakwaterFeed(() => this.#node!, `${host}:${port}`, scheduler);
-    this.feed = new StoreFeeds(feed, scheduler);
+    this.feed = new StoreFeeds(feed, () => this.#members!.client, scheduler);
     this.#node = new RespClient({
       ...this.#clientOptions,
       onPush: feed.onPush,
@@ -217,6 +217,7 @@ export class BreakwaterStore implements CacheStore {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.feed.close();
     await Promise.all([this.#node?.close({ drain: false }), this.#members?.close()]);
   }
 

@@ -78,6 +78,7 @@ before(async () => {
     stateOf: (slot) =>
       view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner === view.self ? OWNED : ELSEWHERE,
     ownerOf: (slot) => view.runs.find(({ first, last }) => slot >= first && slot <= last)!.owner,
+    isVouching: true,
     spread: () => assert.fail('nothing is invalidated'),
     forward: () => assert.fail('nothing is forwarded'),
   };

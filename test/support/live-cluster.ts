@@ -1,6 +1,7 @@
 /**
  * A cluster in this process: real machines (`node/cluster-node.ts`) with their real drivers, answering over real sockets, and links between them that are function calls. Time is the real one and what
- * a test adds to it, so that a year can pass; members are killed, stopped and woken, and told to leave.
+ * a test adds to it, so that a year can pass; members are killed, cut off from
+ * the others, and told to leave.
  */
 import type { Clock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
@@ -30,9 +31,6 @@ export class LiveMember implements ListenedNode<NodeSession> {
   isCut = false;
   isAlive = true;
   port = 0;
-  /** It does nothing: what is sent to it waits. */
-  #isStopped = false;
-  readonly #held: (() => void)[] = [];
   readonly #ticker: Ticker;
 
   constructor(
@@ -88,7 +86,7 @@ export class LiveMember implements ListenedNode<NodeSession> {
     });
     this.#ticker = new Ticker(
       () => performance.now(),
-      () => (this.#isStopped ? 10 : this.driver.onTick()),
+      () => this.driver.onTick(),
       () => {},
     );
   }
@@ -99,18 +97,7 @@ export class LiveMember implements ListenedNode<NodeSession> {
   }
 
   hear(from: string, message: Message): void {
-    this.#when(() => this.driver.onMessage(from, message));
-  }
-
-  /** As SIGSTOP: it does nothing, not even close what is closed. */
-  stop(): void {
-    this.#isStopped = true;
-  }
-
-  /** As SIGCONT: it does at once what has come in meanwhile. */
-  wake(): void {
-    this.#isStopped = false;
-    for (const each of this.#held.splice(0)) each();
+    if (this.isAlive) this.driver.onMessage(from, message);
   }
 
   async kill(): Promise<void> {
@@ -153,12 +140,6 @@ export class LiveMember implements ListenedNode<NodeSession> {
 
   onPush(session: NodeSession, out: ReplyWriter): boolean {
     return this.machine.onPush(session, out);
-  }
-
-  #when(work: () => void): void {
-    if (!this.isAlive) return;
-    if (this.#isStopped) this.#held.push(work);
-    else work();
   }
 }
 
@@ -239,6 +220,18 @@ export class LiveCluster {
       },
       () =>
         `the cluster is whole: ${this.alive.map(({ id, machine }) => `${id[0]} owns ${machine.ownedCount}, ok ${machine.isOk}`).join('; ')}`,
+      PATIENCE_MS,
+    );
+  }
+
+  /** Every range has an owner that holds its lease, and it is one of these. */
+  async ownedBy(members: readonly LiveMember[]): Promise<void> {
+    await eventually(
+      () =>
+        Array.from({ length: RANGES }, (_, range) => range).every((range) =>
+          members.some(({ isAlive, machine }) => isAlive && machine.guard.isOwned(range)),
+        ),
+      () => `all is owned: ${this.alive.map(({ id, machine }) => `${id[0]} owns ${machine.ownedCount}`).join('; ')}`,
       PATIENCE_MS,
     );
   }

@@ -160,6 +160,9 @@ export class NodesInACluster {
         return viewOf();
       },
       member: { drain: unasked, move: unasked, rebalance: unasked },
+      get isVouching() {
+        return viewOf().isOk;
+      },
       spread: () => {
         throw new Error('these members invalidate nothing together');
       },

@@ -1,32 +1,35 @@
 /**
- * The feed of a `breakwater://` store, whatever the store turns out to be: one node's, or nobody's when it is a cluster.
- *
- * Members of a cluster refuse BW.FEED today, so what is said of a cluster is that it has no feed for us: an L1 with a `ttl` is bounded by that, one without is not used. Ends of leases are told by members too.
+ * The feed of a `breakwater://` store, whatever the store turns out to be: one node's (`breakwater-feed.ts`), or that of all members of a cluster (`members-feed.ts`). And what members push of leases that ended.
  */
 import type { Scheduler } from '../../base/scheduler.ts';
-import type { ClusterWatcher } from '../../client/cluster.ts';
+import type { ClusterClient, ClusterWatcher } from '../../client/cluster.ts';
 import type { ClusterNode } from '../../client/cluster-node.ts';
+import type { ClientState } from '../../client/state.ts';
 import type { BreakwaterFeed } from '../breakwater-feed.ts';
 import type { FeedHandlers, FeedPosition, StoreFeed } from '../feed.ts';
 import type { MembersReads } from './members.ts';
+import { MembersFeed } from './members-feed.ts';
 import { type Reply, textOf } from './words.ts';
-
-const WHY_NOT = 'the members of a cluster of nodes do not offer one yet';
 
 export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
   readonly tellsOfReadsOnly = false;
   readonly tellsOfLeases = true;
   readonly #scheduler: Scheduler;
+  readonly #members: MembersFeed;
   /** null: a cluster. */
   #node: BreakwaterFeed | null;
   #handlers: FeedHandlers | null = null;
   #onLeaseEnded: ((key: string) => void) | null = null;
-  /** Of the cluster: above all that the node had. */
-  #link = 0;
+  #lastLink = 0;
 
-  constructor(node: BreakwaterFeed | null, scheduler: Scheduler) {
+  /** @param members the client of the cluster, once it is known to be one */
+  constructor(node: BreakwaterFeed | null, members: () => ClusterClient, scheduler: Scheduler) {
     this.#node = node;
     this.#scheduler = scheduler;
+    this.#members = new MembersFeed(members, scheduler, () => {
+      this.#lastLink += 1;
+      return this.#lastLink;
+    });
   }
 
   /** It is a cluster, as was found out. */
@@ -34,14 +37,19 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
     const node = this.#node;
     if (node === null) return;
     this.#node = null;
-    this.#link = node.retire();
-    if (this.#handlers !== null) this.#openLink();
+    this.#lastLink = node.retire();
+    if (this.#handlers !== null) this.#members.follow(this.#handlers);
+  }
+
+  close(): void {
+    this.#members.close();
   }
 
   get isListenedTo(): boolean {
     return this.#onLeaseEnded !== null;
   }
 
+  /** A member knows its own followers only. */
   get everywhere(): ((timeoutMs: number) => Promise<void>) | undefined {
     const node = this.#node;
     return node === null ? undefined : (timeoutMs) => node.everywhere(timeoutMs);
@@ -49,8 +57,7 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
 
   follow(handlers: FeedHandlers): void {
     this.#handlers = handlers;
-    if (this.#node !== null) this.#node.follow(handlers);
-    else this.#openLink();
+    (this.#node ?? this.#members).follow(handlers);
   }
 
   listen(onLeaseEnded: (key: string) => void): void {
@@ -59,39 +66,40 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
   }
 
   subscribe(link: number, id: number, boundMs: number, positions: readonly FeedPosition[]): void {
-    if (this.#node !== null) this.#node.subscribe(link, id, boundMs, positions);
-    else queueMicrotask(() => this.#handlers?.refused(link, id, true, WHY_NOT));
+    (this.#node ?? this.#members).subscribe(link, id, boundMs, positions);
   }
 
   ping(link: number, id: number, applied: number): void {
-    this.#node?.ping(link, id, applied);
+    if (this.#node === null) this.#members.ping(link, id);
+    else this.#node.ping(link, id, applied);
   }
 
+  /** Of a cluster nobody waits for it: there is no `everywhere`. */
   acknowledge(link: number, applied: number): void {
     this.#node?.acknowledge(link, applied);
   }
 
   reconnect(link: number): void {
-    this.#node?.reconnect(link);
+    (this.#node ?? this.#members).reconnect(link);
   }
 
   // -- what members' connections tell (ClusterWatcher), and what is sent over them (MembersReads)
 
-  onPush(_node: ClusterNode, kind: string, items: Reply[]): void {
+  onPush(node: ClusterNode, kind: string, items: Reply[]): void {
     // Later: the reader whose answer came just before has to be waiting by then.
     if (kind === 'bw.lease') this.#scheduler.setTimer(0, () => this.#onLeaseEnded?.(textOf(items[0]!) ?? ''));
+    else this.#members.onPush(node, kind, items);
   }
 
-  onState(): void {}
+  onState(node: ClusterNode, state: ClientState): void {
+    this.#members.onState(node, state);
+  }
 
-  onTopology(): void {}
+  onTopology(): void {
+    this.#members.onTopology();
+  }
 
-  sending(): void {}
-
-  // -- within
-
-  #openLink(): void {
-    this.#link += 1;
-    this.#handlers?.open(this.#link, 'cluster');
+  sending(node: ClusterNode, keys: readonly string[]): void {
+    this.#members.sending(node, keys);
   }
 }

@@ -161,6 +161,14 @@ export function numbersOf(reply: Reply): Record<string, number> {
   return numbers;
 }
 
+/** A member of a map by its name. */
+export function fieldOf(reply: Reply, name: string): Reply | undefined {
+  if (Array.isArray(reply) || !isMap(reply)) return undefined;
+  const { flat } = reply;
+  for (let i = 0; i + 1 < flat.length; i += 2) if (textOf(flat[i]!) === name) return flat[i + 1];
+  return undefined;
+}
+
 // -- what went wrong
 
 /** The error of one node to throw for `error`: the signal's reason when that was it. */
