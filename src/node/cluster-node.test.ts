@@ -305,7 +305,7 @@ test('what a cluster cannot do whole it refuses, and says why', () => {
   for (const command of [
     ['BW.LOCK', 'a', 'me', '1000'],
     ['BW.COUNT', 'a', '1'],
-    ['BW.FEED', 'ACK', '1'],
+    ['BW.FEED', 'EVERYWHERE', '1'],
   ]) {
     assert.match(String(client.call(...command)), /^-ERR not offered by a cluster: /, command.join(' '));
   }

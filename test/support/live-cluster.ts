@@ -198,10 +198,10 @@ export class LiveCluster {
     return this.alive.find(({ machine }) => machine.guard.isOwned(this.#ranges.of(slot))) ?? null;
   }
 
-  /** More time than the real one. Resolves when the members have found together again. */
+  /** More time than the real one. Resolves when every range has an owner again that holds its lease. */
   async advance(ms: number): Promise<void> {
     this.#aheadMs += ms;
-    await this.settled();
+    await this.ownedBy(this.alive);
   }
 
   /** Every range has an owner that holds its lease, and all its copies are in sync. */
