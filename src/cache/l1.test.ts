@@ -81,6 +81,20 @@ test('an entry goes when its time comes, when a name of it is voided, and not wh
   l1.invariants();
 });
 
+test('what L2 has by the same number is the same entry when it was suspect, and another one when it was void', () => {
+  for (const isVoid of [false, true]) {
+    const voids = new Voids();
+    const l1 = new L1<number>({ maxEntries: 10, maxBytes: 1e6 }, voids, SPACE);
+    l1.put('a', facts(1, 10, { version: 38, stamp: voids.stamp }));
+    assert.equal(l1.ofVersion('a', 37, 0), null);
+    voids.suspectAll();
+    // A node that began anew: its numbers begin anew as well.
+    if (isVoid) voids.voidAll();
+    assert.equal(l1.ofVersion('a', 38, 0)?.value, isVoid ? undefined : 1);
+    l1.invariants();
+  }
+});
+
 test('property: never certain past its time, and certain until 16 ms before it', () => {
   const ms = fc.double({ min: -1e7, max: 4e10, noNaN: true });
   fc.assert(

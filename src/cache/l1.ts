@@ -120,10 +120,16 @@ export class L1<V> {
     return entry;
   }
 
-  /** The entry of `id` if it is of this version, trusted or not: for who has just asked L2. */
+  /**
+   * The entry of `id` if it is of this version and not void, suspect or not: for who has just asked L2. A void one is of no use whatever its number: a node that began anew counts from the
+   * beginning, and its number 38 is another value than that of the run before.
+   */
   ofVersion(id: string, version: number, nowMs: number): L1Entry<V> | null {
     const entry = this.#entries.get(id);
-    return entry === undefined || entry.version !== version || nowMs >= entry.goneAtMs ? null : entry;
+    if (entry === undefined || entry.version !== version || nowMs >= entry.goneAtMs) return null;
+    if (!this.#voids.crossedNames(entry.stamp, this.#namespace, entry.tags)) return entry;
+    this.#drop(entry);
+    return null;
   }
 
   /** L2 has this very entry, and for so long: as of `stamp` there is nothing against it. */
