@@ -72,6 +72,7 @@ test('every setting can be given in all three ways', () => {
     replicas: '2',
     ranges: '256',
     takeover: '3s',
+    'proxy-port': '7002',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());
   const byFlag = resolve({ flags: samples }).config;
@@ -88,10 +89,10 @@ test('every setting can be given in all three ways', () => {
   assert.deepEqual(byEnv, byFlag);
   assert.deepEqual(byFile, byFlag);
   assert.deepEqual([byFlag.eviction, byFlag.idleTimeoutMs, byFlag.maxValueBytes], ['lfu', 600_000, 1024 ** 2]);
-  const { setup, data } = byFlag.cluster!;
+  const { setup, data, proxyPort } = byFlag.cluster!;
   assert.deepEqual(
-    [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, data],
-    ['shop', 256, 3, 3000, '/var/lib/breakwater'],
+    [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, data, proxyPort],
+    ['shop', 256, 3, 3000, '/var/lib/breakwater', 7002],
   );
 });
 
