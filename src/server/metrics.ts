@@ -3,26 +3,13 @@
  * each scrape reads them (prom-client's `collect()`). One row a metric; docs/metrics.md is generated from the same table.
  */
 import { Counter, Gauge, type Metric, Registry } from 'prom-client';
+import { CLUSTER_METRICS } from './cluster/metrics.ts';
+import type { ClusterStatus } from './cluster/status.ts';
 import { FAMILIES, type Family, type LatencyMeter, UNITS_PER_MS } from './latency.ts';
+import { counter, gauge, type MetricRow } from './metric-row.ts';
 import type { Snapshot } from './observer.ts';
 
-/** A value, or one per label value. */
-type Reading = number | readonly { readonly label: string; readonly value: number }[];
-
-interface MetricRow {
-  readonly name: string;
-  readonly type: 'counter' | 'gauge';
-  readonly help: string;
-  /** The label's name, when `read` gives several values. */
-  readonly label?: string;
-  readonly read: (snapshot: Snapshot) => Reading;
-}
-
-const counter = (name: string, help: string, read: MetricRow['read'], label?: string): MetricRow =>
-  label === undefined ? { name, type: 'counter', help, read } : { name, type: 'counter', help, read, label };
-const gauge = (name: string, help: string, read: MetricRow['read']): MetricRow => ({ name, type: 'gauge', help, read });
-
-export const METRICS: readonly MetricRow[] = [
+export const METRICS: readonly MetricRow<Snapshot>[] = [
   counter('breakwater_hits_total', 'Lookups that found a live entry.', (s) => s.node.store.hits),
   counter('breakwater_misses_total', 'Lookups that found none.', (s) => s.node.store.misses),
   counter('breakwater_stores_total', 'Entries written, new or replaced.', (s) => s.node.store.stores),
@@ -156,26 +143,41 @@ const BUCKETS_SECONDS = [
   0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1,
 ];
 
-/** A registry that reads `snapshot()` once per scrape. */
-export function createMetrics(snapshot: () => Snapshot, latency: LatencyMeter): Registry {
+/**
+ * A registry that reads `snapshot()` once per scrape.
+ * @param cluster of a member of a cluster; null: the node is none
+ */
+export function createMetrics(
+  snapshot: () => Snapshot,
+  latency: LatencyMeter,
+  cluster: (() => ClusterStatus) | null,
+): Registry {
   const registry = new Registry();
-  let current: Snapshot | null = null;
-  // All collect() of one scrape run in the same turn: they share one snapshot.
-  const take = (): Snapshot => {
+  const take = oncePerTurn(snapshot);
+  for (const row of METRICS) registry.registerMetric(makeMetric(row, take));
+  registry.registerMetric(latencyHistogram(latency));
+  if (cluster !== null) {
+    const status = oncePerTurn(cluster);
+    for (const row of CLUSTER_METRICS) registry.registerMetric(makeMetric(row, status));
+  }
+  return registry;
+}
+
+/** All collect() of one scrape run in the same turn: they share what was read. */
+function oncePerTurn<S>(read: () => S): () => S {
+  let current: S | null = null;
+  return () => {
     if (current === null) {
-      current = snapshot();
+      current = read();
       queueMicrotask(() => {
         current = null;
       });
     }
     return current;
   };
-  for (const row of METRICS) registry.registerMetric(makeMetric(row, take));
-  registry.registerMetric(latencyHistogram(latency));
-  return registry;
 }
 
-function makeMetric({ name, type, help, label, read }: MetricRow, take: () => Snapshot): Metric {
+function makeMetric<S>({ name, type, help, label, read }: MetricRow<S>, take: () => S): Metric {
   const labelNames = label === undefined ? [] : [label];
   const fill = (set: (labels: Record<string, string>, value: number) => void): void => {
     const reading = read(take());
@@ -189,6 +191,8 @@ function makeMetric({ name, type, help, label, read }: MetricRow, take: () => Sn
       labelNames,
       registers: [],
       collect() {
+        // A label value may be gone: a member that left.
+        this.reset();
         fill((labels, value) => this.set(labels, value));
       },
     });

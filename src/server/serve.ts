@@ -71,7 +71,11 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   const listener = new RespListener<NodeSession>(doors, clock, latency, config);
   if (member !== null) member.onPushes = () => listener.schedulePushes();
   const observer = new Observer(node, listener, latency, config);
-  const metrics = createMetrics(() => observer.snapshot(), latency);
+  const metrics = createMetrics(
+    () => observer.snapshot(),
+    latency,
+    member === null ? null : () => statusOf(member.parts),
+  );
   const local = LocalSession.open(doors, clock, 'http', 'http', () => {
     if (doors.hasPushes) listener.schedulePushes();
   });

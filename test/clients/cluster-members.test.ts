@@ -210,6 +210,21 @@ test('HTTP: any member answers for every key, and says so when a value is the sa
   assert.ok(filled.status === 201 || filled.status === 409, String(filled.status));
 });
 
+test('metrics: what a member knows of its cluster, as Prometheus reads it', TIMEOUT, async () => {
+  const text = await (await fetch(`http://127.0.0.1:${members[0]!.httpPort}/metrics`)).text();
+  const value = (name: string): number =>
+    Number(new RegExp(`^${name.replaceAll(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec(text)?.[1]);
+  assert.equal(value('breakwater_cluster_ok'), 1);
+  const healths = ['online', 'suspected', 'failed'].map((health) =>
+    value(`breakwater_cluster_members{health="${health}"}`),
+  );
+  assert.equal(healths[0]! + healths[1]! + healths[2]!, 3, text);
+  assert.ok(value('breakwater_cluster_ranges_owned') > 0);
+  assert.ok(value('breakwater_cluster_sent_bytes_total') > 0);
+  assert.match(text, /^breakwater_cluster_copy_lag_effects\{member="[0-9a-f]{40}"\} \d+$/m);
+  assert.match(text, /^breakwater_cluster_link_waiting_bytes\{member="127\.0\.0\.1:\d+"\} \d+$/m);
+});
+
 test('ioredis and node-redis: from one address to all members, and on when one leaves', TIMEOUT, async () => {
   const cluster = new Cluster([{ host: '127.0.0.1', port: members[0]!.respPort }], { clusterRetryStrategy: () => 100 });
   cluster.on('error', () => {});
