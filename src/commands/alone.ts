@@ -12,4 +12,3 @@ export function alone(run: CommandFunction, why: string): CommandFunction {
 export const LOCKS_ALONE = 'a lock would be forgotten when its slot changes its owner';
 export const COUNTERS_ALONE =
   'a counter would be forgotten when its slot changes its owner; INCR keeps one as an entry';
-export const EVERYWHERE_ALONE = 'a member knows its own followers, and not who follows the others';

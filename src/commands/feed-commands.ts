@@ -6,8 +6,10 @@ import { type Ballot, formatBallot, parseBallot } from '../base/ballot.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import { CUT, PAUSED } from '../freshness/feed.ts';
 import type { Position } from '../freshness/feed-kinds.ts';
+import { SLOT_COUNT } from '../hash/slot.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import { type ClusterFace, OWNED } from './cluster-face.ts';
 import type { Context } from './context.ts';
 import { NOT_INTEGER, SYNTAX } from './errors.ts';
 import { integerAt } from './numbers.ts';
@@ -115,7 +117,10 @@ export function feedUnsubscribe(context: Context, session: Session, _args: Args,
   out.ok();
 }
 
-/** BW.FEED EVERYWHERE id: is all that was invalidated so far everywhere? `done`, or `waiting` and a push when it is. */
+/**
+ * BW.FEED EVERYWHERE id: is all that was invalidated so far everywhere? `done`, or `waiting` and a push when it is. A member of a cluster speaks for the slots that it owns under a lease at this moment, and
+ * names them: who wants all has to have asked an owner of each.
+ */
 export function feedEverywhere(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   if (!speaksResp3(session, out)) return;
   const id = number(args, 2);
@@ -125,7 +130,24 @@ export function feedEverywhere(context: Context, session: Session, args: Args, o
   }
   const answer = context.pushes.everywhere(session, id, context.nowMs);
   if (answer === 'full') out.error('FEEDBUSY too many invalidations wait to be everywhere');
-  else out.simple(answer);
+  else if (context.cluster === null) out.simple(answer);
+  else {
+    const runs = ownedRuns(context.cluster);
+    out.array(1 + runs.length);
+    out.simple(answer);
+    for (const slot of runs) out.integer(slot);
+  }
+}
+
+/** First and last slot of each run of slots that this member owns, and holds the lease of. O(slots). */
+function ownedRuns(cluster: ClusterFace): number[] {
+  const runs: number[] = [];
+  for (let slot = 0, isIn = false; slot <= SLOT_COUNT; slot += 1) {
+    const isOwned = slot < SLOT_COUNT && cluster.stateOf(slot) === OWNED;
+    if (isOwned !== isIn) runs.push(isOwned ? slot : slot - 1);
+    isIn = isOwned;
+  }
+  return runs;
 }
 
 function speaksResp3(session: Session, out: ReplyWriter): boolean {

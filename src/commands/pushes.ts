@@ -32,7 +32,8 @@ export class Pushes implements InvalidationListener {
   readonly #freshness: Freshness;
   readonly leaseWaiters: LeaseWaiters;
   readonly #run: Ballot;
-  readonly #startedMs: number;
+  /** Followers of before (of an earlier run, or of who owned before us) are not known here since then. */
+  #sinceMs: number;
   readonly #feedRecords: number | undefined;
   #feed: InvalidationFeed | null = null;
   /** By the subscriber's id. */
@@ -55,7 +56,7 @@ export class Pushes implements InvalidationListener {
     this.leaseWaiters = new LeaseWaiters(freshness.leases, (session, key, end) =>
       this.#tell(session, { kind: 'lease', key, end }),
     );
-    this.#startedMs = startedMs;
+    this.#sinceMs = startedMs;
     this.#feedRecords = feedRecords;
     this.#record = {
       seq: 0,
@@ -88,6 +89,12 @@ export class Pushes implements InvalidationListener {
 
   clear(): void {
     this.#feed?.publishClear();
+  }
+
+  /** A member of a cluster owns something from now on that another one has owned, whose followers may trust what they have for one bound still. */
+  inherit(nowMs: number): void {
+    if (nowMs > this.#sinceMs) this.#sinceMs = nowMs;
+    this.#feed?.inherit(nowMs);
   }
 
   // -- what sessions ask (BW.FEED)
@@ -246,16 +253,16 @@ export class Pushes implements InvalidationListener {
 
   #open(): InvalidationFeed {
     if (this.#feed === null) {
-      // As of the start: followers of an earlier run may trust what they have until one bound after it.
+      // As of then: followers of before may trust what they have until one bound after it.
       this.#feed = new InvalidationFeed({
         run: this.#run,
-        nowMs: this.#startedMs,
+        nowMs: this.#sinceMs,
         // Room for names goes with the records, and any one name fits.
         ...(this.#feedRecords === undefined
           ? {}
           : { maxRecords: this.#feedRecords, maxNameBytes: LONGEST_NAME_BYTES + 32 * this.#feedRecords }),
       });
-      this.#feed.begin(RANGE, this.#run, this.#startedMs);
+      this.#feed.begin(RANGE, this.#run, this.#sinceMs);
       this.#collected = this.#feed.head;
       this.#freshness.listener = this;
     }

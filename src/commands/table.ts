@@ -3,7 +3,7 @@
  * the counters of INFO. To add a command: write its function in the file of its group, add its row here, add its cases to
  * test/conformance.
  */
-import { alone, COUNTERS_ALONE, EVERYWHERE_ALONE, LOCKS_ALONE } from './alone.ts';
+import { alone, COUNTERS_ALONE, LOCKS_ALONE } from './alone.ts';
 import * as cluster from './cluster-commands.ts';
 import * as config from './config.ts';
 import * as connection from './connection.ts';
@@ -154,7 +154,7 @@ const feeding = container('bw.feed', '', 'freshness', '0.1.0', 'The invalidation
   row('bw.feed|ping', 4, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Heartbeat and acknowledgement of a follower', feed.feedPing),
   row('bw.feed|ack', 3, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Acknowledge everything up to a record', feed.feedAck),
   row('bw.feed|unsubscribe', 2, META, NONE, 'freshness', '0.1.0', 'O(1)', 'Nothing is served from the L1 any more', feed.feedUnsubscribe),
-  row('bw.feed|everywhere', 3, META, NONE, 'freshness', '0.1.0', 'O(N) in the subscribers', 'Be told when all invalidations so far have reached every follower', alone(feed.feedEverywhere, EVERYWHERE_ALONE)),
+  row('bw.feed|everywhere', 3, META, NONE, 'freshness', '0.1.0', 'O(N) in the subscribers', 'Be told when all invalidations so far have reached every follower', feed.feedEverywhere),
 ]);
 
 /** All commands. The index of a row is what counters and sessions know it by. */

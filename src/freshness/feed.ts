@@ -205,6 +205,14 @@ export class InvalidationFeed {
     this.#paused = false;
   }
 
+  /**
+   * This member owns from now on what somebody else has owned: whose followers are not known here, and may trust what they have for one bound still. Until then nothing is said to be everywhere.
+   * For members whose feed has one range for all that they own.
+   */
+  inherit(nowMs: number): void {
+    this.#departedUntilMs = Math.max(this.#departedUntilMs, nowMs + this.#maxBoundMs * DRIFT);
+  }
+
   // -- invalidations
 
   /** A key of an owned range was deleted, or overwritten by what may be newer. Returns its seq. */

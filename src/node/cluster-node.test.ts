@@ -305,8 +305,57 @@ test('what a cluster cannot do whole it refuses, and says why', () => {
   for (const command of [
     ['BW.LOCK', 'a', 'me', '1000'],
     ['BW.COUNT', 'a', '1'],
-    ['BW.FEED', 'EVERYWHERE', '1'],
   ]) {
     assert.match(String(client.call(...command)), /^-ERR not offered by a cluster: /, command.join(' '));
+  }
+});
+
+test('everywhere: each member speaks for the slots that it owns, and for no others', () => {
+  const cluster = new Cluster();
+  const slots: number[] = [];
+  for (let index = 0; index < 3; index += 1) {
+    const client = new Client(cluster, index);
+    client.call('HELLO', '3');
+    const [status, ...runs] = client.call('BW.FEED', 'EVERYWHERE', '1') as [string, ...number[]];
+    assert.equal(status, 'done', 'nobody follows, and the first owners reign for longer than a bound');
+    for (let at = 0; at < runs.length; at += 2) for (let s = runs[at]!; s <= runs[at + 1]!; s += 1) slots.push(s);
+  }
+  assert.deepEqual(
+    slots.sort((a, b) => a - b),
+    Array.from({ length: 16_384 }, (_, slot) => slot),
+  );
+  cluster.cut(0);
+  const cut = new Client(cluster, 0);
+  cut.call('HELLO', '3');
+  cluster.pass(1100);
+  assert.deepEqual(cut.call('BW.FEED', 'EVERYWHERE', '2'), ['done'], 'without a lease it speaks for nothing');
+});
+
+test('everywhere: a new owner does not know who follows the one before, and waits until they trust nothing of it', () => {
+  for (const how of ['it dies', 'it gives its ranges away'] as const) {
+    const cluster = new Cluster();
+    const owner = cluster.ownerOf('a');
+    const follower = cluster.at('a');
+    follower.call('HELLO', '3');
+    follower.call('BW.FEED', 'SUBSCRIBE', '1', '1000', '0');
+    // As late as can be: it is proven good until a bound after this.
+    const [, head] = follower.call('BW.FEED', 'PING', '2', '0') as [number, number];
+    assert.ok(head >= 0);
+    if (how === 'it dies') cluster.dead.add(owner);
+    else cluster.nodes[owner]!.leave(true);
+    const isTaken = (): boolean => cluster.ownerOf('a') !== owner && cluster.ownerOf('a') >= 0;
+    for (let ms = 0; ms < 5000 && !isTaken(); ms += 5) cluster.pass(5);
+    const began = cluster.nowMs;
+    const writer = cluster.at('a');
+    writer.call('HELLO', '3');
+    assert.equal(writer.call('DEL', 'a'), 0);
+    const [status] = writer.call('BW.FEED', 'EVERYWHERE', '7') as [string];
+    assert.equal(status, 'waiting', how);
+    while (cluster.nowMs < began + 1000) {
+      cluster.pass(5);
+      assert.deepEqual(writer.pushes, [], `${how}: ${cluster.nowMs - began} ms after it began to reign`);
+    }
+    cluster.pass(200);
+    assert.deepEqual(writer.pushes, [['bw.everywhere', 7]], how);
   }
 });

@@ -537,7 +537,11 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
         break;
       case 'event': {
         const { event } = output;
-        if (event.kind === 'reign-began') this.memory.begin(event.range);
+        if (event.kind === 'reign-began') {
+          this.memory.begin(event.range);
+          // Whoever follows the owner before: not known here, and no member asks another one.
+          this.node.context.pushes.inherit(this.#nowMs);
+        }
         // Whatever is known of leases was known of the ranges that were ours until now.
         if (event.kind === 'reign-began' || event.kind === 'reign-ended') this.guard.changed();
         if (event.kind === 'reign-ended') this.#hasEnded = true;

@@ -86,6 +86,7 @@ const SENT_ELSEWHERE: ReadonlySet<string> = new Set(['MOVED', 'CROSSSLOT', 'TRYA
 export class BreakwaterStore implements CacheStore {
   readonly kind = 'breakwater';
   readonly inProcess = false;
+  readonly takesLeasedWrites = true;
   readonly feed: StoreFeeds;
   readonly maxValueBytes: number;
   /** Absent where the URL says that it is a cluster: its members keep none yet. */
@@ -136,11 +137,6 @@ export class BreakwaterStore implements CacheStore {
     });
     this.locks = this.#locksOfTheNode();
     this.counters = this.#countersOfTheNode();
-  }
-
-  /** Members of a cluster acknowledge no fill. */
-  get takesLeasedWrites(): boolean {
-    return this.#members === null;
   }
 
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
@@ -223,14 +219,13 @@ export class BreakwaterStore implements CacheStore {
 
   /** What was written to the source under this lease: followers are told. */
   async #setLeased(entry: FillEntry, call: StoreCall): Promise<boolean> {
-    if (this.#members !== null || entry.value.length > this.maxValueBytes) return false;
+    if (entry.value.length > this.maxValueBytes) return false;
+    if (this.#members !== null) return this.#members.setLeased(entry, call);
     try {
       return outcomeOf(await this.#send(leasedWords(entry), call)) === 'stored';
     } catch (error) {
       if (error instanceof BreakwaterError && error.code === 'LEASEVOID') return false;
-      if (!isSentElsewhere(error)) throw error;
-      this.#becomeCluster();
-      return false;
+      return this.#membersInstead(error).setLeased(entry, call);
     }
   }
 

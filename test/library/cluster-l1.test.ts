@@ -88,6 +88,14 @@ async function noneIsOld(): Promise<void> {
   look();
 }
 
+/** From this very moment the L1 has no row of before, bound or no bound. */
+function noneIsLeft(): void {
+  for (const id of IDS) {
+    const seen = quiet.cache.peek(id);
+    assert.ok(seen === undefined || seen === null || seen.n === n, `${id}: ${seen?.n} served, ${n} was everywhere`);
+  }
+}
+
 const others = (member: LiveMember): readonly LiveMember[] => cluster.alive.filter((one) => one !== member);
 
 test('what another process deletes, tags and clears leaves it, whoever owns it', TIMEOUT, async () => {
@@ -161,3 +169,41 @@ test('an owner that is cut off from the others does not know who changes what it
   await warm();
   member.isCut = false;
 });
+
+test(
+  'wait everywhere: when it resolves no L1 has it any more, and it is acknowledged by whoever owns it by then',
+  TIMEOUT,
+  async () => {
+    await cluster.settled();
+    const keys = IDS.map((id) => `rows:${id}`);
+    const everywhere = async (): Promise<void> => {
+      for (const what of [{ keys }, { tags: ['all'] }, { namespaces: ['rows'] }]) {
+        await warm();
+        n += 1;
+        await acknowledged(async () => {
+          await other.bw.invalidate({ ...what, wait: 'everywhere' });
+          noneIsLeft();
+        });
+        noneIsLeft();
+      }
+    };
+    await everywhere();
+    // Moments after it began to reign, the new owner knows nothing of who follows the old one.
+    await warm();
+    const member = cluster.ownerOf('rows:0')!;
+    member.machine.leave(true);
+    await cluster.ownedBy(others(member));
+    n += 1;
+    await acknowledged(() => other.bw.invalidate({ keys, wait: 'everywhere' }));
+    noneIsLeft();
+    await everywhere();
+    member.machine.leave(false);
+    await warm();
+    const dying = cluster.ownerOf('rows:1')!;
+    await dying.kill();
+    n += 1;
+    await acknowledged(() => other.bw.invalidate({ keys, wait: 'everywhere' }));
+    noneIsLeft();
+    await everywhere();
+  },
+);

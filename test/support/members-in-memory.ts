@@ -20,10 +20,12 @@ export function idOf(index: number): NodeId {
 
 export class Client {
   readonly replies: unknown[] = [];
+  /** What it was told unasked (RESP3). */
+  readonly pushes: unknown[][] = [];
   readonly #cluster: Cluster;
   readonly node: ClusterNode;
   readonly session: NodeSession;
-  readonly #parser = new ReplyParser();
+  readonly #parser = new ReplyParser((kind, items) => this.pushes.push([kind, ...items.map(plain)]));
 
   constructor(cluster: Cluster, index: number, isProxied = false) {
     this.#cluster = cluster;

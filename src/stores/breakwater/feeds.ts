@@ -8,6 +8,7 @@ import type { ClientState } from '../../client/state.ts';
 import type { BreakwaterFeed } from '../breakwater-feed.ts';
 import type { FeedHandlers, FeedPosition, StoreFeed } from '../feed.ts';
 import type { MembersReads } from './members.ts';
+import { MembersEverywhere } from './members-everywhere.ts';
 import { MembersFeed } from './members-feed.ts';
 import { type Reply, textOf } from './words.ts';
 
@@ -16,6 +17,7 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
   readonly tellsOfLeases = true;
   readonly #scheduler: Scheduler;
   readonly #members: MembersFeed;
+  readonly #membersEverywhere: MembersEverywhere;
   /** null: a cluster. */
   #node: BreakwaterFeed | null;
   #handlers: FeedHandlers | null = null;
@@ -30,6 +32,7 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
       this.#lastLink += 1;
       return this.#lastLink;
     });
+    this.#membersEverywhere = new MembersEverywhere(members, scheduler);
   }
 
   /** It is a cluster, as was found out. */
@@ -49,10 +52,15 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
     return this.#onLeaseEnded !== null;
   }
 
-  /** A member knows its own followers only. */
-  get everywhere(): ((timeoutMs: number) => Promise<void>) | undefined {
+  async everywhere(timeoutMs: number): Promise<void> {
     const node = this.#node;
-    return node === null ? undefined : (timeoutMs) => node.everywhere(timeoutMs);
+    try {
+      await (node ?? this.#membersEverywhere).everywhere(timeoutMs);
+    } catch (error) {
+      // It has turned out to be one of many meanwhile: they are asked, with the time of a call that begins now.
+      if (node === null || this.#node !== null) throw error;
+      await this.#membersEverywhere.everywhere(timeoutMs);
+    }
   }
 
   follow(handlers: FeedHandlers): void {
@@ -74,7 +82,7 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
     else this.#node.ping(link, id, applied);
   }
 
-  /** Of a cluster nobody waits for it: there is no `everywhere`. */
+  /** Of a cluster each member is told at its own barriers (`members-feed.ts`). */
   acknowledge(link: number, applied: number): void {
     this.#node?.acknowledge(link, applied);
   }
@@ -88,10 +96,12 @@ export class StoreFeeds implements StoreFeed, ClusterWatcher, MembersReads {
   onPush(node: ClusterNode, kind: string, items: Reply[]): void {
     // Later: the reader whose answer came just before has to be waiting by then.
     if (kind === 'bw.lease') this.#scheduler.setTimer(0, () => this.#onLeaseEnded?.(textOf(items[0]!) ?? ''));
+    else if (kind === 'bw.everywhere') this.#membersEverywhere.onPush(node, items[0]);
     else this.#members.onPush(node, kind, items);
   }
 
   onState(node: ClusterNode, state: ClientState): void {
+    if (state.kind !== 'ready') this.#membersEverywhere.onLost(node);
     this.#members.onState(node, state);
   }
 

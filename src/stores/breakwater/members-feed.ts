@@ -57,6 +57,8 @@ export class MembersFeed implements ClusterWatcher {
   /** The link that stands, 0 = none, and its members. */
   #link = 0;
   #members = new Map<ClusterNode, Followed>();
+  /** All of them have answered the subscription: what they tell is applied, and may be acknowledged. */
+  #isFollowing = false;
   /** Records told on this link, and those of keys. */
   #seq = 0;
   #keys = 0;
@@ -95,6 +97,7 @@ export class MembersFeed implements ClusterWatcher {
       queueMicrotask(() => this.#refused(link, id, true, 'the connection speaks RESP2, the feed needs RESP3'));
       return;
     }
+    this.#isFollowing = false;
     // Nothing is replayed: what was read before all have answered is void then, whatever was told until then.
     for (const followed of this.#members.values()) {
       followed.applied = -1;
@@ -107,6 +110,7 @@ export class MembersFeed implements ClusterWatcher {
       return true;
     }).then((isDone) => {
       if (!isDone || link !== this.#link) return;
+      this.#isFollowing = true;
       const start = { range: RANGE, ballot: { epoch: link, node: 'members' }, number: this.#keys, replay: false };
       this.#handlers?.subscribed(link, id, this.#seq, [start]);
     });
@@ -171,11 +175,18 @@ export class MembersFeed implements ClusterWatcher {
     followed.applied = seq;
     const record = textOf(what);
     if (record === 'key' || record === 'tag' || record === 'namespace') this.#record(record, textOf(name));
-    else if (record !== 'barrier' && record !== 'begin') this.#record('clear', '');
+    else if (record === 'barrier') this.#acknowledge(node, seq);
+    else if (record !== 'begin') this.#record('clear', '');
     if (followed.early.length === 0) return;
     const { early } = followed;
     followed.early = early.filter(({ head }) => head > seq);
     for (const { head, resolve } of early) if (head <= seq) resolve(true);
+  }
+
+  /** Somebody waits for all who keep copies. Not before what was told is applied: until then entries of the link before may be served. */
+  #acknowledge(node: ClusterNode, seq: number): void {
+    if (!this.#isFollowing) return;
+    node.reader.command(['BW.FEED', 'ACK', seq], { timeoutMs: ANSWER_MS }).catch(ignore);
   }
 
   // -- the link
@@ -209,6 +220,7 @@ export class MembersFeed implements ClusterWatcher {
     const members = this.#members;
     this.#link = 0;
     this.#members = new Map();
+    this.#isFollowing = false;
     for (const { early } of members.values()) for (const { resolve } of early) resolve(false);
     if (link !== 0) this.#handlers?.closed(link);
   }

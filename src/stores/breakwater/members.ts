@@ -46,6 +46,7 @@ import {
   fillWords,
   invalidateWords,
   isUnknownOutcome,
+  leasedWords,
   leasesOf,
   leaseWords,
   numbersOf,
@@ -150,6 +151,23 @@ export class BreakwaterMembers {
       stored[place] = done[i]!;
     });
     return stored;
+  }
+
+  /** What was written to the source under this lease: followers are told, and `true` means that every copy of the range has it, or nothing older. */
+  async setLeased(entry: FillEntry, call: StoreCall): Promise<boolean> {
+    const { feed } = this.#options;
+    const { key, lease } = entry;
+    if (lease === UNFILLABLE) return false;
+    try {
+      const [outcome] = await this.#each(bySlot([key], String), call, {}, (_, node) => {
+        feed.sending(node, [key]);
+        return leasedWords(entry);
+      });
+      return outcomeOf(outcome!) === 'stored';
+    } catch (error) {
+      if (error instanceof BreakwaterError && error.code === 'LEASEVOID') return false;
+      throw error;
+    }
   }
 
   async release(leases: readonly HeldLease[], call: StoreCall): Promise<void> {
