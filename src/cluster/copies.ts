@@ -19,6 +19,7 @@ import type { NodeId } from './member.ts';
 import type { Applied, Begin, Effects, Followed, Part, PartAck, Position } from './messages.ts';
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT } from './record.ts';
+import { drop, put } from './sorted.ts';
 import type { Timing } from './timing.ts';
 
 interface Copy {
@@ -37,6 +38,8 @@ const NEVER = Number.NEGATIVE_INFINITY;
 
 export class Copies {
   readonly #copies: Copy[];
+  /** Ranges that follow somebody, in their order. */
+  readonly #following: number[] = [];
   readonly #store: RangeStore;
   readonly #timing: Timing;
 
@@ -74,6 +77,7 @@ export class Copies {
   /** We own it now, under this ballot: whoever was followed, and every read lease, is over. */
   lead(range: number, reign: Ballot): void {
     const copy = this.#copies[range]!;
+    drop(this.#following, range);
     copy.owner = null;
     copy.reign = reign;
     copy.session = 0;
@@ -99,6 +103,7 @@ export class Copies {
     if (newest === null || compareBallots(record, newest) < 0) return false;
     const order = compareBallots(reign, copy.reign);
     if (order < 0 || (order === 0 && (copy.owner === null || session <= copy.session))) return false;
+    put(this.#following, range);
     copy.owner = from;
     copy.reign = reign;
     copy.session = session;
@@ -155,8 +160,8 @@ export class Copies {
   /** Whom each range follows: what is asked of the owners each heartbeat. */
   byOwner(): ReadonlyMap<NodeId, Position[]> {
     const found = new Map<NodeId, Position[]>();
-    for (const { owner, range } of this.#copies) {
-      if (owner === null) continue;
+    for (const range of this.#following) {
+      const owner = this.#copies[range]!.owner!;
       const positions = found.get(owner);
       if (positions === undefined) found.set(owner, [this.position(range)]);
       else positions.push(this.position(range));

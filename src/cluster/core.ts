@@ -29,6 +29,7 @@ import { type Follower, Primary } from './primary.ts';
 import { type Proposal, type ProposalKind, Proposals, type Wish } from './proposals.ts';
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
+import { drop, placeOf, put } from './sorted.ts';
 import type { StandingRules } from './standing.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
 import { Views } from './views.ts';
@@ -85,6 +86,8 @@ const YIELD_AGAIN_MS = 150;
 /** Members outside of the set wait this much longer than those inside, if there are any. */
 const OUTSIDER_MS = 3000;
 const RETRY_MS = 100;
+/** Who claimed in vain tries again at one of so many moments, by its place among the members. */
+const RANKS = 32;
 /** Why a reign ended, in its event: sent home or moved, and given away by who leaves. */
 export const HANDED_OVER = 'handed over';
 export const GIVEN_AWAY = 'given away';
@@ -119,6 +122,14 @@ export class ClusterCore {
   readonly voter: Voter | null;
   readonly copies: Copies;
   readonly primaries: (Primary | null)[];
+  /** The ranges of `primaries` that are not null, in their order. */
+  readonly #owned: number[] = [];
+  /** Ranges of which the chosen record has us as a copy, in their order. */
+  readonly #copied: number[] = [];
+  /** Ranges that might be claimed, and the changes of what that depends on until they were found: most of the time there are none, and time alone makes none. */
+  #restless: readonly number[] = [];
+  #restlessAsOf = -1;
+  #ownChanges = 0;
   /** It is to leave: it gives its ranges away and claims none. Its copies it keeps: it may be back soon. */
   isLeaving = false;
   /** As `isLeaving`, and others are to copy what it copies: it will not be back, or not soon. */
@@ -349,6 +360,7 @@ export class ClusterCore {
           }
           if (sameBallot(basis, this.views.newest[range]!.ballot) && this.views.newest[range]!.owner === from) {
             this.#yielded[range] = item;
+            this.#ownChanges += 1;
             this.#retryAtMs[range] = 0;
           }
         }
@@ -373,7 +385,7 @@ export class ClusterCore {
     if (now >= this.#heartbeatAtMs || this.stance !== this.#saidStance) this.#beat();
     this.#proposals.onTick(now);
     this.#recover();
-    for (const primary of this.primaries) primary?.onTick(now, this.#patientMs);
+    for (const range of this.#owned) this.primaries[range]!.onTick(now, this.#patientMs);
     if (this.views.hasMajority(now)) this.#planClaims();
     this.#planOwned();
     return Math.max(1, Math.min(this.#wakeMs, this.#heartbeatAtMs - now));
@@ -382,12 +394,20 @@ export class ClusterCore {
   /** Throws unless everything within is whole. */
   invariants(): void {
     this.voter?.invariants(this.#patientMs);
+    let owned = 0;
     this.primaries.forEach((primary, range) => {
       if (primary === null) return;
+      assert(this.#owned[owned] === range, 'core: what is owned is listed in its order');
+      owned += 1;
       primary.invariants();
       assert(primary.range === range, 'core: a reign stands at its range');
       assert(primary.record.owner === this.self, 'core: we reign over what we own');
       assert(this.copies.position(range).reign === NO_BALLOT, 'core: an owner follows nobody');
+    });
+    assert(this.#owned.length === owned, 'core: nothing else is listed as owned');
+    this.views.chosen.forEach(({ owner, inSync }, range) => {
+      const isCopied = owner !== null && owner !== this.self && inSync.includes(this.self);
+      assert(isCopied === (this.#copied[placeOf(this.#copied, range)] === range), 'core: what is copied is listed');
     });
     assert(this.#proposals.size <= this.primaries.length, 'core: one proposal a range');
   }
@@ -407,9 +427,9 @@ export class ClusterCore {
     });
     this.#lagMs = 0;
     const asked = new Map<NodeId, Position[]>(this.copies.byOwner());
-    for (const { range, owner, inSync } of this.views.chosen) {
-      if (owner === null || owner === this.self || this.primaries[range] !== null || !inSync.includes(this.self))
-        continue;
+    for (const range of this.#copied) {
+      if (this.primaries[range] !== null) continue;
+      const owner = this.views.chosen[range]!.owner!;
       const position = this.copies.position(range);
       if (!sameBallot(position.reign, NO_BALLOT)) continue;
       // It counts on us, and nobody told us to follow since we started.
@@ -430,6 +450,7 @@ export class ClusterCore {
 
   #onChosen(range: number): void {
     const record = this.views.chosen[range]!;
+    this.#listCopy(record);
     this.voter?.learn(record);
     this.homing.onChosen(record, this.#nowMs);
     const open = this.#proposals.of(range);
@@ -449,6 +470,11 @@ export class ClusterCore {
       } else this.#endReign(range, 'another record is chosen');
     }
     if (!record.inSync.includes(this.self)) this.copies.doubt(range);
+  }
+
+  #listCopy({ range, owner, inSync }: OwnershipRecord): void {
+    if (owner !== null && owner !== this.self && inSync.includes(this.self)) put(this.#copied, range);
+    else drop(this.#copied, range);
   }
 
   #onFollowing(from: NodeId, { incarnation, sentMs, positions }: Following): void {
@@ -482,10 +508,9 @@ export class ClusterCore {
   #planClaims(): void {
     const now = this.#nowMs;
     if (!this.views.hasMajority(now)) return;
-    const { rangeCount } = this.#options;
     const rounds = new Map<string, Wish[]>();
     const silences = new Map<NodeId, number>();
-    for (let range = 0; range < rangeCount; range += 1) {
+    for (const range of this.#restlessRanges()) {
       if (this.primaries[range] !== null || this.#proposals.of(range) !== null) continue;
       if (now < this.#retryAtMs[range]!) continue;
       // Who leaves gives away what is still its own, and takes nothing.
@@ -498,6 +523,23 @@ export class ClusterCore {
       else round.push(wish);
     }
     for (const wishes of rounds.values()) this.#propose(wishes);
+  }
+
+  /** Ranges that nobody owns (for the founder), that are ours without a reign, that we were told to take, and whose owner some voter reports silent. */
+  #restlessRanges(): readonly number[] {
+    const { views, self } = this;
+    const asOf = views.newestChanges + views.silenceChanges + this.#ownChanges;
+    if (asOf === this.#restlessAsOf) return this.#restless;
+    this.#restlessAsOf = asOf;
+    const found: number[] = [];
+    const { isFounder } = this.#options;
+    views.newest.forEach(({ owner }, range) => {
+      if (this.primaries[range] !== null) return;
+      if (owner === null ? isFounder : owner === self || this.#yielded[range] !== null || views.isReportedSilent(owner))
+        found.push(range);
+    });
+    this.#restless = found;
+    return found;
   }
 
   #wishFor(range: number, silences: Map<NodeId, number>): Wish | null {
@@ -518,17 +560,19 @@ export class ClusterCore {
       const old = yielded.stays ? [owner] : [];
       return { range, kind: 'yielded', basis, owner: self, inSync: [self, ...old, ...others] };
     }
-    const { takeoverMs, staggerMs } = this.#timing;
+    const { takeoverMs, staggerMs, tickMs } = this.#timing;
     const silence = this.#silenceOf(owner, silences);
+    // Too early for everybody, by more than a tick: a dead member's ranges are many, and so are those who might want them.
+    if (silence < takeoverMs - tickMs) return null;
     const alive = inSync.filter((id) => id !== owner && this.#silenceOf(id, silences) < takeoverMs);
     let delayMs = 0;
     if (isIn) delayMs = Math.max(0, alive.indexOf(self)) * staggerMs;
     else {
-      const outsiders = this.#options
-        .order(range)
-        .filter((id) => id !== owner && !inSync.includes(id) && this.#silenceOf(id, silences) < takeoverMs);
-      if (!outsiders.includes(self)) return null;
-      delayMs = outsiders.indexOf(self) * staggerMs + (alive.length > 0 ? OUTSIDER_MS : 0);
+      const lateMs = alive.length > 0 ? OUTSIDER_MS : 0;
+      const mostMs = silence + tickMs - takeoverMs - lateMs;
+      const rank = mostMs < 0 ? -1 : this.#rankOutside(range, basis, mostMs / staggerMs, silences);
+      if (rank < 0) return null;
+      delayMs = rank * staggerMs + lateMs;
     }
     const restMs = takeoverMs + delayMs - silence;
     if (silence <= 0) return null;
@@ -543,6 +587,18 @@ export class ClusterCore {
       owner: self,
       inSync: isIn ? [self, ...others.filter((id) => alive.includes(id))] : [self],
     };
+  }
+
+  /** How many live members outside of the set come before us in the range's order; -1: more than `most`, or we are no member that may. */
+  #rankOutside(range: number, { owner, inSync }: OwnershipRecord, most: number, silences: Map<NodeId, number>): number {
+    let rank = 0;
+    for (const id of this.#options.order(range)) {
+      if (rank > most) return -1;
+      if (id === owner || inSync.includes(id) || this.#silenceOf(id, silences) >= this.#timing.takeoverMs) continue;
+      if (id === this.self) return rank;
+      rank += 1;
+    }
+    return -1;
   }
 
   /** A record says that we own the range, and we do not reign: a claim of ours half succeeded, or we started anew. */
@@ -616,6 +672,7 @@ export class ClusterCore {
   #won(proposal: Proposal): void {
     const { range, record, kind } = proposal;
     if (!this.views.learn(record) && !sameBallot(this.views.chosen[range]!.ballot, record.ballot)) return;
+    this.#listCopy(record);
     this.voter?.learn(record);
     this.homing.onChosen(record, this.#nowMs);
     this.#write();
@@ -662,6 +719,8 @@ export class ClusterCore {
     primary.beganMs = this.#nowMs;
     primary.isPinned = yielded?.isPinned === true;
     this.primaries[range] = primary;
+    put(this.#owned, range);
+    this.#ownChanges += 1;
     this.#event({ kind: 'reign-began', range, record, basis, isEmpty: !isKept, how: kind });
     primary.onTick(this.#nowMs, this.#patientMs);
   }
@@ -678,7 +737,7 @@ export class ClusterCore {
   #lost(proposal: Proposal, why: string): void {
     const { range, kind, newer, highestEpoch, waitMs } = proposal;
     this.views.note(newer, range, highestEpoch);
-    const rank = this.#options.members.indexOf(this.self);
+    const rank = this.#options.members.indexOf(this.self) % RANKS;
     this.#retryAtMs[range] = this.#nowMs + Math.max(waitMs, RETRY_MS + 35 * rank);
     this.#event({ kind: 'claim-failed', how: kind, range, why });
   }
@@ -690,8 +749,9 @@ export class ClusterCore {
     const wishes: Wish[] = [];
     const silences = new Map<NodeId, number>();
     let copying = 0;
-    for (const primary of this.primaries) {
-      if (primary === null) continue;
+    // A copy: giving a range away ends its reign.
+    for (const range of [...this.#owned]) {
+      const primary = this.primaries[range]!;
       const home = this.#isAway ? null : this.homing.homeOf(primary, this.#nowMs);
       if (home !== null && primary.followers.get(home)?.isStaged === true) copying += 1;
       const wish = this.#wishForReign(primary, home, silences);
@@ -735,7 +795,7 @@ export class ClusterCore {
     const { replaceMs } = this.#timing;
     const { inSync } = primary.record;
     const isWhole = inSync.length === copies && primary.followers.size < copies && !this.#isAnybodyDrained;
-    if (isWhole && primary.pendingCount === 0 && silences.size === 0 && !this.views.isAnybodySilent) return inSync;
+    if (isWhole && primary.pendingCount === 0 && !inSync.some((id) => this.views.isReportedSilent(id))) return inSync;
     const kept = inSync.filter((id) => {
       const follower = primary.followers.get(id);
       if (follower === undefined) return true;
@@ -757,7 +817,8 @@ export class ClusterCore {
   #withoutSurplus(primary: Primary, wanted: readonly NodeId[], home: NodeId | null): readonly NodeId[] {
     const { copies, order } = this.#options;
     // Our own place is not counted while we are drained: somebody else is to have it.
-    const able = this.#options.members.filter((id) => !this.#isDrainedOne(id)).length;
+    const { members } = this.#options;
+    const able = this.#isAnybodyDrained ? members.filter((id) => !this.#isDrainedOne(id)).length : members.length;
     const most = Math.min(copies, Math.max(1, able)) + (this.isDrained ? 1 : 0);
     // The new owner to be needs one to hand the range over from, and that is us.
     const least = home === null ? most : Math.max(most, 2);
@@ -885,6 +946,8 @@ export class ClusterCore {
     const primary = this.primaries[range]!;
     if (primary === null) return;
     this.primaries[range] = null;
+    drop(this.#owned, range);
+    this.#ownChanges += 1;
     if (this.#moving === range) this.#moving = -1;
     this.homing.done(range);
     this.#proposals.withdraw(range);

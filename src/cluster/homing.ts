@@ -54,6 +54,8 @@ export class Homing {
   /** When a member was last seen to lose what it owned. */
   readonly #lostMs = new Map<NodeId, number>();
   readonly #orders = new Map<number, Order>();
+  /** Who was silent when we looked last. */
+  readonly #down = new Set<NodeId>();
 
   constructor(options: HomingOptions) {
     this.#options = options;
@@ -65,10 +67,10 @@ export class Homing {
   watch(nowMs: number): void {
     const { members, views, rules } = this.#options;
     if (rules === null) return;
-    for (const id of members) {
-      const kind = views.silenceOf(id, nowMs) === 0 ? 'up' : 'down';
-      this.#standings = sighted(this.#standings, { kind, id }, nowMs, rules);
-    }
+    if (this.#standings.size < members.length) for (const id of members) this.#look(id, nowMs, rules);
+    // Of all others there is no news: they were up, and no voter says otherwise.
+    for (const id of this.#down) this.#look(id, nowMs, rules);
+    for (const id of views.reportedSilent()) this.#look(id, nowMs, rules);
   }
 
   /** Another record of a range is known to be chosen. */
@@ -155,6 +157,13 @@ export class Homing {
       const home = this.#firstOf(range, nowMs);
       return count + (home !== null && home !== owner && this.#isReachable(home, nowMs) ? 1 : 0);
     }, 0);
+  }
+
+  #look(id: NodeId, nowMs: number, rules: StandingRules): void {
+    const isUp = this.#options.views.silenceOf(id, nowMs) === 0;
+    if (isUp) this.#down.delete(id);
+    else this.#down.add(id);
+    this.#standings = sighted(this.#standings, { kind: isUp ? 'up' : 'down', id }, nowMs, rules);
   }
 
   #isReachable(id: NodeId, nowMs: number): boolean {

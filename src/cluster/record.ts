@@ -29,9 +29,15 @@ export const NO_BALLOT: Ballot = { epoch: 0, node: '' };
 /** Two zones, three copies with the owner; more are allowed and pay for themselves in nothing but memory. */
 export const MAX_COPIES = 8;
 
+/** By range. Every member knows this of every range at first, several times over: one value for all. */
+const UNOWNED: OwnershipRecord[] = [];
+
 /** What is known of a range that nobody has ever claimed. */
 export function unowned(range: number): OwnershipRecord {
-  return { range, ballot: NO_BALLOT, owner: null, inSync: [] };
+  for (let next = UNOWNED.length; next <= range; next += 1) {
+    UNOWNED.push({ range: next, ballot: NO_BALLOT, owner: null, inSync: [] });
+  }
+  return UNOWNED[range]!;
 }
 
 /** Is `a` newer than `b`? Both are of one range. */

@@ -51,29 +51,29 @@ export function sighted(
   rules: StandingRules = STANDING_RULES,
 ): Standings {
   const held = standings.get(id);
-  const next = new Map(standings);
+  // Copied only when there is news: this is asked of every member at every tick.
   switch (kind) {
-    case 'forgotten':
+    case 'forgotten': {
       if (held === undefined) return standings;
+      const next = new Map(standings);
       next.delete(id);
       return next;
+    }
     case 'up':
     case 'down': {
       const isUp = kind === 'up';
       if (held?.isUp === isUp) return standings;
-      next.set(id, { lossesMs: [], dampedUntilMs: 0, ...held, isUp, sinceMs: nowMs });
-      return next;
+      return new Map(standings).set(id, { lossesMs: [], dampedUntilMs: 0, ...held, isUp, sinceMs: nowMs });
     }
     case 'lost': {
       const before = held ?? { isUp: false, sinceMs: nowMs, lossesMs: [], dampedUntilMs: 0 };
       const lossesMs = [...before.lossesMs.filter((atMs) => nowMs - atMs < rules.flapWindowMs), nowMs];
       const isFlapping = lossesMs.length >= rules.flapLosses;
       // Counted anew after the penalty: it does not follow from the same three losses again.
-      next.set(
+      return new Map(standings).set(
         id,
         isFlapping ? { ...before, lossesMs: [], dampedUntilMs: nowMs + rules.dampMs } : { ...before, lossesMs },
       );
-      return next;
     }
   }
 }

@@ -17,32 +17,39 @@
 import { assert } from '../base/assert.ts';
 import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
-import type { HeartbeatAck, Note, Stance, VoterRow } from './messages.ts';
-import { type OwnershipRecord, unowned } from './record.ts';
+import type { HeartbeatAck, Note, Silence, Stance, VoterRow } from './messages.ts';
+import { NO_BALLOT, type OwnershipRecord, unowned } from './record.ts';
 import type { Timing } from './timing.ts';
 
-interface ViewRow {
-  promised: Ballot;
-  accepted: OwnershipRecord;
+/** As a voter said it last. */
+interface Noted {
+  readonly stance: Stance;
+  readonly lifeMs: number;
+  /** When it came. */
+  readonly asOfMs: number;
 }
 
 interface View {
   readonly id: NodeId;
   life: number;
   counter: number;
-  rows: ViewRow[];
+  /** As the voter told them: rows are replaced, never changed. */
+  rows: VoterRow[];
   /** When the newest acknowledged heartbeat was sent, of those that count. */
   sentMs: number;
   /** When its newest news of silence were asked for, and when they came: they are counted from their coming, so that nobody claims early in vain. */
   silentSentMs: number;
   silentAsOfMs: number;
   silent: ReadonlyMap<NodeId, number>;
-  notes: readonly Note[];
+  readonly notes: Map<NodeId, Noted>;
+  /** Of those in `notes`: how many are to be given nothing. */
+  away: number;
 }
 
 const NOBODY: ReadonlyMap<NodeId, number> = new Map();
-const NO_NOTES: readonly Note[] = [];
 const NEVER = Number.NEGATIVE_INFINITY;
+/** By range: what is known of a table of which nothing was heard. One for all views: a thousand ranges of five voters are the same row. */
+const BLANK: VoterRow[] = [];
 
 export class Views {
   /** By range: the newest record known to be a majority's. */
@@ -54,6 +61,10 @@ export class Views {
   readonly majority: number;
   /** Grows whenever another record is known to be chosen. */
   chosenChanges = 0;
+  /** Grows whenever a newer record is heard of. */
+  newestChanges = 0;
+  /** Grows whenever voters report the silence of others than before. */
+  silenceChanges = 0;
   readonly #timing: Timing;
   readonly #views: View[];
   /** Ranges whose newest record is not known to be chosen. */
@@ -86,7 +97,8 @@ export class Views {
       silentSentMs: NEVER,
       silentAsOfMs: NEVER,
       silent: NOBODY,
-      notes: NO_NOTES,
+      notes: new Map(),
+      away: 0,
     }));
   }
 
@@ -114,14 +126,17 @@ export class Views {
       view.rows = this.#blank();
       view.sentMs = NEVER;
       view.silentSentMs = NEVER;
-      view.silent = NOBODY;
-      view.notes = NO_NOTES;
+      this.#takeSilences(view, []);
+      view.notes.clear();
+      view.away = 0;
+      this.#countAway();
       this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
     }
     if (ack.after > view.counter) return;
     if (ack.counter > view.counter) {
       view.counter = ack.counter;
       for (const row of ack.rows) this.#takeRow(view, row);
+      if (ack.notes.length > 0) this.#takeNotes(view, ack.notes, nowMs);
     }
     if (ack.isVoting && ack.sentMs > view.sentMs) {
       view.sentMs = ack.sentMs;
@@ -131,13 +146,7 @@ export class Views {
     if (ack.sentMs > view.silentSentMs) {
       view.silentSentMs = ack.sentMs;
       view.silentAsOfMs = nowMs;
-      view.notes = ack.notes;
-      view.silent = ack.silent.length === 0 ? NOBODY : new Map(ack.silent.map(({ id, ms }) => [id, ms]));
-      this.#silentViews = this.#views.reduce((count, { silent }) => count + (silent === NOBODY ? 0 : 1), 0);
-      this.#awayViews = this.#views.reduce(
-        (count, { notes }) => count + (notes.some(({ stance }) => stance !== 'here') ? 1 : 0),
-        0,
-      );
+      this.#takeSilences(view, ack.silent);
     }
     for (const range of this.#unsettled) this.#settle(range, nowMs, changed);
   }
@@ -145,7 +154,7 @@ export class Views {
   /** A record of our own making was accepted by a majority, in time. True if that is news. */
   learn(record: OwnershipRecord): boolean {
     const { range, ballot } = record;
-    if (compareBallots(ballot, this.newest[range]!.ballot) > 0) this.newest[range] = record;
+    if (compareBallots(ballot, this.newest[range]!.ballot) > 0) this.#renew(record);
     if (compareBallots(ballot, this.chosen[range]!.ballot) <= 0) return false;
     this.chosen[range] = record;
     this.chosenChanges += 1;
@@ -157,7 +166,7 @@ export class Views {
   note(record: OwnershipRecord | null, range: number, epoch: number): void {
     if (epoch > this.epochs[range]!) this.epochs[range] = epoch;
     if (record === null || compareBallots(record.ballot, this.newest[range]!.ballot) <= 0) return;
-    this.newest[range] = record;
+    this.#renew(record);
     this.#unsettled.add(range);
   }
 
@@ -194,11 +203,6 @@ export class Views {
     return this.#views.some(({ rows }) => objects(rows[range]!, ballot));
   }
 
-  /** Does any voter report anybody's silence? */
-  get isAnybodySilent(): boolean {
-    return this.#silentViews > 0;
-  }
-
   /**
    * For how long the member has been silent to a majority of voters, estimated for now; 0 when a majority does not say so.
    * Only voters heard from within F count.
@@ -216,6 +220,16 @@ export class Views {
     return found.sort((a, b) => b - a)[this.majority - 1]!;
   }
 
+  /** Members of whose silence any voter reports; `silenceOf` says what follows from that. Some twice. */
+  *reportedSilent(): Iterable<NodeId> {
+    for (const { silent } of this.#views) yield* silent.keys();
+  }
+
+  /** Does any voter report its silence? */
+  isReportedSilent(id: NodeId): boolean {
+    return this.#silentViews > 0 && this.#views.some(({ silent }) => silent.has(id));
+  }
+
   /** Is any member to be given nothing, as far as any voter knows? */
   get isAnybodyAway(): boolean {
     return this.#awayViews > 0;
@@ -228,7 +242,7 @@ export class Views {
     let drained = 0;
     for (const { sentMs, notes } of this.#views) {
       if (nowMs - sentMs >= this.#timing.leaseMs) continue;
-      const found = notes.find((one) => one.id === id);
+      const found = notes.get(id);
       if (found === undefined || found.stance === 'here') continue;
       leaving += 1;
       if (found.stance === 'drained') drained += 1;
@@ -240,10 +254,10 @@ export class Views {
   /** For how long the member is in its present life, estimated for now; Infinity when not a majority of those heard from within F says that it is young. */
   lifeMsOf(id: NodeId, nowMs: number): number {
     const found: number[] = [];
-    for (const { sentMs, silentAsOfMs, notes } of this.#views) {
+    for (const { sentMs, notes } of this.#views) {
       if (nowMs - sentMs >= this.#timing.leaseMs) continue;
-      const note = notes.find((one) => one.id === id);
-      if (note !== undefined) found.push(note.lifeMs + (nowMs - silentAsOfMs));
+      const note = notes.get(id);
+      if (note !== undefined) found.push(note.lifeMs + (nowMs - note.asOfMs));
     }
     if (found.length < this.majority) return Number.POSITIVE_INFINITY;
     // A majority says that it is no older than this.
@@ -252,29 +266,51 @@ export class Views {
 
   /** The tables of voters other than `own` whose acknowledged heartbeat was sent at `sinceMs` or later. */
   tablesSince(own: number, sinceMs: number): (readonly VoterRow[])[] {
-    return this.#views
-      .filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs)
-      .map(({ rows }) => rows.map(({ promised, accepted }, range) => ({ range, promised, accepted })));
+    return this.#views.filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs).map(({ rows }) => rows);
   }
 
   // -- within
 
-  #blank(): ViewRow[] {
-    return Array.from({ length: this.#rangeCount }, (_, range) => {
-      const accepted = unowned(range);
-      return { promised: accepted.ballot, accepted };
-    });
+  #blank(): VoterRow[] {
+    for (let range = BLANK.length; range < this.#rangeCount; range += 1) {
+      BLANK.push({ range, promised: NO_BALLOT, accepted: unowned(range) });
+    }
+    return BLANK.slice(0, this.#rangeCount);
   }
 
-  #takeRow(view: View, { range, promised, accepted }: VoterRow): void {
-    const row = view.rows[range]!;
-    row.promised = promised;
-    row.accepted = accepted;
+  #takeRow(view: View, row: VoterRow): void {
+    const { range, promised, accepted } = row;
+    view.rows[range] = row;
     if (promised.epoch > this.epochs[range]!) this.epochs[range] = promised.epoch;
     const newest = this.newest[range]!;
     const order = compareBallots(accepted.ballot, newest.ballot);
-    if (order > 0) this.newest[range] = accepted;
+    if (order > 0) this.#renew(accepted);
     if (compareBallots(accepted.ballot, this.chosen[range]!.ballot) > 0) this.#unsettled.add(range);
+  }
+
+  #renew(record: OwnershipRecord): void {
+    this.newest[record.range] = record;
+    this.newestChanges += 1;
+  }
+
+  #takeNotes(view: View, notes: readonly Note[], nowMs: number): void {
+    for (const { id, stance, lifeMs } of notes) {
+      const before = view.notes.get(id)?.stance ?? 'here';
+      view.away += Number(stance !== 'here') - Number(before !== 'here');
+      view.notes.set(id, { stance, lifeMs, asOfMs: nowMs });
+    }
+    this.#countAway();
+  }
+
+  #countAway(): void {
+    this.#awayViews = this.#views.reduce((count, { away }) => count + (away > 0 ? 1 : 0), 0);
+  }
+
+  #takeSilences(view: View, silent: readonly Silence[]): void {
+    if (silent.length === 0 && view.silent === NOBODY) return;
+    if (silent.length !== view.silent.size || !silent.every(({ id }) => view.silent.has(id))) this.silenceChanges += 1;
+    view.silent = silent.length === 0 ? NOBODY : new Map(silent.map(({ id, ms }) => [id, ms]));
+    this.#silentViews = this.#views.reduce((count, { silent: held }) => count + (held === NOBODY ? 0 : 1), 0);
   }
 
   #settle(range: number, nowMs: number, changed: Set<number>): void {
@@ -311,6 +347,6 @@ export class Views {
   }
 }
 
-function objects(row: ViewRow, ballot: Ballot): boolean {
+function objects(row: VoterRow, ballot: Ballot): boolean {
   return compareBallots(row.promised, ballot) > 0 || compareBallots(row.accepted.ballot, ballot) > 0;
 }

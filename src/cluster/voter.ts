@@ -65,6 +65,8 @@ interface Row {
   accepted: OwnershipRecord;
   /** The change that wrote this row last. */
   changed: number;
+  /** The row as others are told; null: not since it changed. */
+  told: VoterRow | null;
 }
 
 interface Heard {
@@ -73,6 +75,8 @@ interface Heard {
   /** When this incarnation was first heard. */
   sinceMs: number;
   stance: Stance;
+  /** The change by which this life, or this stance, became known. */
+  changed: number;
 }
 
 /** Silence is reported from so many heartbeats on. */
@@ -80,8 +84,10 @@ const SILENT_HEARTBEATS = 2.5;
 const NO_ROWS: readonly VoterRow[] = [];
 const NO_SILENCE: readonly Silence[] = [];
 const NO_NOTES: readonly Note[] = [];
-/** Lives are told of for so long. */
+/** A life that is older is like every other. */
 const YOUNG_MS = 60_000;
+/** Changes that are remembered beside two for each row. */
+const MOST_LOGGED = 1024;
 
 export class Voter {
   readonly life: number;
@@ -91,7 +97,13 @@ export class Voter {
   readonly #members: readonly NodeId[];
   readonly #heard = new Map<NodeId, Heard>();
   readonly #startedMs: number;
+  /** When each member was heard, who was not for longest first: silence is asked about with every heartbeat of every member. */
+  readonly #heardMs: Map<NodeId, number>;
   #counter = 1;
+  /** The last change of what is told in notes. */
+  #notedAt = 1;
+  /** The ranges of the last changes, the newest last: it has the number `#counter`. -1: a change of something else. */
+  #log: number[] = [];
   /** Ranges changed and not yet handed to `takeChanged`. */
   readonly #unwritten = new Set<number>();
 
@@ -100,11 +112,13 @@ export class Voter {
     this.#timing = options.timing;
     this.#members = options.members;
     this.#startedMs = options.patientMs;
+    this.#heardMs = new Map(options.members.map((id) => [id, options.patientMs]));
     this.#rows = Array.from({ length: options.rangeCount }, (_, range) => ({
       promised: NO_BALLOT,
       claim: 0,
       accepted: unowned(range),
       changed: 0,
+      told: null,
     }));
     for (const { range, promised, accepted } of options.restored ?? []) {
       const row = this.#rows[range]!;
@@ -116,8 +130,10 @@ export class Voter {
   }
 
   row(range: number): VoterRow {
-    const { promised, accepted } = this.#rows[range]!;
-    return { range, promised, accepted };
+    const row = this.#rows[range]!;
+    const { promised, accepted } = row;
+    row.told ??= { range, promised, accepted };
+    return row.told;
   }
 
   /** The rows that changed since the last call, to be written before anything that was answered since is sent. */
@@ -137,12 +153,16 @@ export class Voter {
     const heard = this.#heard.get(from);
     const { stance } = message;
     const { incarnation } = message;
-    if (heard === undefined) this.#heard.set(from, { incarnation, atMs: patientMs, sinceMs: patientMs, stance });
-    else if (incarnation >= heard.incarnation) {
+    if (heard === undefined) {
+      this.#heard.set(from, { incarnation, atMs: patientMs, sinceMs: patientMs, stance, changed: this.#note() });
+      this.#hear(from, patientMs);
+    } else if (incarnation >= heard.incarnation) {
       if (incarnation > heard.incarnation) heard.sinceMs = patientMs;
+      if (incarnation > heard.incarnation || stance !== heard.stance) heard.changed = this.#note();
       heard.incarnation = incarnation;
       heard.atMs = patientMs;
       heard.stance = stance;
+      this.#hear(from, patientMs);
     }
     const after = message.life === this.life && message.counter <= this.#counter ? message.counter : 0;
     return {
@@ -155,7 +175,7 @@ export class Voter {
       counter: this.#counter,
       rows: after === this.#counter ? NO_ROWS : this.#rowsAfter(after),
       silent: this.#silent(patientMs),
-      notes: this.#notes(patientMs),
+      notes: after >= this.#notedAt ? NO_NOTES : this.#notes(after, patientMs),
     };
   }
 
@@ -262,38 +282,63 @@ export class Voter {
   }
 
   #touch(range: number, row: Row): void {
-    this.#counter += 1;
-    row.changed = this.#counter;
+    row.changed = this.#change(range);
+    row.told = null;
     this.#unwritten.add(range);
   }
 
+  /** Something changed that others are to hear of: the number of the change. */
+  #change(range: number): number {
+    this.#counter += 1;
+    this.#log.push(range);
+    if (this.#log.length > 2 * this.#rows.length + MOST_LOGGED) this.#log = this.#log.slice(this.#rows.length);
+    return this.#counter;
+  }
+
+  #note(): number {
+    this.#notedAt = this.#change(-1);
+    return this.#notedAt;
+  }
+
+  #hear(id: NodeId, patientMs: number): void {
+    // Behind all others; who is no member is not watched.
+    if (this.#heardMs.delete(id)) this.#heardMs.set(id, patientMs);
+  }
+
   #rowsAfter(counter: number): VoterRow[] {
+    const oldest = this.#counter - this.#log.length + 1;
     const rows: VoterRow[] = [];
-    this.#rows.forEach(({ promised, accepted, changed }, range) => {
-      if (changed > counter) rows.push({ range, promised, accepted });
-    });
-    return rows;
+    if (counter + 1 < oldest) {
+      this.#rows.forEach(({ changed }, range) => {
+        if (changed > counter) rows.push(this.row(range));
+      });
+      return rows;
+    }
+    for (let change = counter + 1; change <= this.#counter; change += 1) {
+      const range = this.#log[change - oldest]!;
+      if (range >= 0 && this.#rows[range]!.changed === change) rows.push(this.row(range));
+    }
+    return rows.sort((a, b) => a.range - b.range);
   }
 
   #silent(patientMs: number): readonly Silence[] {
     let silent: Silence[] | null = null;
-    for (const id of this.#members) {
-      const ms = this.silenceOf(id, patientMs);
-      if (ms < SILENT_HEARTBEATS * this.#timing.heartbeatMs) continue;
+    for (const [id, atMs] of this.#heardMs) {
+      const ms = patientMs - atMs;
+      if (ms < SILENT_HEARTBEATS * this.#timing.heartbeatMs) break;
       silent ??= [];
       silent.push({ id, ms });
     }
     return silent ?? NO_SILENCE;
   }
 
-  #notes(patientMs: number): readonly Note[] {
-    let notes: Note[] | null = null;
-    for (const [id, { stance, sinceMs }] of this.#heard) {
+  /** What changed after the change `after`. To who knows nothing, what is as it mostly is need not be told. */
+  #notes(after: number, patientMs: number): readonly Note[] {
+    const notes: Note[] = [];
+    for (const [id, { stance, sinceMs, changed }] of this.#heard) {
       const lifeMs = patientMs - sinceMs;
-      if (stance === 'here' && lifeMs >= YOUNG_MS) continue;
-      notes ??= [];
-      notes.push({ id, stance, lifeMs });
+      if (changed > after && (after > 0 || stance !== 'here' || lifeMs < YOUNG_MS)) notes.push({ id, stance, lifeMs });
     }
-    return notes ?? NO_NOTES;
+    return notes;
   }
 }
