@@ -2,7 +2,8 @@
  * `breakwater/sources/postgres`: rows of one table of Postgres (13 or later), or of a query, for a declared cache.
  *
  *     const products = postgres<Product>({ pool, table: 'product', key: 'id', columns: ['id', 'name', 'price'] });
- *     bw.cache('product', { load: products.load });
+ *     bw.cache('product', { source: products });                 read; and written, where the cache's `policy` says so, through `products.sink`
+ *     bw.follow(products.changes({ caches: 'product' }));        changes that anybody makes, in SQL too
  *
  * A load is one prepared statement, `... WHERE key = ANY($1)`, however many ids: the planner sees one parameter, so there is one plan and one entry in
  * `pg_stat_statements` for batches of all sizes, which a list of placeholders would not give. Answers are matched by the key as text and not by
@@ -25,6 +26,13 @@ import type { PostgresPool, PostgresQuery, Result } from './postgres/connection.
 import { idsOf } from './postgres/ids.ts';
 import { KEY_TYPES, type KeyType } from './postgres/key-type.ts';
 import { orderedSink } from './postgres/ordered.ts';
+import {
+  type SqlChangesOptions,
+  sqlChanges,
+  type TableChangesOptions,
+  tableChanges,
+  type WithChanges,
+} from './postgres/own-changes.ts';
 import { type PostgresReplicaOptions, type Read, type ReplicaStats, Replicas } from './postgres/replica.ts';
 
 import { rowsAsJson } from './postgres/rows.ts';
@@ -40,6 +48,7 @@ export {
 } from './postgres/changes.ts';
 export type { PostgresClient, PostgresPool, PostgresQuery, PostgresResult } from './postgres/connection.ts';
 export type { KeyType } from './postgres/key-type.ts';
+export type { SqlChangesOptions, TableChangesOptions, WithChanges } from './postgres/own-changes.ts';
 export type { PostgresReplicaOptions, ReplicaStats } from './postgres/replica.ts';
 
 interface CommonOptions {
@@ -88,13 +97,15 @@ const SQL_OPTIONS = ['pool', 'replica', 'sql', 'key', 'keyType', 'prepare'] as c
  */
 export function postgres<Row extends object = Record<string, unknown>>(
   options: PostgresTableOptions<Row>,
-): WritableSource<Row> & WithReplicas;
+): WritableSource<Row> & WithReplicas & WithChanges<TableChangesOptions>;
 export function postgres<Row extends object = Record<string, unknown>>(
   options: PostgresSqlOptions<Row>,
-): DataSource<Row> & WithReplicas;
+): DataSource<Row> & WithReplicas & WithChanges<SqlChangesOptions>;
 export function postgres<Row extends object>(
   options: PostgresTableOptions<Row> | PostgresSqlOptions<Row>,
-): (DataSource<Row> | WritableSource<Row>) & WithReplicas {
+):
+  | (WritableSource<Row> & WithReplicas & WithChanges<TableChangesOptions>)
+  | (DataSource<Row> & WithReplicas & WithChanges<SqlChangesOptions>) {
   checkNames(options, 'sql' in options ? SQL_OPTIONS : TABLE_OPTIONS, WHERE);
   const { pool, prepare = true } = options;
   if (typeof pool?.connect !== 'function') throw invalid(`pool of ${WHERE}`, 'a Pool of pg', pool);
@@ -113,7 +124,7 @@ export interface WithReplicas {
 function querySource<Row extends object>(
   options: PostgresSqlOptions<Row>,
   prepare: boolean,
-): DataSource<Row> & WithReplicas {
+): DataSource<Row> & WithReplicas & WithChanges<SqlChangesOptions> {
   const { pool, sql, keyType = 'text' } = options;
   const key = identifier(options.key, `key of ${WHERE}`);
   if (typeof sql !== 'string' || !sql.includes('$1')) throw invalid(`sql of ${WHERE}`, 'a query with $1', sql);
@@ -142,6 +153,7 @@ function querySource<Row extends object>(
       await replicas?.check(read, signal);
     },
     ids: (query, call = {}) => idsOf(database, async () => null, query, call),
+    changes: (changed) => sqlChanges(pool, changed),
     ...(replicas === null ? {} : { replicas: () => replicas.stats() }),
   };
 }
@@ -149,7 +161,7 @@ function querySource<Row extends object>(
 function tableSource<Row extends object>(
   options: PostgresTableOptions<Row>,
   prepare: boolean,
-): WritableSource<Row> & WithReplicas {
+): WritableSource<Row> & WithReplicas & WithChanges<TableChangesOptions> {
   const { pool } = options;
   const parts = typeof options.table === 'string' ? [options.table] : options.table;
   if (!Array.isArray(parts) || parts.length < 1 || parts.length > 2) {
@@ -247,6 +259,7 @@ function tableSource<Row extends object>(
       await replicas?.check((ids) => ({ text: load, values: [ids] }), signal);
     },
     ids: (query, call = {}) => idsOf(database, async (signal) => (await statements(signal)).ids, query, call),
+    changes: (changed) => tableChanges(pool, table, key, changed),
     ...(replicas === null ? {} : { replicas: () => replicas.stats() }),
     sink: {
       upsert: async (rows, { signal } = {}) => {

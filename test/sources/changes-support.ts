@@ -3,7 +3,7 @@ import type { Client } from 'pg';
 import { systemClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { systemScheduler } from '../../src/base/scheduler.ts';
-import type { ChangeRun, ChangeStats, ChangesEvent, ChangeTarget } from '../../src/cache/changes/port.ts';
+import type { ChangeRun, ChangeStats, ChangeStream, ChangesEvent, ChangeTarget } from '../../src/cache/changes/port.ts';
 import { type PostgresChangesOptions, postgresChanges } from '../../src/sources/postgres.ts';
 import type { InvalidateRequest } from '../../src/stores/store.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
@@ -116,7 +116,10 @@ export class World {
     options: Omit<PostgresChangesOptions, 'connection'> & { connection?: Record<string, unknown> },
     recorder = new Recorder(),
   ): Followed {
-    const stream = postgresChanges({ connection: { ...this.server.connection }, ...options });
+    return this.open(postgresChanges({ connection: { ...this.server.connection }, ...options }), recorder);
+  }
+
+  open(stream: ChangeStream, recorder = new Recorder()): Followed {
     const run = stream.open(recorder.target);
     run.ready.catch(() => undefined);
     this.#runs.push(run);

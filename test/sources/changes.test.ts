@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { createBreakwater } from '../../src/cache/index.ts';
-import { postgresChanges } from '../../src/sources/postgres.ts';
+import { postgres, postgresChanges } from '../../src/sources/postgres.ts';
 import { LOGICAL, requiresPostgres } from '../support/postgres-server.ts';
 import { GENEROUS_MS, PRODUCT, Recorder, until, World } from './changes-support.ts';
 
@@ -43,6 +43,44 @@ describe('changes by replication', options, () => {
     const { state, isCovered, rows, transactions, delayMs, lagMs } = stats();
     assert.deepEqual([state, isCovered, rows, transactions >= 4], ['active', true, 6, true]);
     assert.ok(delayMs !== null && delayMs.p50 >= 0 && lagMs !== null);
+  });
+
+  test('a source follows its own table, over connections like its pool, and others beside it', async () => {
+    const p = await table('"Id" bigint PRIMARY KEY, name text');
+    const other = await table('id bigint PRIMARY KEY');
+    const pool = new world.server.pg.Pool({ ...world.server.connection, query_timeout: 1, max: 1 });
+    try {
+      const source = postgres({ pool, table: ['public', p], key: 'Id', columns: ['Id', 'name'] });
+      const stream = source.changes({
+        caches: ['product', 'card'],
+        columns: ['name'],
+        tags: ({ name }) => [`name:${name}`],
+        namespaces: ['listing'],
+        tables: { [other]: { namespaces: ['other'] } },
+        name: world.newName(),
+      });
+      const { recorder, run } = world.open(stream);
+      await run.ready;
+      recorder.clear();
+      await sql(`INSERT INTO ${p} VALUES (1, 'a')`);
+      await sql(`INSERT INTO ${other} VALUES (1)`);
+      await until('both tables', () => recorder.has('keys', 'product:1') && recorder.has('namespaces', 'other'));
+      assert.deepEqual(recorder.all('keys').sort(), ['card:1', 'product:1']);
+      assert.deepEqual([recorder.all('tags'), recorder.all('namespaces')], [['name:a'], ['other']]);
+      // The name of the row before is not told: all that is made of the table.
+      await sql(`UPDATE ${p} SET name = 'b'`);
+      await until('the update', () => recorder.has('tags', 'name:b'));
+      for (const namespace of ['product', 'card', 'listing']) assert.ok(recorder.has('namespaces', namespace));
+
+      const query = postgres({ pool, sql: `SELECT "Id" FROM ${p} WHERE "Id" = ANY($1)`, key: 'Id' });
+      const second = world.open(query.changes({ tables: { [other]: PRODUCT }, name: world.newName() }));
+      await second.run.ready;
+      second.recorder.clear();
+      await sql(`INSERT INTO ${other} VALUES (2)`);
+      await until('the row', () => second.recorder.has('keys', 'product:2'));
+    } finally {
+      await pool.end();
+    }
   });
 
   test('what is rolled back is no change; what a savepoint keeps is one; tables that nobody mapped are counted', async () => {

@@ -22,6 +22,8 @@ import { aborted } from '../port.ts';
 export interface PostgresPool {
   /** Connections that nobody uses at the moment. */
   readonly idleCount?: number;
+  /** How its connections are made; a stream of changes goes to the same place. */
+  readonly options?: object;
   connect(): Promise<PostgresClient>;
 }
 

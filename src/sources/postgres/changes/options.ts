@@ -66,8 +66,18 @@ export interface DeclaredTable {
   readonly sql: string;
 }
 
-const OPTIONS = ['connection', 'tables', 'name', 'publication', 'via', 'create', 'temporary', 'foldAbove'] as const;
-const TABLE = ['columns', 'keys', 'tags', 'namespaces'] as const;
+/** Names of options, also for who passes them on. */
+export const OPTIONS = [
+  'connection',
+  'tables',
+  'name',
+  'publication',
+  'via',
+  'create',
+  'temporary',
+  'foldAbove',
+] as const;
+export const TABLE = ['columns', 'keys', 'tags', 'namespaces'] as const;
 const WHERE = 'postgresChanges()';
 const FOLD_ABOVE = 10_000;
 
