@@ -4,6 +4,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import { changeDead, type QueueView, viewQueues } from '../cache/write/offline.ts';
 import { type DeadLetter, unclone } from '../cache/write/queue-log.ts';
 import { changeRemoteDead, isStoreUrl, viewRemoteQueues } from '../cache/write/remote.ts';
+import { askOwner, type ChangedLetter } from '../gateway/queue-requests.ts';
 import { formatCount, say, sayJson } from './output.ts';
 
 interface QueueOptions {
@@ -14,8 +15,9 @@ interface QueueOptions {
 
 const NOTES = `
 A place is the directory of the option behind ({ directory }), with a folder for each cache, or the URL of the Redis or Valkey that has the queues in
-streams ({ queue: 'streams' }). "list" looks without disturbing the application. "retry" and "drop" need a directory for themselves: stop the application
-first, or call cache.deadLetters.retry() and .drop() in it. With a URL they work while it runs; a row that is retried is taken up within seconds.
+streams ({ queue: 'streams' }). "list" looks without disturbing the application. "retry" and "drop" work while a gateway has the directory, which does it when asked; of an
+application of your own they need the directory for themselves: stop it first, or call cache.deadLetters.retry() and .drop() in it. With a URL they work while it runs; a row that
+is retried is taken up within seconds.
 
 A row that is retried keeps its place in time: what was written to it since still wins.
 
@@ -58,15 +60,14 @@ export function register(program: Command): void {
             `cannot ${what} dead letters: name rows by their ids, or say --all`,
           );
         }
-        const change = isStoreUrl(place) ? changeRemoteDead : changeDead;
         const done = await change(what, place, options.cache ?? null, ids.length === 0 ? null : ids);
-        const names = done.map(({ cache, letter }) => `${cache}:${letter.id}`);
+        const names = done.map(({ cache, id }) => `${cache}:${id}`);
         if (options.json) sayJson({ [what]: names });
         else
           say(
             `${what === 'retry' ? 'queued again' : 'dropped'}: ${formatCount(done.length)}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
           );
-        const missing = ids.filter((id) => !done.some(({ letter }) => letter.id === id));
+        const missing = ids.filter((id) => !done.some((letter) => letter.id === id));
         if (missing.length > 0) {
           throw new BreakwaterError(
             'QUEUE_NO_LETTER',
@@ -74,6 +75,24 @@ export function register(program: Command): void {
           );
         }
       });
+  }
+}
+
+/** @param ids null: all */
+async function change(
+  what: 'retry' | 'drop',
+  place: string,
+  cache: string | null,
+  ids: readonly string[] | null,
+): Promise<readonly ChangedLetter[]> {
+  const by = isStoreUrl(place) ? changeRemoteDead : changeDead;
+  try {
+    return (await by(what, place, cache, ids)).map(({ cache: of, letter }) => ({ cache: of, id: letter.id }));
+  } catch (error) {
+    if (!(error instanceof BreakwaterError) || error.code !== 'QUEUE_IN_USE') throw error;
+    const done = await askOwner(place, { what, cache, ids });
+    if (done === null) throw error;
+    return done;
   }
 }
 

@@ -21,6 +21,7 @@ import type { GatewayConfig } from './config/read.ts';
 import { FailureLog } from './failure-log.ts';
 import { GatewayMetrics, type Route } from './metrics.ts';
 import { type Declared, declareNamespaces } from './namespaces.ts';
+import { QueueRequests } from './queue-requests.ts';
 import { queuesOpened, Writable } from './queues.ts';
 import { Readiness } from './readiness.ts';
 import { registerCacheRoutes } from './routes.ts';
@@ -131,8 +132,10 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   });
 
   const server = createFaceServer(app, listen);
+  let requests: QueueRequests | null = null;
   const end = async (): Promise<Closed> => {
     readiness.close();
+    await requests?.close();
     await warming.stop();
     const closed = await bw.close();
     await closeSources(sources);
@@ -141,6 +144,9 @@ export async function startGateway(config: GatewayConfig, extras: GatewayExtras)
   let port: number;
   try {
     await queuesOpened(config, namespaces.values(), log);
+    const directory = config.store.behind?.directory;
+    const behind = [...namespaces.values()].filter(({ name }) => config.namespaces.get(name)?.policy === 'behind');
+    if (directory !== undefined && behind.length > 0) requests = new QueueRequests(directory, behind, log);
     port = await listenOn(server, listen.port, listen.host, BACKLOG, listen.tls === null ? 'HTTP' : 'HTTPS');
   } catch (error) {
     await end();

@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Client } from 'pg';
 import { checkGateway } from '../../src/gateway/check.ts';
 import { readConfig } from '../../src/gateway/config/read.ts';
-import { startCli } from '../server/support.ts';
+import { runCli, startCli } from '../server/support.ts';
 import { type PostgresServer, requiresPostgres, startPostgres } from '../support/postgres-server.ts';
 import { RedisServer } from '../support/redis-server.ts';
 import { requires } from '../support/requirements.ts';
@@ -178,6 +178,39 @@ describe('a queue', needs, () => {
       async () => ((await gateway.read('product:321'))[0] as { name?: string }).name === 'old',
       'the old row to be shown again',
     );
+  });
+
+  test('breakwater queue retry and drop while it runs: the gateway does it', async () => {
+    const directory = join(folder, 'asked');
+    const gateway = await openGateway(
+      yamlOf(directory, ', attempts: 1').replace('flushInterval: 10m', 'flushInterval: 0'),
+      env,
+    );
+    for (const id of [322, 323]) {
+      const put = await gateway.call('PUT', `/cache/product:${id}`, { value: { name: '' } });
+      assert.equal(put.status, 202);
+    }
+    const { deadLetters } = gateway.running.namespaces.get('product')!.cache;
+    await until(() => deadLetters.list().length === 2, 'both to be refused');
+    const queue = (...args: string[]) => runCli(['queue', ...args]);
+    assert.equal((await queue('drop', directory, '322')).stdout, 'dropped: 1 (product:322)\n');
+    assert.equal(deadLetters.list().length, 1);
+    const other = await queue('retry', directory, '322', '--cache', 'product');
+    assert.deepEqual([other.code, other.stdout], [1, 'queued again: 0\n']);
+    assert.match(other.stderr, /no dead letter of "322"/);
+    await sql.query('ALTER TABLE product DROP CONSTRAINT product_name_check');
+    try {
+      assert.equal((await queue('retry', directory, '--all', '--json')).stdout, '{"retry":["product:323"]}\n');
+      await until(async () => (await nameOf(323)) === '', 'the row to be written');
+    } finally {
+      await sql.query(`UPDATE product SET name = 'old' WHERE name = '';
+        ALTER TABLE product ADD CONSTRAINT product_name_check CHECK (name <> '')`);
+    }
+    assert.equal(await nameOf(322), 'old');
+    const left = (): string[] => readdirSync(directory).filter((name) => name.startsWith('.'));
+    assert.deepEqual(left(), ['.takes-requests']);
+    await gateway.running.close(true);
+    assert.deepEqual(left(), []);
   });
 
   test('a directory that another process has, and one with writes of a namespace that is no more: no start', async () => {
