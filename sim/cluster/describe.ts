@@ -60,6 +60,14 @@ export function describeMessage(message: Message): string {
       return `asks ${message.id} in ${message.range}`;
     case 'proxied':
       return `answers ${message.id}`;
+    case 'roster-prepare':
+      return `may I change the roster under epoch ${message.epoch}?`;
+    case 'roster-promised':
+      return `roster ${message.isGranted ? 'promised' : 'not promised'} (${message.promised.epoch})`;
+    case 'roster-accept':
+      return `roster ${message.roster.ballot.epoch}: ${message.roster.members.map(({ id }) => short(id)).join(' ')}`;
+    case 'roster-accepted':
+      return `roster: ${message.answer}`;
     default:
       return unreachable(message);
   }

@@ -478,6 +478,10 @@ export function describeEvent(event: ClusterEvent): string {
       return `has all of range ${event.range}`;
     case 'voter-recovered':
       return `votes again`;
+    case 'roster':
+      return `knows the roster ${event.roster.ballot.epoch}: ${event.roster.members.map(({ id }) => nameOf(id)).join(' ')}`;
+    case 'roster-change':
+      return `wanted the roster changed (${event.change.kind}): ${event.fate}`;
     case 'stalled':
       return `stood still for ${event.lagMs.toFixed(0)} ms`;
   }

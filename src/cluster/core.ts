@@ -23,12 +23,14 @@ import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import { Copies } from './copies.ts';
 import { Homing, type Refused } from './homing.ts';
 import type { NodeId } from './member.ts';
+import { Membership } from './membership.ts';
 import type { Following, HeartbeatAck, Message, Position, Stance, VoterRow, YieldItem } from './messages.ts';
 import type { ClusterEvent, Output } from './outputs.ts';
 import { type Follower, Primary } from './primary.ts';
 import { type Proposal, type ProposalKind, Proposals, type Wish } from './proposals.ts';
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
+import type { ChangeRefused, Roster, RosterChange, RosterMember, RosterRow } from './roster.ts';
 import { drop, placeOf, put } from './sorted.ts';
 import type { StandingRules } from './standing.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
@@ -39,12 +41,17 @@ export interface CoreOptions {
   readonly self: NodeId;
   /** Grows with each start. */
   readonly incarnation: number;
+  /** The founding ones: the list that everybody was started with. */
   readonly members: readonly NodeId[];
+  /** How they are reached, in the same order. Default: nobody says. */
+  readonly founding?: readonly RosterMember[];
+  /** A roster that was chosen: what a newcomer was told, or a member remembers. Default: none is known. */
+  readonly roster?: Roster | null;
   readonly voters: readonly NodeId[];
   readonly rangeCount: number;
   /** Members that are to hold a range, its owner included. */
   readonly copies: number;
-  /** Who should hold a range, best first: placement. All members that may. */
+  /** Who should hold a range, best first, by the founding roster: placement. All members that may. */
   readonly order: (range: number) => readonly NodeId[];
   readonly timing: Timing;
   readonly store: RangeStore;
@@ -53,12 +60,16 @@ export interface CoreOptions {
   /** Promises and records are written (and `restored`) where there is a data directory. */
   readonly isDurable: boolean;
   readonly restored: readonly VoterRow[] | null;
+  readonly restoredRoster?: RosterRow | null;
   /** This member has run before and remembers nothing. */
   readonly hasForgotten: boolean;
   readonly nowMs: number;
   /** An owner gives a range to the first member of its `order` when that one has been up for `stableMs`: `homing.ts`. null: ranges move by takeover, leave and operators' orders alone. */
   readonly balance: StandingRules | null;
 }
+
+/** Why a change of the roster is not tried. `held`: who is to be forgotten owns or copies ranges still, and is not drained; `holds`: it is drained or dead, and it takes a while still. */
+export type NotTried = 'minority' | 'busy' | 'self' | 'held' | 'holds' | ChangeRefused;
 
 export type Route =
   | { readonly kind: 'serve' }
@@ -95,6 +106,11 @@ export const GIVEN_AWAY = 'given away';
 const HOMING_MS = 500;
 /** A range is frozen at most so long for a hand-over: its copy is a few effects behind, or it is not the moment. */
 const FROZEN_MS = 200;
+/** A roster that some have accepted is brought to an end by the first voter after so long, by the next so much later. */
+const FINISH_MS = 1000;
+const FINISH_STAGGER_MS = 400;
+/** Sets are searched for who was forgotten for so long: they should name nobody, but a record may have been under way. */
+const STRANGERS_MS = 10_000;
 /** Ranges of ours that are copied at once to where they are to go. */
 const MOVING = 4;
 
@@ -135,6 +151,7 @@ export class ClusterCore {
   /** As `isLeaving`, and others are to copy what it copies: it will not be back, or not soon. */
   isDrained = false;
   readonly homing: Homing;
+  readonly membership: Membership;
   readonly #options: CoreOptions;
   readonly #timing: Timing;
   readonly #proposals: Proposals;
@@ -157,6 +174,7 @@ export class ClusterCore {
   #saidStance: Stance = 'here';
   /** When the next range may go home unasked. */
   #homingAtMs = 0;
+  #strangersUntilMs = 0;
   /** The range that is being handed over, and since when it is frozen; -1: none. */
   #moving = -1;
   #movingSinceMs = 0;
@@ -172,10 +190,27 @@ export class ClusterCore {
     this.#nowMs = options.nowMs;
     this.#heartbeatAtMs = options.nowMs;
     this.views = new Views(voters, rangeCount, timing);
+    const membership = new Membership({
+      self,
+      life: options.incarnation,
+      founding: options.founding ?? options.members.map((id) => ({ id, host: '', linkPort: 0, zone: '', weight: 1 })),
+      voters,
+      order: options.order,
+      rangeCount,
+      copies: options.copies,
+      timing,
+      known: options.roster ?? null,
+      send: (to, message) => this.#send(to, message),
+      changed: (before) => this.#onRoster(before),
+      ended: (change, fate) => this.#event({ kind: 'roster-change', change, fate }),
+    });
+    this.membership = membership;
     this.homing = new Homing({
       self,
-      members: options.members,
-      order: options.order,
+      get members() {
+        return membership.ids;
+      },
+      order: (range) => membership.order(range),
       views: this.views,
       rangeCount,
       rules: options.balance,
@@ -195,9 +230,11 @@ export class ClusterCore {
         : new Voter({
             rangeCount,
             timing,
-            members: options.members,
+            members: membership.ids,
+            founding: options.members,
             life: options.incarnation,
             restored: options.restored,
+            restoredRoster: options.restoredRoster ?? null,
             hasForgotten: options.hasForgotten,
             patientMs: 0,
           });
@@ -257,6 +294,39 @@ export class ClusterCore {
     return this.#isAway ? 0 : this.homing.rebalance(this.primaries, this.#nowMs);
   }
 
+  /**
+   * Somebody wants to be a member, or an operator wants one forgotten. null: it is under way, and an event `roster-change` says what became of it.
+   * A member that owns or copies anything is forgotten when it is drained or dead, and has been replaced everywhere: until then this says so.
+   */
+  changeRoster(change: RosterChange, nowMs: number): NotTried | null {
+    this.#advance(nowMs);
+    const { membership, views } = this;
+    if (!views.hasMajority(this.#nowMs) || !membership.has(this.self)) return 'minority';
+    const { known } = membership;
+    if (change.kind === 'add') {
+      if (membership.has(change.member.id)) return 'done';
+      if (known.forgotten.includes(change.member.id)) return 'forgotten';
+    } else if (change.kind === 'forget') {
+      const { id } = change;
+      if (id === this.self) return 'self';
+      if (views.voters.includes(id)) return 'voter';
+      if (!membership.has(id)) return known.forgotten.includes(id) ? 'done' : 'not-member';
+      if (this.#isNamed(id)) {
+        const isDead = views.silenceOf(id, this.#nowMs) >= this.#timing.takeoverMs;
+        return isDead || views.stanceOf(id, this.#nowMs) === 'drained' ? 'holds' : 'held';
+      }
+    }
+    if (membership.isBusy) return 'busy';
+    membership.begin(change, views.rosterEpoch, this.#nowMs);
+    return null;
+  }
+
+  /** Does any record name it, be it chosen or about to be? O(ranges). */
+  #isNamed(id: NodeId): boolean {
+    const names = ({ owner, inSync }: OwnershipRecord): boolean => owner === id || inSync.includes(id);
+    return this.views.chosen.some(names) || this.views.newest.some(names);
+  }
+
   /** What others are told: whether we are to be given anything. */
   get stance(): Stance {
     return this.isDrained ? 'drained' : this.isLeaving ? 'leaving' : 'here';
@@ -300,6 +370,8 @@ export class ClusterCore {
 
   onMessage(from: NodeId, message: Message, nowMs: number): void {
     this.#advance(nowMs);
+    // Who was forgotten, or came before we heard of it: as if its words were lost on their way.
+    if (!this.membership.has(from)) return;
     switch (message.kind) {
       case 'heartbeat':
         if (this.voter !== null) this.#answer(from, this.voter.onHeartbeat(from, message, this.#patientMs));
@@ -366,6 +438,22 @@ export class ClusterCore {
         }
         this.#planClaims();
         break;
+      case 'roster-prepare':
+        if (this.voter !== null) this.#answer(from, this.voter.onRosterPrepare(from, message));
+        break;
+      case 'roster-promised': {
+        const index = this.views.indexOf(from);
+        if (index >= 0) this.membership.onPromised(index, message, this.#nowMs);
+        break;
+      }
+      case 'roster-accept':
+        if (this.voter !== null) this.#answer(from, this.voter.onRosterAccept(message));
+        break;
+      case 'roster-accepted': {
+        const index = this.views.indexOf(from);
+        if (index >= 0) this.membership.onAccepted(index, message, this.#nowMs);
+        break;
+      }
       case 'spread':
       case 'spread-done':
       case 'proxy':
@@ -384,6 +472,8 @@ export class ClusterCore {
     this.#wakeMs = this.#timing.tickMs;
     if (now >= this.#heartbeatAtMs || this.stance !== this.#saidStance) this.#beat();
     this.#proposals.onTick(now);
+    this.membership.onTick(now);
+    this.#finishRoster();
     this.#recover();
     for (const range of this.#owned) this.primaries[range]!.onTick(now, this.#patientMs);
     if (this.views.hasMajority(now)) this.#planClaims();
@@ -446,6 +536,34 @@ export class ClusterCore {
     const changed = new Set<number>();
     this.views.onAck(index, ack, this.#nowMs, changed);
     for (const range of changed) this.#onChosen(range);
+    if (this.views.hasRosterAbove(this.membership.known.ballot)) {
+      this.membership.settle(this.views.rosters(this.#nowMs), this.#nowMs);
+    } else this.membership.open = null;
+  }
+
+  #onRoster(before: Roster): void {
+    const { membership, voter } = this;
+    const { known } = membership;
+    voter?.learnRoster(known);
+    voter?.watch(membership.ids, this.#patientMs);
+    this.#ownChanges += 1;
+    for (const { id } of before.members) {
+      if (membership.has(id)) continue;
+      this.homing.forget(id);
+      this.#strangersUntilMs = this.#nowMs + STRANGERS_MS;
+    }
+    this.#write();
+    this.#event({ kind: 'roster', roster: known });
+  }
+
+  /** A roster that was accepted by few would have those few refuse what the others allow: voters bring it to an end, one after the other. */
+  #finishRoster(): void {
+    const { membership } = this;
+    if (this.voter === null || membership.open === null || membership.isBusy) return;
+    if (this.#nowMs - membership.openSinceMs < FINISH_MS + FINISH_STAGGER_MS * this.#ownIndex) return;
+    if (!this.views.hasMajority(this.#nowMs) || !membership.has(this.self)) return;
+    membership.openSinceMs = this.#nowMs;
+    membership.begin({ kind: 'finish' }, this.views.rosterEpoch, this.#nowMs);
   }
 
   #onChosen(range: number): void {
@@ -498,7 +616,7 @@ export class ClusterCore {
     const tables = this.views.tablesSince(this.#ownIndex, this.#recoverFromMs);
     // Every majority that it was part of has another member among so many.
     if (tables.length < this.views.voters.length - this.views.majority + 1) return;
-    voter.recover(tables);
+    voter.recover(tables, this.views.rostersSince(this.#ownIndex, this.#recoverFromMs));
     this.#write();
     this.#event({ kind: 'voter-recovered', life: this.#options.incarnation });
   }
@@ -548,7 +666,7 @@ export class ClusterCore {
     const { self } = this;
     if (owner === null) {
       if (!this.#options.isFounder) return null;
-      const first = this.#options.order(range)[0]!;
+      const first = this.membership.order(range)[0]!;
       return { range, kind: 'first', basis, owner: first, inSync: [first] };
     }
     if (owner === self) return this.#wishForOwn(range, basis, silences);
@@ -592,7 +710,7 @@ export class ClusterCore {
   /** How many live members outside of the set come before us in the range's order; -1: more than `most`, or we are no member that may. */
   #rankOutside(range: number, { owner, inSync }: OwnershipRecord, most: number, silences: Map<NodeId, number>): number {
     let rank = 0;
-    for (const id of this.#options.order(range)) {
+    for (const id of this.membership.order(range)) {
       if (rank > most) return -1;
       if (id === owner || inSync.includes(id) || this.#silenceOf(id, silences) >= this.#timing.takeoverMs) continue;
       if (id === this.self) return rank;
@@ -737,7 +855,7 @@ export class ClusterCore {
   #lost(proposal: Proposal, why: string): void {
     const { range, kind, newer, highestEpoch, waitMs } = proposal;
     this.views.note(newer, range, highestEpoch);
-    const rank = this.#options.members.indexOf(this.self) % RANKS;
+    const rank = this.membership.ids.indexOf(this.self) % RANKS;
     this.#retryAtMs[range] = this.#nowMs + Math.max(waitMs, RETRY_MS + 35 * rank);
     this.#event({ kind: 'claim-failed', how: kind, range, why });
   }
@@ -794,7 +912,11 @@ export class ClusterCore {
     const { copies } = this.#options;
     const { replaceMs } = this.#timing;
     const { inSync } = primary.record;
-    const isWhole = inSync.length === copies && primary.followers.size < copies && !this.#isAnybodyDrained;
+    const isWhole =
+      inSync.length === copies &&
+      primary.followers.size < copies &&
+      !this.#isAnybodyDrained &&
+      this.#nowMs >= this.#strangersUntilMs;
     if (isWhole && primary.pendingCount === 0 && !inSync.some((id) => this.views.isReportedSilent(id))) return inSync;
     const kept = inSync.filter((id) => {
       const follower = primary.followers.get(id);
@@ -815,15 +937,15 @@ export class ClusterCore {
 
   /** Of more than there are to be: first who is drained, then who stands last in the order. Never ourselves, nor the new owner to be. */
   #withoutSurplus(primary: Primary, wanted: readonly NodeId[], home: NodeId | null): readonly NodeId[] {
-    const { copies, order } = this.#options;
+    const { copies } = this.#options;
     // Our own place is not counted while we are drained: somebody else is to have it.
-    const { members } = this.#options;
-    const able = this.#isAnybodyDrained ? members.filter((id) => !this.#isDrainedOne(id)).length : members.length;
+    const { ids } = this.membership;
+    const able = this.#isAnybodyDrained ? ids.filter((id) => !this.#isDrainedOne(id)).length : ids.length;
     const most = Math.min(copies, Math.max(1, able)) + (this.isDrained ? 1 : 0);
     // The new owner to be needs one to hand the range over from, and that is us.
     const least = home === null ? most : Math.max(most, 2);
     if (wanted.length <= least) return wanted;
-    const places = order(primary.range);
+    const places = this.membership.order(primary.range);
     const rank = (id: NodeId): number => places.indexOf(id) + (this.#isDrainedOne(id) ? places.length : 0);
     const going = wanted
       .filter((id) => id !== this.self && id !== home)
@@ -834,7 +956,7 @@ export class ClusterCore {
 
   /** Chooses who is to become a copy while the set is too small, or somebody in it is drained. */
   #stage(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): void {
-    const { copies, order } = this.#options;
+    const { copies } = this.#options;
     const { takeoverMs, replaceMs } = this.#timing;
     const { inSync } = primary.record;
     const drained = this.#isAnybodyDrained ? inSync.filter((id) => this.#isDrainedOne(id)).length : 0;
@@ -854,7 +976,7 @@ export class ClusterCore {
     if (staged >= missing) return;
     // The places of members that have been silent for less than `replaceMs` are kept for them.
     let places = this.isDrained ? copies : copies - 1;
-    for (const id of order(primary.range)) {
+    for (const id of this.membership.order(primary.range)) {
       if (places <= 0 || staged >= missing) return;
       if (id === this.self || this.#isDrainedOne(id)) continue;
       const silence = this.#silenceOf(id, silences);
@@ -878,7 +1000,7 @@ export class ClusterCore {
         this.views.stanceOf(id, this.#nowMs) === 'here'
       );
     });
-    const heir = this.#options.order(range).find((id) => able.includes(id));
+    const heir = this.membership.order(range).find((id) => able.includes(id));
     // Frozen only while somebody can take it: it was not given away yet, so it may be served again.
     primary.isFrozen = heir !== undefined && this.#proposals.of(range) === null;
     if (heir === undefined || !primary.isFrozen || primary.pendingCount > 0) return;
@@ -975,6 +1097,8 @@ export class ClusterCore {
   #silenceOf(id: NodeId, silences: Map<NodeId, number>): number {
     const known = silences.get(id);
     if (known !== undefined) return known;
+    // Nobody listens to who was forgotten.
+    if (!this.membership.has(id)) return Number.POSITIVE_INFINITY;
     const silence = this.views.silenceOf(id, this.#nowMs);
     silences.set(id, silence);
     return silence;
@@ -1005,10 +1129,13 @@ export class ClusterCore {
   }
 
   #write(): void {
-    const rows = this.voter?.takeChanged();
-    if (rows === undefined || rows.length === 0 || !this.#options.isDurable) return;
+    const { voter } = this;
+    if (voter === null) return;
+    const rows = voter.takeChanged();
+    const roster = voter.takeChangedRoster();
+    if ((rows.length === 0 && roster === null) || !this.#options.isDurable) return;
     this.#writes += 1;
-    this.#out.push({ kind: 'write', number: this.#writes, rows });
+    this.#out.push({ kind: 'write', number: this.#writes, rows, roster });
   }
 
   #event(event: ClusterEvent): void {

@@ -56,6 +56,8 @@ export class Homing {
   readonly #orders = new Map<number, Order>();
   /** Who was silent when we looked last. */
   readonly #down = new Set<NodeId>();
+  /** Whom we have looked at. */
+  #members: readonly NodeId[] = [];
 
   constructor(options: HomingOptions) {
     this.#options = options;
@@ -67,7 +69,10 @@ export class Homing {
   watch(nowMs: number): void {
     const { members, views, rules } = this.#options;
     if (rules === null) return;
-    if (this.#standings.size < members.length) for (const id of members) this.#look(id, nowMs, rules);
+    if (this.#members !== members) {
+      this.#members = members;
+      for (const id of members) this.#look(id, nowMs, rules);
+    }
     // Of all others there is no news: they were up, and no voter says otherwise.
     for (const id of this.#down) this.#look(id, nowMs, rules);
     for (const id of views.reportedSilent()) this.#look(id, nowMs, rules);
@@ -83,6 +88,15 @@ export class Homing {
     if (nowMs - (this.#lostMs.get(before) ?? Number.NEGATIVE_INFINITY) < rules.stableMs) return;
     this.#lostMs.set(before, nowMs);
     this.#standings = sighted(this.#standings, { kind: 'lost', id: before }, nowMs, rules);
+  }
+
+  /** It is no member any more. */
+  forget(id: NodeId): void {
+    const { rules } = this.#options;
+    if (rules !== null) this.#standings = sighted(this.#standings, { kind: 'forgotten', id }, 0, rules);
+    this.#lostMs.delete(id);
+    this.#down.delete(id);
+    for (const [range, { to }] of this.#orders) if (to === id) this.#orders.delete(range);
   }
 
   /** The member that the range is to go to now; null: it stays. */

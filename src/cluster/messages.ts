@@ -13,12 +13,14 @@
  *   part       -> copy       a piece of the owner's content                  part-ack       <-
  *   following  -> owner      "I copy these; may I serve reads?"              followed       <-  which, as of when you asked
  *   yield      -> copy       "I serve this no more; take it"
+ *   roster-prepare, roster-accept -> voter   as prepare and accept, of the list of members     roster-promised, roster-accepted <-
  *
  * Times in a message are by the clock of the one who asked, and mean nothing to anybody else: they come back to him and say how old the answer is *at most*.
  */
 import type { Ballot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
 import type { OwnershipRecord } from './record.ts';
+import type { Roster, RosterRow } from './roster.ts';
 
 /** One row of a voter's table: what it promised and what it accepted for a range. */
 export interface VoterRow {
@@ -64,6 +66,8 @@ export interface HeartbeatAck {
   readonly after: number;
   readonly counter: number;
   readonly rows: readonly VoterRow[];
+  /** If it changed after `after`. */
+  readonly roster: RosterRow | null;
   /** Members not heard for a while, and for how long. */
   readonly silent: readonly Silence[];
   /** Members that said in their last heartbeat that they are not to be given anything, or whose present life is young. */
@@ -101,7 +105,9 @@ export type RefusalReason =
   /** It has heard the owner within T. */
   | 'heard'
   /** It recovers its table. */
-  | 'recovering';
+  | 'recovering'
+  /** Who asks is no member, or the record names one that is none, by the roster that the voter accepted. */
+  | 'stranger';
 
 export interface Refusal {
   readonly range: number;
@@ -234,6 +240,40 @@ export interface YieldItem {
   readonly isPinned: boolean;
 }
 
+/** May I change the roster? */
+export interface RosterPrepare {
+  readonly kind: 'roster-prepare';
+  readonly claim: number;
+  /** The ballot is (epoch, sender). */
+  readonly epoch: number;
+}
+
+export interface RosterPromised {
+  readonly kind: 'roster-promised';
+  readonly claim: number;
+  readonly isGranted: boolean;
+  /** The highest. */
+  readonly promised: Ballot;
+  /** The newest that the voter accepted: what the change is applied to. null: the founding one. */
+  readonly accepted: Roster | null;
+}
+
+export interface RosterAccept {
+  readonly kind: 'roster-accept';
+  readonly claim: number;
+  readonly roster: Roster;
+}
+
+/** `named`: its table has records that name a member whom the roster leaves out. */
+export type RosterAnswer = 'accepted' | 'promised' | 'recovering' | 'named';
+
+export interface RosterAccepted {
+  readonly kind: 'roster-accepted';
+  readonly claim: number;
+  readonly answer: RosterAnswer;
+  readonly promised: Ballot;
+}
+
 export type SpreadKind = 'tag' | 'namespace' | 'everything';
 
 export interface SpreadName {
@@ -305,6 +345,10 @@ export type Message =
   | Spread
   | SpreadDone
   | ProxyRequest
-  | Proxied;
+  | Proxied
+  | RosterPrepare
+  | RosterPromised
+  | RosterAccept
+  | RosterAccepted;
 
 export type MessageKind = Message['kind'];

@@ -3,8 +3,10 @@
  */
 import type { Ballot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
+import type { ChangeFate } from './membership.ts';
 import type { Message, VoterRow } from './messages.ts';
 import type { OwnershipRecord } from './record.ts';
+import type { Roster, RosterChange, RosterRow } from './roster.ts';
 
 export type Output =
   /**
@@ -13,7 +15,13 @@ export type Output =
    */
   | { readonly kind: 'send'; readonly to: NodeId; readonly message: Message; readonly afterWrite: number }
   /** The `number`-th write: these rows of the voter's table, each replacing the one of its range. Only where there is a data directory. */
-  | { readonly kind: 'write'; readonly number: number; readonly rows: readonly VoterRow[] }
+  | {
+      readonly kind: 'write';
+      readonly number: number;
+      readonly rows: readonly VoterRow[];
+      /** What it promised and accepted of rosters, if that is new. */
+      readonly roster: RosterRow | null;
+    }
   /** The fate of a write that had to wait. */
   | { readonly kind: 'settled'; readonly id: number; readonly isAcknowledged: boolean }
   | { readonly kind: 'event'; readonly event: ClusterEvent };
@@ -35,4 +43,8 @@ export type ClusterEvent =
   | { readonly kind: 'copy-began'; readonly range: number; readonly reign: Ballot; readonly keeps: boolean }
   | { readonly kind: 'copy-complete'; readonly range: number; readonly reign: Ballot }
   | { readonly kind: 'voter-recovered'; readonly life: number }
+  /** Another roster is known to be chosen. */
+  | { readonly kind: 'roster'; readonly roster: Roster }
+  /** What became of a change that was asked of this member. */
+  | { readonly kind: 'roster-change'; readonly change: RosterChange; readonly fate: ChangeFate }
   | { readonly kind: 'stalled'; readonly lagMs: number };

@@ -27,6 +27,7 @@ function ack(sentMs: number, counter: number, rows: readonly VoterRow[], more: P
     after: 0,
     counter,
     rows,
+    roster: null,
     silent: [],
     notes: [],
     ...more,

@@ -19,6 +19,7 @@ import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
 import type { HeartbeatAck, Note, Silence, Stance, VoterRow } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord, unowned } from './record.ts';
+import { NO_ROSTER_ROW, type RosterRow } from './roster.ts';
 import type { Timing } from './timing.ts';
 
 /** As a voter said it last. */
@@ -35,6 +36,7 @@ interface View {
   counter: number;
   /** As the voter told them: rows are replaced, never changed. */
   rows: VoterRow[];
+  roster: RosterRow;
   /** When the newest acknowledged heartbeat was sent, of those that count. */
   sentMs: number;
   /** When its newest news of silence were asked for, and when they came: they are counted from their coming, so that nobody claims early in vain. */
@@ -93,6 +95,7 @@ export class Views {
       life: 0,
       counter: 0,
       rows: this.#blank(),
+      roster: NO_ROSTER_ROW,
       sentMs: NEVER,
       silentSentMs: NEVER,
       silentAsOfMs: NEVER,
@@ -124,6 +127,7 @@ export class Views {
       view.life = ack.life;
       view.counter = 0;
       view.rows = this.#blank();
+      view.roster = NO_ROSTER_ROW;
       view.sentMs = NEVER;
       view.silentSentMs = NEVER;
       this.#takeSilences(view, []);
@@ -137,6 +141,7 @@ export class Views {
       view.counter = ack.counter;
       for (const row of ack.rows) this.#takeRow(view, row);
       if (ack.notes.length > 0) this.#takeNotes(view, ack.notes, nowMs);
+      if (ack.roster !== null) view.roster = ack.roster;
     }
     if (ack.isVoting && ack.sentMs > view.sentMs) {
       view.sentMs = ack.sentMs;
@@ -267,6 +272,28 @@ export class Views {
   /** The tables of voters other than `own` whose acknowledged heartbeat was sent at `sinceMs` or later. */
   tablesSince(own: number, sinceMs: number): (readonly VoterRow[])[] {
     return this.#views.filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs).map(({ rows }) => rows);
+  }
+
+  /** As `tablesSince`, of rosters. */
+  rostersSince(own: number, sinceMs: number): RosterRow[] {
+    return this.#views.filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs).map(({ roster }) => roster);
+  }
+
+  /** Has any voter accepted a roster above this ballot? */
+  hasRosterAbove(ballot: Ballot): boolean {
+    return this.#views.some(
+      ({ roster }) => roster.accepted !== null && compareBallots(roster.accepted.ballot, ballot) > 0,
+    );
+  }
+
+  /** The highest epoch under which any voter promised or accepted a roster. */
+  get rosterEpoch(): number {
+    return this.#views.reduce((highest, { roster }) => Math.max(highest, roster.promised.epoch), 0);
+  }
+
+  /** By voter: what it promised and accepted of rosters; null of who was not heard within F. */
+  rosters(nowMs: number): (RosterRow | null)[] {
+    return this.#views.map(({ sentMs, roster }) => (nowMs - sentMs < this.#timing.leaseMs ? roster : null));
   }
 
   // -- within

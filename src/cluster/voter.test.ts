@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prepare } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
+import type { Roster } from './roster.ts';
 import { checkTiming, DEFAULT_TIMING } from './timing.ts';
 import { Voter, type VoterOptions } from './voter.ts';
 
@@ -177,4 +178,76 @@ test('times that would let two members serve one range are refused', () => {
   assert.throws(() => checkTiming({ ...DEFAULT_TIMING, heartbeatMs: 500 }), /heartbeat/);
   assert.throws(() => checkTiming({ ...DEFAULT_TIMING, ackMs: Number.NaN }), /ackMs/);
   checkTiming(DEFAULT_TIMING);
+});
+
+// -- rosters
+
+const D = 'd'.repeat(40);
+
+function roster(epoch: number, ids: readonly string[]): Roster {
+  const all = ids.map((id) => ({ id, host: '', linkPort: 0, zone: '', weight: 1 }));
+  return { ballot: { epoch, node: A }, members: all, forgotten: [], homes: [[], []] };
+}
+
+test('a roster is a register: nothing below what was promised, the newest is told, and one ballot is promised once', () => {
+  const one = voter();
+  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 1, epoch: 5 }).isGranted, true);
+  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 1, epoch: 5 }).isGranted, true);
+  // Another life of the same member, which does not know what it did.
+  const again = one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 2, epoch: 5 });
+  assert.deepEqual([again.isGranted, again.promised.epoch], [false, 5]);
+  assert.equal(
+    one.onRosterAccept({ kind: 'roster-accept', claim: 9, roster: roster(4, [A, B, C, D]) }).answer,
+    'promised',
+  );
+  assert.equal(
+    one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(5, [A, B, C, D]) }).answer,
+    'accepted',
+  );
+  const next = one.onRosterPrepare(B, { kind: 'roster-prepare', claim: 3, epoch: 6 });
+  assert.deepEqual([next.isGranted, next.accepted?.members.length], [true, 4]);
+  assert.equal(one.takeChangedRoster()?.accepted?.members.length, 4);
+  assert.equal(one.takeChangedRoster(), null);
+});
+
+test('who is not in the roster that a voter accepted is promised nothing, and no record that names it is accepted', () => {
+  const one = voter();
+  assert.equal(one.onPrepare(D, prepare(1, null), 0).refused[0]?.reason, 'stranger');
+  one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(1, [A, B, C, D]) });
+  assert.deepEqual(one.onPrepare(D, prepare(1, null), 0).granted, [0]);
+  one.onRosterAccept({ kind: 'roster-accept', claim: 2, roster: roster(2, [A, B, C]) });
+  assert.equal(one.onAccept({ kind: 'accept', claim: 1, records: [record(1, D)] }).refused[0]?.reason, 'stranger');
+  assert.equal(
+    one.onAccept({ kind: 'accept', claim: 1, records: [record(2, A, [A, D])] }).refused[0]?.reason,
+    'stranger',
+  );
+});
+
+test('a roster that leaves out whom the voter has in a record is refused', () => {
+  const one = voter();
+  one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(1, [A, B, C, D]) });
+  one.onAccept({ kind: 'accept', claim: 1, records: [record(1, A, [A, D])] });
+  assert.equal(one.onRosterAccept({ kind: 'roster-accept', claim: 2, roster: roster(2, [A, B, C]) }).answer, 'named');
+  one.onAccept({ kind: 'accept', claim: 1, records: [record(2, A, [A, B])] });
+  assert.equal(
+    one.onRosterAccept({ kind: 'roster-accept', claim: 2, roster: roster(2, [A, B, C]) }).answer,
+    'accepted',
+  );
+});
+
+test('a voter that forgot takes the newest roster of the others, and what they promised', () => {
+  const one = voter({ hasForgotten: true });
+  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 1, epoch: 5 }).isGranted, false);
+  assert.equal(
+    one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(5, [A, B, C, D]) }).answer,
+    'recovering',
+  );
+  one.recover(
+    [[], []],
+    [
+      { promised: { epoch: 9, node: B }, accepted: roster(3, [A, B, C]) },
+      { promised: { epoch: 7, node: A }, accepted: roster(7, [A, B, C, D]) },
+    ],
+  );
+  assert.deepEqual([one.roster.promised.epoch, one.roster.accepted?.ballot.epoch], [9, 7]);
 });

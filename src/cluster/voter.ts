@@ -37,22 +37,32 @@ import type {
   Promised,
   Refusal,
   RefusalReason,
+  RosterAccept,
+  RosterAccepted,
+  RosterAnswer,
+  RosterPrepare,
+  RosterPromised,
   Silence,
   Stance,
   VoterRow,
 } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord, unowned } from './record.ts';
+import { NO_ROSTER_ROW, type Roster, type RosterRow } from './roster.ts';
 import type { Timing } from './timing.ts';
 
 export interface VoterOptions {
   readonly rangeCount: number;
   readonly timing: Timing;
-  /** Everybody of whom silence is reported. */
+  /** Everybody of whom silence is reported; those of the founding roster, while no other is known. */
   readonly members: readonly NodeId[];
+  /** As `members`, of the founding roster. Default: `members`. */
+  readonly founding?: readonly NodeId[];
   /** Grows with each start of the member. */
   readonly life: number;
   /** What was written before; null where nothing is written, or nothing was. */
   readonly restored: readonly VoterRow[] | null;
+  /** Default: none was. */
+  readonly restoredRoster?: RosterRow | null;
   /** It may have voted in an earlier life, and has no memory of it. */
   readonly hasForgotten: boolean;
   readonly patientMs: number;
@@ -94,7 +104,14 @@ export class Voter {
   phase: 'recovering' | 'voting';
   readonly #timing: Timing;
   readonly #rows: Row[];
-  readonly #members: readonly NodeId[];
+  #members: readonly NodeId[];
+  readonly #founding: ReadonlySet<NodeId>;
+  #roster: RosterRow;
+  /** Who is in the roster that it accepted last. */
+  #accepted: ReadonlySet<NodeId>;
+  #rosterClaim = 0;
+  #rosterChanged = 0;
+  #isRosterUnwritten = false;
   readonly #heard = new Map<NodeId, Heard>();
   readonly #startedMs: number;
   /** When each member was heard, who was not for longest first: silence is asked about with every heartbeat of every member. */
@@ -126,7 +143,32 @@ export class Voter {
       row.accepted = accepted;
       row.changed = 1;
     }
+    this.#founding = new Set(options.founding ?? options.members);
+    this.#roster = options.restoredRoster ?? NO_ROSTER_ROW;
+    this.#accepted = this.#membersOf(this.#roster.accepted);
+    if (this.#roster !== NO_ROSTER_ROW) this.#rosterChanged = 1;
     this.phase = options.hasForgotten ? 'recovering' : 'voting';
+  }
+
+  /** Another roster is chosen: of these silence is reported from now on. */
+  watch(members: readonly NodeId[], patientMs: number): void {
+    this.#members = members;
+    const ids = new Set(members);
+    for (const id of this.#heardMs.keys()) if (!ids.has(id)) this.#heardMs.delete(id);
+    for (const id of this.#heard.keys()) if (!ids.has(id)) this.#heard.delete(id);
+    // Who came is waited for from now on.
+    for (const id of members) if (!this.#heardMs.has(id)) this.#heardMs.set(id, patientMs);
+  }
+
+  get roster(): RosterRow {
+    return this.#roster;
+  }
+
+  /** As `takeChanged`, of rosters; null: nothing changed. */
+  takeChangedRoster(): RosterRow | null {
+    if (!this.#isRosterUnwritten) return null;
+    this.#isRosterUnwritten = false;
+    return this.#roster;
   }
 
   row(range: number): VoterRow {
@@ -174,6 +216,7 @@ export class Voter {
       after,
       counter: this.#counter,
       rows: after === this.#counter ? NO_ROWS : this.#rowsAfter(after),
+      roster: this.#rosterChanged > after ? this.#roster : null,
       silent: this.#silent(patientMs),
       notes: after >= this.#notedAt ? NO_NOTES : this.#notes(after, patientMs),
     };
@@ -192,6 +235,7 @@ export class Voter {
       }
       const waitMs = this.#waitFor(from, item, patientMs);
       if (this.phase === 'recovering') refused.push(this.#refusal(item.range, 'recovering', 0));
+      else if (!this.#accepted.has(from)) refused.push(this.#refusal(item.range, 'stranger', 0));
       else if (order <= 0) refused.push(this.#refusal(item.range, 'promised', 0));
       else if (compareBallots(row.accepted.ballot, item.basis) > 0) refused.push(this.#refusal(item.range, 'newer', 0));
       else if (waitMs > 0) refused.push(this.#refusal(item.range, 'heard', waitMs));
@@ -211,6 +255,7 @@ export class Voter {
     for (const record of message.records) {
       const row = this.#rows[record.range]!;
       if (this.phase === 'recovering') refused.push(this.#refusal(record.range, 'recovering', 0));
+      else if (this.#namesStranger(record)) refused.push(this.#refusal(record.range, 'stranger', 0));
       else if (compareBallots(record.ballot, row.promised) < 0)
         refused.push(this.#refusal(record.range, 'promised', 0));
       else {
@@ -223,6 +268,36 @@ export class Voter {
       }
     }
     return { kind: 'accepted', claim: message.claim, ranges, refused };
+  }
+
+  onRosterPrepare(from: NodeId, { claim, epoch }: RosterPrepare): RosterPromised {
+    const ballot: Ballot = { epoch, node: from };
+    const { promised, accepted } = this.#roster;
+    const order = compareBallots(ballot, promised);
+    let isGranted = order === 0 && claim === this.#rosterClaim;
+    if (this.phase === 'voting' && order > 0 && this.#accepted.has(from)) {
+      isGranted = true;
+      this.#rosterClaim = claim;
+      this.#setRoster({ promised: ballot, accepted });
+    }
+    return { kind: 'roster-promised', claim, isGranted, promised: this.#roster.promised, accepted };
+  }
+
+  onRosterAccept({ claim, roster }: RosterAccept): RosterAccepted {
+    const answer = this.#answerTo(roster);
+    const isNew = compareBallots(roster.ballot, this.#roster.accepted?.ballot ?? NO_BALLOT) > 0;
+    if (answer === 'accepted' && isNew) this.#setRoster({ promised: roster.ballot, accepted: roster });
+    return { kind: 'roster-accepted', claim, answer, promised: this.#roster.promised };
+  }
+
+  /** A majority is known to have accepted this roster. */
+  learnRoster(roster: Roster): void {
+    const { promised, accepted } = this.#roster;
+    if (this.phase === 'recovering') return;
+    if (compareBallots(roster.ballot, accepted?.ballot ?? NO_BALLOT) <= 0) return;
+    const isHigher = compareBallots(roster.ballot, promised) > 0;
+    if (isHigher) this.#rosterClaim = 0;
+    this.#setRoster({ promised: isHigher ? roster.ballot : promised, accepted: roster });
   }
 
   /** A majority is known to have accepted this record: what this voter missed. */
@@ -243,8 +318,14 @@ export class Voter {
   }
 
   /** Takes the most of what `tables` hold; they are so many, and so recent, that nothing is missing (`core.ts` counts). Then it votes. */
-  recover(tables: readonly (readonly VoterRow[])[]): void {
+  recover(tables: readonly (readonly VoterRow[])[], rosters: readonly RosterRow[] = []): void {
     assert(this.phase === 'recovering', 'only a voter that forgot recovers');
+    let { promised: highest, accepted: newest } = this.#roster;
+    for (const { promised, accepted } of rosters) {
+      if (compareBallots(promised, highest) > 0) highest = promised;
+      if (compareBallots(accepted?.ballot ?? NO_BALLOT, newest?.ballot ?? NO_BALLOT) > 0) newest = accepted;
+    }
+    if (highest !== NO_BALLOT) this.#setRoster({ promised: highest, accepted: newest });
     for (const table of tables) {
       for (const { range, promised, accepted } of table) {
         const row = this.#rows[range]!;
@@ -264,6 +345,11 @@ export class Voter {
       assert(compareBallots(promised, accepted.ballot) >= 0, 'voter: accepted above what was promised');
       assert(changed <= this.#counter, 'voter: a change from the future');
     }
+    const { promised, accepted } = this.#roster;
+    assert(
+      accepted === null || compareBallots(promised, accepted.ballot) >= 0,
+      'voter: a roster above what was promised',
+    );
     for (const { atMs } of this.#heard.values()) assert(atMs <= patientMs, 'voter: heard in the future');
     assert(this.#heard.size <= this.#members.length, 'voter: heard more than there are');
   }
@@ -279,6 +365,34 @@ export class Voter {
   #refusal(range: number, reason: RefusalReason, waitMs: number): Refusal {
     const { promised, accepted } = this.#rows[range]!;
     return { range, reason, promised, accepted, waitMs };
+  }
+
+  #membersOf(roster: Roster | null): ReadonlySet<NodeId> {
+    return roster === null ? this.#founding : new Set(roster.members.map(({ id }) => id));
+  }
+
+  #namesStranger({ ballot, owner, inSync }: OwnershipRecord): boolean {
+    const members = this.#accepted;
+    if (!members.has(ballot.node) || (owner !== null && !members.has(owner))) return true;
+    return inSync.some((id) => !members.has(id));
+  }
+
+  #answerTo(roster: Roster): RosterAnswer {
+    if (this.phase === 'recovering') return 'recovering';
+    if (compareBallots(roster.ballot, this.#roster.promised) < 0) return 'promised';
+    // Whoever is left out must have nothing, by what we know: a record that names it later is refused here.
+    const members = this.#membersOf(roster);
+    const isNamed = this.#rows.some(({ accepted: { owner, inSync } }) => {
+      return (owner !== null && !members.has(owner)) || inSync.some((id) => !members.has(id));
+    });
+    return isNamed ? 'named' : 'accepted';
+  }
+
+  #setRoster(row: RosterRow): void {
+    this.#roster = row;
+    this.#accepted = this.#membersOf(row.accepted);
+    this.#rosterChanged = this.#change(-1);
+    this.#isRosterUnwritten = true;
   }
 
   #touch(range: number, row: Row): void {

@@ -80,6 +80,19 @@ export interface Forwarded {
 /** Why a range is not moved. */
 export type MoveRefused = 'not-owner' | 'not-member' | 'silent' | 'away' | 'leaving';
 
+/** Why a change of the list of members is not tried (`cluster/core.ts`). */
+export type RosterRefused =
+  | 'minority'
+  | 'busy'
+  | 'self'
+  | 'held'
+  | 'holds'
+  | 'done'
+  | 'forgotten'
+  | 'full'
+  | 'not-member'
+  | 'voter';
+
 /** What an operator may ask of this member. */
 export interface MemberFace {
   /** It gives away what it owns and copies, and takes nothing until told otherwise. */
@@ -88,6 +101,10 @@ export interface MemberFace {
   move(slot: number, to: string): MoveRefused | null;
   /** Its ranges go where placement wants them. Returns how many are to go. */
   rebalance(): number;
+  /** Another one is to be no member any more. null: it is under way. */
+  forget(id: string): RosterRefused | null;
+  /** Who was forgotten may come back. null: it is under way. */
+  pardon(id: string): RosterRefused | null;
 }
 
 export interface ClusterFace {

@@ -164,6 +164,8 @@ function answered(
       drain: () => assert.fail('nobody is drained'),
       move: () => assert.fail('nothing is moved'),
       rebalance: () => assert.fail('nothing is moved'),
+      forget: () => assert.fail('nothing is moved'),
+      pardon: () => assert.fail('nothing is moved'),
     },
     view: viewOf(),
     stateOf: () => state,

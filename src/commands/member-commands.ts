@@ -1,11 +1,11 @@
 /**
- * BW.MEMBER: what an operator asks of one running member of a cluster. Each answers at once, when the member has taken it up; what comes of it is seen in the map (`breakwater drain`, `move` and `rebalance` wait for that).
- * Nothing of it outlives the member's process.
+ * BW.MEMBER: what an operator asks of one running member of a cluster. Each answers at once, when the member has taken it up; what comes of it is seen in the map (`breakwater drain`, `move`, `rebalance` and `forget` wait for that).
+ * Nothing of it outlives the member's process, but who was forgotten.
  */
 import { SLOT_COUNT } from '../hash/slot.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
-import type { MemberFace, MoveRefused } from './cluster-face.ts';
+import type { MemberFace, MoveRefused, RosterRefused } from './cluster-face.ts';
 import type { CommandFunction } from './context.ts';
 import { NOT_INTEGER } from './errors.ts';
 import { integerAt } from './numbers.ts';
@@ -19,6 +19,20 @@ const REFUSALS: { readonly [R in MoveRefused]: string } = {
   silent: 'NOTREADY cannot move the slot: the member that is to have it is silent',
   away: 'NOTREADY cannot move the slot: the member that is to have it is leaving or drained',
   leaving: 'NOTREADY cannot move the slot: this member is leaving or drained, and gives its ranges away already',
+};
+
+const FORGET_REFUSALS: { readonly [R in RosterRefused]: string } = {
+  minority: 'NOTREADY cannot change who the members are: no majority of the voters answers this member',
+  busy: 'NOTREADY cannot change who the members are: another change is under way at this member; one at a time',
+  self: 'NOTREADY cannot forget this member itself: ask another one',
+  held: 'NOTDRAINED cannot forget the member: it is alive, and owns or copies ranges; drain it first',
+  holds: 'NOTREADY cannot forget the member yet: ranges that it owned or copied are on their way to others',
+  done: 'DONE it is so already',
+  forgotten: 'ERR it was forgotten',
+  full: 'ERR there are too many members',
+  'not-member': 'NOMEMBER the id is of no member of this cluster, nor of one that was forgotten',
+  voter:
+    'ISVOTER cannot forget a voter: who votes was decided when the cluster was formed, and changing it is not built',
 };
 
 type OfMember = (member: MemberFace, args: Args, out: ReplyWriter) => void;
@@ -61,3 +75,21 @@ export const memberMove = ofMember((member, args, out) => {
   if (refused === null) out.ok();
   else out.error(REFUSALS[refused]);
 });
+
+function changing(change: (member: MemberFace, id: string) => RosterRefused | null): CommandFunction {
+  return ofMember((member, args, out) => {
+    const refused = change(
+      member,
+      decoder.decode(args.bytes.subarray(args.start[2]!, args.start[2]! + args.length[2]!)),
+    );
+    // Said twice it is no error.
+    if (refused === null || refused === 'done') out.ok();
+    else out.error(FORGET_REFUSALS[refused]);
+  });
+}
+
+/** BW.MEMBER FORGET id */
+export const memberForget = changing((member, id) => member.forget(id));
+
+/** BW.MEMBER PARDON id */
+export const memberPardon = changing((member, id) => member.pardon(id));

@@ -16,6 +16,7 @@
 import type { Member, NodeId } from '../cluster/member.ts';
 import type { Message, VoterRow } from '../cluster/messages.ts';
 import type { ClusterEvent } from '../cluster/outputs.ts';
+import type { Roster, RosterMember, RosterRow } from '../cluster/roster.ts';
 import type { StandingRules } from '../cluster/standing.ts';
 import type { Timing } from '../cluster/timing.ts';
 import type { ClusterView } from '../commands/cluster-face.ts';
@@ -27,8 +28,12 @@ import type { NodeSession } from './node-session.ts';
 export interface ClusterOptions {
   /** Among `members`. */
   readonly self: NodeId;
-  /** Everybody, this one included; addresses may change later (`onMember`), the set does not. */
+  /** Everybody who is known to be one, this one included; addresses may change later (`onMember`), and so may the set, by another roster. */
   readonly members: readonly Member[];
+  /** The list that the cluster was formed with; the same everywhere. Default: `members`. */
+  readonly founding?: readonly RosterMember[];
+  /** The newest roster that is known to be chosen. Default: none but the founding one. */
+  readonly roster?: Roster | null;
   /** One, three or five of them. */
   readonly voters: readonly NodeId[];
   /** A power of two from 1 to 16,384. */
@@ -45,6 +50,8 @@ export interface ClusterOptions {
   readonly isDurable: boolean;
   /** The rows that were persisted in earlier lives, the newest of each range; null: none were. */
   readonly restored: readonly VoterRow[] | null;
+  /** As `restored`, of rosters. */
+  readonly restoredRoster?: RosterRow | null;
   /** It has voted in an earlier life and has no rows of it. */
   readonly hasForgotten: boolean;
 }
@@ -58,8 +65,13 @@ export interface ClusterNodeOptions {
 export type ClusterEffect =
   /** Never to itself. */
   | { readonly kind: 'send'; readonly to: NodeId; readonly message: Message }
-  /** Write these, each in place of the row of its range, and call `onPersisted(number)`. What must not be said before is not said before. */
-  | { readonly kind: 'persist'; readonly number: number; readonly rows: readonly VoterRow[] }
+  /** Write these, each in place of the row of its range (`roster`: in place of the one before; null: it stays), and call `onPersisted(number)`. What must not be said before is not said before. */
+  | {
+      readonly kind: 'persist';
+      readonly number: number;
+      readonly rows: readonly VoterRow[];
+      readonly roster: RosterRow | null;
+    }
   /** For the log and for metrics. */
   | { readonly kind: 'event'; readonly event: ClusterEvent };
 

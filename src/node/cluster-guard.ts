@@ -8,6 +8,7 @@ import type { ClusterCore } from '../cluster/core.ts';
 import type { Member, NodeId } from '../cluster/member.ts';
 import type { SpreadKind, SpreadName } from '../cluster/messages.ts';
 import type { Ranges } from '../cluster/ranges.ts';
+import { asMember, type Roster } from '../cluster/roster.ts';
 import { SlotMap } from '../cluster/slot-map.ts';
 import type { Timing } from '../cluster/timing.ts';
 import {
@@ -65,6 +66,8 @@ export class ClusterGuard implements ClusterFace {
       },
       move: (slot, to) => core.move(ranges.of(slot), to, this.nowMs),
       rebalance: () => core.rebalance(this.nowMs),
+      forget: (id) => core.changeRoster({ kind: 'forget', id }, this.nowMs),
+      pardon: (id) => core.changeRoster({ kind: 'pardon', id }, this.nowMs),
     };
   }
 
@@ -86,6 +89,17 @@ export class ClusterGuard implements ClusterFace {
     if (map === this.#map) return;
     this.#map = map;
     this.#view = null;
+  }
+
+  /** Who came is known by its link alone until it says more. */
+  onRoster({ members }: Roster): void {
+    const ids = new Set(members.map(({ id }) => id));
+    let map = this.#map;
+    for (const member of members) if (!map.members.has(member.id)) map = map.withMember(asMember(member));
+    for (const id of map.members.keys()) if (!ids.has(id)) map = map.withoutMember(id);
+    this.#map = map;
+    this.#view = null;
+    this.changed();
   }
 
   stateOf(slot: number): number {

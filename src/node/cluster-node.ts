@@ -19,6 +19,7 @@ import type { Message, SpreadKind, SpreadName } from '../cluster/messages.ts';
 import type { Output } from '../cluster/outputs.ts';
 import { place } from '../cluster/placement.ts';
 import { Ranges } from '../cluster/ranges.ts';
+import { asMember, foundingRoster, orderIn, type RosterMember } from '../cluster/roster.ts';
 import { STANDING_RULES } from '../cluster/standing.ts';
 import { DEFAULT_TIMING } from '../cluster/timing.ts';
 import type { ClusterView, Forwarded } from '../commands/cluster-face.ts';
@@ -126,20 +127,24 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     const { context } = this.node;
     this.memory = new RangeMemory(this.#store, context.freshness, ranges);
     this.#touch(node.startMs);
-    const order = orderOf(members, ranges, Math.min(copies, members.length));
+    const founding = cluster.founding ?? members.map(asFounder);
+    const order = orderOf(founding, ranges, Math.min(copies, founding.length));
     this.core = new ClusterCore({
       self,
       incarnation: own.incarnation,
-      members: members.map(({ id }) => id),
+      members: founding.map(({ id }) => id),
+      founding,
+      roster: cluster.roster ?? null,
       voters,
       rangeCount,
-      copies: Math.min(copies, members.length),
+      copies: Math.min(copies, founding.length),
       order: (range) => order[range]!,
       timing,
       store: this.memory,
       isFounder: cluster.isFounder,
       isDurable: cluster.isDurable,
       restored: cluster.restored,
+      restoredRoster: cluster.restoredRoster ?? null,
       hasForgotten: cluster.hasForgotten,
       nowMs: node.startMs,
       balance: cluster.balance === undefined ? STANDING_RULES : cluster.balance,
@@ -530,7 +535,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
         this.#send(output.to, output.message, output.afterWrite);
         break;
       case 'write':
-        this.#effects.push({ kind: 'persist', number: output.number, rows: output.rows });
+        this.#effects.push({ kind: 'persist', number: output.number, rows: output.rows, roster: output.roster });
         break;
       case 'settled':
         this.#settled(output.id, output.isAcknowledged);
@@ -545,6 +550,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
         // Whatever is known of leases was known of the ranges that were ours until now.
         if (event.kind === 'reign-began' || event.kind === 'reign-ended') this.guard.changed();
         if (event.kind === 'reign-ended') this.#hasEnded = true;
+        if (event.kind === 'roster') this.guard.onRoster(event.roster);
         this.#effects.push(output);
         break;
       }
@@ -596,14 +602,12 @@ function mayChangeRoutes({ kind }: Message): boolean {
   return kind !== 'effects' && kind !== 'applied' && kind !== 'part' && kind !== 'part-ack' && kind !== 'following';
 }
 
-/** Who should hold each range, best first: placement, and behind it everybody else that may, beginning elsewhere for each range. */
-function orderOf(members: readonly Member[], ranges: Ranges, copies: number): readonly (readonly NodeId[])[] {
-  const able = members
-    .filter(({ weight }) => weight > 0)
-    .map(({ id }) => id)
-    .sort();
-  return place(members, ranges, [], { copies }).map(({ inSync }, range) => {
-    const rest = able.map((_, index) => able[(range + index) % able.length]!).filter((id) => !inSync.includes(id));
-    return [...inSync, ...rest];
-  });
+/** Who should hold each range by the founding roster, best first: placement, and behind it everybody else that may, beginning elsewhere for each range. */
+function orderOf(founding: readonly RosterMember[], ranges: Ranges, copies: number): readonly (readonly NodeId[])[] {
+  const placed = place(founding.map(asMember), ranges, [], { copies });
+  return orderIn(foundingRoster(founding, (range) => placed[range]!.inSync, ranges.count, copies));
+}
+
+function asFounder({ id, host, linkPort, zone, weight }: Member): RosterMember {
+  return { id, host, linkPort, zone, weight };
 }

@@ -6,7 +6,7 @@
  * | ---: | --- | --- | --- | --- | --- |
  * | 0 | `hello` | anyone | anyone | who speaks, of which cluster, and which frames it reads; the first on each link | cluster: text <= 64, version: count <= 255, member: {id: id, host: text <= 253, port: count <= 65535, httpPort: count <= 65535, linkPort: count <= 65535, zone: text <= 64, machine: text <= 64, weight: time, incarnation: count}, setup: text <= 64, nonce: text <= 64, proof: text <= 64 |
  * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance: stance |
- * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent, new, or to be given nothing | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], silent: [silence], notes: [note] |
+ * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent, new, or to be given nothing | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], roster: roster-row?, silent: [silence], notes: [note] |
  * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}] |
  * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal] |
  * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record] |
@@ -31,9 +31,14 @@
  * | 24 | `spread-done` | owner | member | these ranges are done, their copies included | id: count, ranges: [range] |
  * | 25 | `proxy` | member | owner | a client of mine asks this of a range of yours | id: count, life: count, ownerLife: count, clockMs: time, settled: count, range: range, ballot: ballot, protocol: count <= 3, request: bytes |
  * | 26 | `proxied` | owner | member | what it is to be told | id: count, life: count, ownerLife: count, clockMs: time, reply: bytes |
+ * | 27 | `roster-prepare` | member | voter | may I change who the members are? | claim: count, epoch: count |
+ * | 28 | `roster-promised` | voter | member | yes, and this is what I accepted last; or no | claim: count, isGranted: yes/no, promised: ballot, accepted: roster? |
+ * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster |
+ * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named, promised: ballot |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
- * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
+ * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record;
+ * roster = ballot, members (id, host, linkPort, zone, weight), forgotten ids, homes by range; roster-row = promised ballot, accepted roster?; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
@@ -50,6 +55,14 @@ import type {
   YieldItem,
 } from '../cluster/messages.ts';
 import { checkRecord, MAX_COPIES, type OwnershipRecord } from '../cluster/record.ts';
+import {
+  checkRoster,
+  MAX_FORGOTTEN,
+  MAX_ROSTER,
+  type Roster,
+  type RosterMember,
+  type RosterRow,
+} from '../cluster/roster.ts';
 import type { Rumor, SwimMessage } from '../cluster/swim/messages.ts';
 import { BodyReader, type BodyWriter, invalid } from './body.ts';
 import {
@@ -102,7 +115,7 @@ const row: Field<VoterRow> = named(record<VoterRow>({ range, promised: ballot, a
 const refusal = named(
   record<Refusal>({
     range,
-    reason: oneOf('promised', 'newer', 'heard', 'recovering'),
+    reason: oneOf('promised', 'newer', 'heard', 'recovering', 'stranger'),
     promised: ballot,
     accepted: ownership,
     waitMs: time,
@@ -158,6 +171,27 @@ function optional<T>(field: Field<T>): Field<T | null> {
     shape: `${field.shape}?`,
   };
 }
+
+const founder: Field<RosterMember> = record<RosterMember>({
+  id,
+  host: text(253),
+  linkPort: port,
+  zone: text(64),
+  weight: time,
+});
+const roster: Field<Roster> = named(
+  checked(
+    record<Roster>({
+      ballot,
+      members: list(founder, MAX_ROSTER),
+      forgotten: list(id, MAX_FORGOTTEN),
+      homes: list(list(countUpTo(MAX_ROSTER - 1), MAX_COPIES), RANGES),
+    }),
+    checkRoster,
+  ),
+  'roster',
+);
+const rosterRow = record<RosterRow>({ promised: ballot, accepted: optional(roster) });
 
 const rumors = list(
   named(
@@ -221,6 +255,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
       after: count,
       counter: count,
       rows: list(row, RANGES),
+      roster: named(optional(rosterRow), 'roster-row?'),
       silent: list(named(record<Silence>({ id, ms: time }), 'silence'), MAX_MEMBERS),
       notes: list(named(record<Note>({ id, stance, lifeMs: time }), 'note'), MAX_MEMBERS),
     },
@@ -331,6 +366,22 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     ownerLife: count,
     clockMs: time,
     reply: bytes,
+  }),
+  'roster-prepare': frame<'roster-prepare'>(27, 'member', 'voter', 'may I change who the members are?', {
+    claim,
+    epoch: count,
+  }),
+  'roster-promised': frame<'roster-promised'>(28, 'voter', 'member', 'yes, and this is what I accepted last; or no', {
+    claim,
+    isGranted: boolean,
+    promised: ballot,
+    accepted: named(optional(roster), 'roster?'),
+  }),
+  'roster-accept': frame<'roster-accept'>(29, 'member', 'voter', 'these are the members now', { claim, roster }),
+  'roster-accepted': frame<'roster-accepted'>(30, 'voter', 'member', 'written down, or not and why', {
+    claim,
+    answer: oneOf('accepted', 'promised', 'recovering', 'named'),
+    promised: ballot,
   }),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {

@@ -9,6 +9,7 @@ import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
 import type { Refusal, VoterRow } from '../cluster/messages.ts';
 import type { OwnershipRecord } from '../cluster/record.ts';
+import type { Roster } from '../cluster/roster.ts';
 import type { Rumor } from '../cluster/swim/messages.ts';
 import { BodyReader, BodyWriter } from './body.ts';
 import { HEADER_BYTES, MAX_BODY_BYTES } from './frame.ts';
@@ -33,7 +34,7 @@ const record: fc.Arbitrary<OwnershipRecord> = fc
 const row: fc.Arbitrary<VoterRow> = fc.record({ range, promised: ballot, accepted: record });
 const refusal: fc.Arbitrary<Refusal> = fc.record({
   range,
-  reason: fc.constantFrom('promised', 'newer', 'heard', 'recovering'),
+  reason: fc.constantFrom('promised', 'newer', 'heard', 'recovering', 'stranger'),
   promised: ballot,
   accepted: record,
   waitMs: time,
@@ -57,6 +58,24 @@ const rumor: fc.Arbitrary<Rumor> = fc.record({
   by: fc.option(id),
   member: fc.option(member),
 });
+const roster: fc.Arbitrary<Roster> = fc
+  .record({
+    epoch: fc.integer({ min: 1 }),
+    ids: fc.uniqueArray(id, { minLength: 1, maxLength: 6 }),
+    count: fc.nat({ max: 5 }),
+    homes: fc.array(fc.array(fc.nat(), { maxLength: 2 }), { maxLength: 5 }),
+    zone: fc.constantFrom('', 'eu-1'),
+    linkPort: fc.nat({ max: 65_535 }),
+  })
+  .map(({ epoch, ids, count: forgotten, homes, zone, linkPort }) => {
+    const left = ids.slice(Math.min(forgotten, ids.length - 1));
+    return {
+      ballot: { epoch, node: ids[0]! },
+      members: left.map((each) => ({ id: each, host: '10.0.0.1', linkPort, zone, weight: 1 })),
+      forgotten: ids.slice(0, Math.min(forgotten, ids.length - 1)),
+      homes: homes.map((places) => [...new Set(places.map((place) => place % left.length))]),
+    };
+  });
 const following = { range, reign: ballot, session: count };
 const stance = fc.constantFrom('here' as const, 'leaving' as const, 'drained' as const);
 const some = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 6 });
@@ -85,6 +104,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     after: count,
     counter: count,
     rows: some(row),
+    roster: fc.option(fc.record({ promised: ballot, accepted: fc.option(roster) })),
     silent: some(fc.record({ id, ms: time })),
     notes: some(fc.record({ id, stance, lifeMs: time })),
   },
@@ -127,6 +147,14 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     ranges: some(range),
   },
   'spread-done': { id: count, ranges: some(range) },
+  'roster-prepare': { claim: count, epoch: count },
+  'roster-promised': { claim: count, isGranted: fc.boolean(), promised: ballot, accepted: fc.option(roster) },
+  'roster-accept': { claim: count, roster },
+  'roster-accepted': {
+    claim: count,
+    answer: fc.constantFrom('accepted', 'promised', 'recovering', 'named'),
+    promised: ballot,
+  },
   proxy: {
     id: count,
     life: count,

@@ -73,6 +73,8 @@ before(async () => {
       drain: () => assert.fail('nobody is drained'),
       move: () => assert.fail('nothing is moved'),
       rebalance: () => assert.fail('nothing is moved'),
+      forget: () => assert.fail('nothing is moved'),
+      pardon: () => assert.fail('nothing is moved'),
     },
     view,
     stateOf: (slot) =>

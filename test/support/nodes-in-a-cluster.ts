@@ -159,7 +159,7 @@ export class NodesInACluster {
       get view() {
         return viewOf();
       },
-      member: { drain: unasked, move: unasked, rebalance: unasked },
+      member: { drain: unasked, move: unasked, rebalance: unasked, forget: unasked, pardon: unasked },
       get isVouching() {
         return viewOf().isOk;
       },

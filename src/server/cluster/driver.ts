@@ -13,6 +13,7 @@
 import type { NodeId } from '../../cluster/member.ts';
 import type { Message, VoterRow } from '../../cluster/messages.ts';
 import type { ClusterEvent } from '../../cluster/outputs.ts';
+import type { RosterRow } from '../../cluster/roster.ts';
 import type { ClusterDoors, ClusterEffect } from '../../node/cluster-door.ts';
 
 export interface DriverOptions {
@@ -24,7 +25,7 @@ export interface DriverOptions {
   /** Links are dialled, pinged and given up. */
   readonly tickLinks: (nowMs: number) => void;
   /** null: nothing is kept. */
-  readonly write: ((rows: readonly VoterRow[]) => Promise<void>) | null;
+  readonly write: ((rows: readonly VoterRow[], roster: RosterRow | null) => Promise<void>) | null;
   readonly onEvent: (event: ClusterEvent) => void;
   /** Something has come or gone that sessions may have to be told of. */
   readonly onTurn: () => void;
@@ -81,7 +82,7 @@ export class ClusterDriver {
         this.#flushSoon();
         return;
       case 'persist':
-        void this.#persist(effect.number, effect.rows);
+        void this.#persist(effect.number, effect.rows, effect.roster);
         return;
       case 'event':
         this.#options.onEvent(effect.event);
@@ -89,10 +90,10 @@ export class ClusterDriver {
     }
   }
 
-  async #persist(number: number, rows: readonly VoterRow[]): Promise<void> {
+  async #persist(number: number, rows: readonly VoterRow[], roster: RosterRow | null): Promise<void> {
     const { write, doors, nowMs, onFailure } = this.#options;
     try {
-      await write?.(rows);
+      await write?.(rows, roster);
       if (this.#isStopped) return;
       doors.onPersisted(number, nowMs());
       this.settle();

@@ -10,7 +10,7 @@ import type { Clock } from '../../base/clock.ts';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Member, NodeId } from '../../cluster/member.ts';
-import type { Message, VoterRow } from '../../cluster/messages.ts';
+import type { Message } from '../../cluster/messages.ts';
 import type { ClusterEvent } from '../../cluster/outputs.ts';
 import type { ClusterNodeOptions } from '../../node/cluster-door.ts';
 import { ClusterNode } from '../../node/cluster-node.ts';
@@ -280,6 +280,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         isFounder: setup.members[0]!.id === setup.self,
         isDurable: memory !== null,
         restored: memory === null ? null : memory.rows,
+        restoredRoster: memory?.roster ?? null,
         hasForgotten,
       },
     });
@@ -290,7 +291,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       send: (to, message) => this.#links.send(to, message),
       flush: () => this.#links.flush(),
       tickLinks: (nowMs) => this.#links.tick(nowMs),
-      write: memory === null ? null : (rows) => this.#write(memory, rows),
+      write: memory === null ? null : (rows, roster) => memory.write(rows, roster),
       onEvent: (event) => this.#onEvent(event),
       onTurn: () => {
         if (machine.hasPushes) this.onPushes();
@@ -303,10 +304,6 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       },
     });
     this.#log.info('in the cluster', { cluster, members: setup.members.length, remembers: !hasForgotten });
-  }
-
-  #write(memory: MemberMemory, rows: readonly VoterRow[]): Promise<void> {
-    return memory.write(rows);
   }
 
   #onMember(member: Member): void {
@@ -346,6 +343,8 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         return;
       case 'copy-began':
       case 'copy-complete':
+      case 'roster':
+      case 'roster-change':
         return;
       case 'voter-recovered':
         this.#log.info('votes again: what it may have promised before is known', { life: event.life });

@@ -2,7 +2,7 @@
  * What a member keeps on disk: who it is, which cluster it belongs to, how often it began, and the rows of its voter's table.
  *
  *   DATA/cluster/member.json     identity, incarnation, the first lives of the cluster; replaced whole (written aside, fsync, renamed, fsync of the directory)
- *   DATA/cluster/voter/          a disk log (disk-log/) of rows: each record replaces the rows of its ranges
+ *   DATA/cluster/voter/          a disk log (disk-log/) of rows: each record replaces the rows of its ranges, and the roster's if it has one
  *
  * A promise that is forgotten after it was given is a promise broken, so `write` resolves when the rows are on disk and the answer that rests on them waits for that. Rows are few and are
  * written again and again: when the log has grown, all of them are written once more and what lies before is given up.
@@ -16,6 +16,7 @@ import { BreakwaterError, messageOf } from '../../base/errors.ts';
 import { isNodeId, type NodeId } from '../../cluster/member.ts';
 import type { VoterRow } from '../../cluster/messages.ts';
 import { checkRecord } from '../../cluster/record.ts';
+import { checkRoster, type RosterRow } from '../../cluster/roster.ts';
 import { makeDirectory } from '../../disk-log/directory.ts';
 import { DiskLog } from '../../disk-log/log.ts';
 import type { FirstLife } from '../../wire/hello.ts';
@@ -41,14 +42,22 @@ export class MemberMemory {
   readonly #directory: string;
   readonly #log: DiskLog;
   readonly #rows: Map<number, VoterRow>;
+  #roster: RosterRow | null;
   #state: MemberState | null;
   #isCompacting = false;
 
-  private constructor(directory: string, log: DiskLog, state: MemberState | null, rows: Map<number, VoterRow>) {
+  private constructor(
+    directory: string,
+    log: DiskLog,
+    state: MemberState | null,
+    rows: Map<number, VoterRow>,
+    roster: RosterRow | null,
+  ) {
     this.#directory = directory;
     this.#log = log;
     this.#state = state;
     this.#rows = rows;
+    this.#roster = roster;
   }
 
   /** @throws BreakwaterError `CLUSTER_DATA_INVALID`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`; the system's own errors */
@@ -59,10 +68,13 @@ export class MemberMemory {
     try {
       const state = readState(join(directory, 'member.json'));
       const rows = new Map<number, VoterRow>();
+      let roster: RosterRow | null = null;
       for await (const { bytes } of log.read()) {
-        for (const row of rowsIn(bytes, rangeCount, directory)) rows.set(row.range, row);
+        const found = rowsIn(bytes, rangeCount, directory);
+        for (const row of found.rows) rows.set(row.range, row);
+        roster = found.roster ?? roster;
       }
-      return new MemberMemory(directory, log, state, rows);
+      return new MemberMemory(directory, log, state, rows, roster);
     } catch (error) {
       await log.close();
       throw error;
@@ -76,6 +88,11 @@ export class MemberMemory {
 
   get rows(): readonly VoterRow[] {
     return [...this.#rows.values()];
+  }
+
+  /** What it promised and accepted of rosters; null: nothing. */
+  get roster(): RosterRow | null {
+    return this.#roster;
   }
 
   /** On disk when it returns. Rare: at a start, when the cluster is formed, when a voter has recovered. */
@@ -95,14 +112,15 @@ export class MemberMemory {
   }
 
   /** Resolves when they are on disk. Calls are done in their order. */
-  async write(rows: readonly VoterRow[]): Promise<void> {
+  async write(rows: readonly VoterRow[], roster: RosterRow | null = null): Promise<void> {
     for (const row of rows) this.#rows.set(row.range, row);
-    await this.#log.append(bytesOf(rows));
+    if (roster !== null) this.#roster = roster;
+    await this.#log.append(bytesOf(rows, roster));
     if (this.#log.stats.bytes > COMPACT_BYTES && !this.#isCompacting) {
       this.#isCompacting = true;
       try {
         // Everything that was written before this is in it.
-        const position = await this.#log.append(bytesOf(this.rows));
+        const position = await this.#log.append(bytesOf(this.rows, this.#roster));
         await this.#log.trim(position - 1);
       } finally {
         this.#isCompacting = false;
@@ -115,8 +133,8 @@ export class MemberMemory {
   }
 }
 
-function bytesOf(rows: readonly VoterRow[]): Uint8Array {
-  const plain = rows.map(({ range, promised, accepted }) => [
+function bytesOf(rows: readonly VoterRow[], roster: RosterRow | null): Uint8Array {
+  const plain: (PlainRow | RosterRow)[] = rows.map(({ range, promised, accepted }) => [
     range,
     promised.epoch,
     promised.node,
@@ -125,21 +143,31 @@ function bytesOf(rows: readonly VoterRow[]): Uint8Array {
     accepted.owner,
     accepted.inSync,
   ]);
+  // A roster is rare; a version before it could not read it, and says so.
+  if (roster !== null) plain.push(roster);
   return Buffer.from(JSON.stringify(plain));
 }
 
-type PlainRow = [number, number, string, number, string, string | null, string[]];
+type PlainRow = [number, number, string, number, string, string | null, readonly string[]];
 
-function rowsIn(bytes: Uint8Array, rangeCount: number, directory: string): VoterRow[] {
+function rowsIn(
+  bytes: Uint8Array,
+  rangeCount: number,
+  directory: string,
+): { readonly rows: VoterRow[]; readonly roster: RosterRow | null } {
   try {
-    const plain = JSON.parse(Buffer.from(bytes).toString()) as PlainRow[];
-    return plain.map(([range, promisedEpoch, promisedNode, epoch, node, owner, inSync]) => {
+    const all = JSON.parse(Buffer.from(bytes).toString()) as (PlainRow | RosterRow)[];
+    const plain = all.filter((each): each is PlainRow => Array.isArray(each));
+    const roster = all.find((each): each is RosterRow => !Array.isArray(each)) ?? null;
+    if (roster?.accepted != null) checkRoster(roster.accepted);
+    const rows = plain.map(([range, promisedEpoch, promisedNode, epoch, node, owner, inSync]) => {
       const accepted = { range, ballot: { epoch, node }, owner, inSync };
       checkRecord(accepted, rangeCount);
       const isBallot = Number.isSafeInteger(promisedEpoch) && (promisedEpoch === 0 || isNodeId(promisedNode));
       if (!isBallot) throw new Error('a promise in it names no member');
       return { range, promised: { epoch: promisedEpoch, node: promisedNode }, accepted };
     });
+    return { rows, roster };
   } catch (error) {
     throw invalid(directory, messageOf(error));
   }

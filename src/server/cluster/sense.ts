@@ -4,6 +4,7 @@
  */
 import type { NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
+import type { Roster } from '../../cluster/roster.ts';
 
 export function nonsenseIn(message: Message, from: NodeId, rangeCount: number): string | null {
   for (const range of rangesOf(message)) {
@@ -12,13 +13,37 @@ export function nonsenseIn(message: Message, from: NodeId, rangeCount: number): 
   if (message.kind === 'accept' && message.records.some(({ ballot }) => ballot.node !== from)) {
     return 'an accept carries a record of another member';
   }
+  for (const roster of rostersIn(message)) {
+    if (roster.homes.length !== rangeCount)
+      return `a roster has homes for ${roster.homes.length} ranges; there are ${rangeCount}`;
+  }
+  if (message.kind === 'roster-accept' && message.roster.ballot.node !== from) {
+    return 'a roster-accept carries a roster of another member';
+  }
   return null;
+}
+
+function rostersIn(message: Message): readonly Roster[] {
+  switch (message.kind) {
+    case 'heartbeat-ack':
+      return message.roster?.accepted == null ? [] : [message.roster.accepted];
+    case 'roster-promised':
+      return message.accepted === null ? [] : [message.accepted];
+    case 'roster-accept':
+      return [message.roster];
+    default:
+      return [];
+  }
 }
 
 function rangesOf(message: Message): readonly number[] {
   switch (message.kind) {
     case 'heartbeat':
     case 'proxied':
+    case 'roster-prepare':
+    case 'roster-promised':
+    case 'roster-accept':
+    case 'roster-accepted':
       return [];
     case 'heartbeat-ack':
       return message.rows.flatMap(({ range, accepted }) => [range, accepted.range]);

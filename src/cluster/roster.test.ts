@@ -1,0 +1,103 @@
+/** The list of members: one change at a time, and placement that moves the newcomer's share. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { BreakwaterError } from '../base/errors.ts';
+import {
+  changedRoster,
+  checkRoster,
+  foundingRoster,
+  homesOf,
+  orderIn,
+  type Roster,
+  type RosterMember,
+} from './roster.ts';
+
+const idOf = (index: number): string => index.toString(16).padStart(40, '0');
+const memberOf = (index: number): RosterMember => {
+  return { id: idOf(index), host: `10.0.0.${index}`, linkPort: 17_379, zone: `z${index % 2}`, weight: 1 };
+};
+
+function founded(members: number, ranges: number, copies: number): Roster {
+  const all = Array.from({ length: members }, (_, index) => memberOf(index));
+  const order = (range: number): string[] => all.map((_, at) => all[(range + at) % members]!.id);
+  return foundingRoster(all, order, ranges, copies);
+}
+
+function add(roster: Roster, index: number, voters: readonly string[], copies: number): Roster {
+  const next = changedRoster(roster, { kind: 'add', member: memberOf(index) }, voters, copies);
+  assert.ok(typeof next !== 'string');
+  return { ...next, ballot: { epoch: roster.ballot.epoch + 1, node: idOf(0) } };
+}
+
+test('a join moves at most 1.2/(N+1) of the primaries, and all of them to the newcomer; a forget moves only what was its own', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 3, max: 8 }),
+      fc.constantFrom(64, 128, 256),
+      fc.integer({ min: 1, max: 3 }),
+      (n, ranges, copies) => {
+        const voters = [0, 1, 2].map(idOf);
+        let roster = founded(n, ranges, copies);
+        for (let index = n; index < n + 3; index += 1) {
+          const next = add(roster, index, voters, copies);
+          checkRoster(next);
+          const moved = Array.from({ length: ranges }, (_, range) => range).filter(
+            (range) => homesOf(roster, range)[0] !== homesOf(next, range)[0],
+          );
+          assert.ok(moved.length > 0 && moved.length <= (1.2 / (index + 1)) * ranges, `${moved.length} of ${ranges}`);
+          assert.ok(moved.every((range) => homesOf(next, range)[0] === idOf(index)));
+          roster = next;
+        }
+        const before = roster;
+        const after = changedRoster(before, { kind: 'forget', id: idOf(n) }, voters, copies);
+        assert.ok(typeof after !== 'string');
+        const last: Roster = { ...after, ballot: { epoch: 9, node: idOf(1) } };
+        checkRoster(last);
+        for (let range = 0; range < ranges; range += 1) {
+          const [was] = homesOf(before, range);
+          if (was !== idOf(n)) assert.equal(homesOf(last, range)[0], was);
+          assert.ok(!orderIn(last)[range]!.includes(idOf(n)));
+          assert.equal(new Set(orderIn(last)[range]).size, last.members.length);
+        }
+      },
+    ),
+    { numRuns: 40 },
+  );
+});
+
+test('what is not changed, and why', () => {
+  const roster = founded(4, 4, 2);
+  const voters = [0, 1, 2].map(idOf);
+  assert.equal(changedRoster(roster, { kind: 'add', member: memberOf(1) }, voters, 2), 'done');
+  assert.equal(changedRoster(roster, { kind: 'forget', id: idOf(2) }, voters, 2), 'voter');
+  assert.equal(changedRoster(roster, { kind: 'forget', id: idOf(9) }, voters, 2), 'not-member');
+  assert.equal(changedRoster(roster, { kind: 'pardon', id: idOf(9) }, voters, 2), 'done');
+  const without = changedRoster(roster, { kind: 'forget', id: idOf(3) }, voters, 2);
+  assert.ok(typeof without !== 'string');
+  const then: Roster = { ...without, ballot: { epoch: 1, node: idOf(0) } };
+  assert.equal(changedRoster(then, { kind: 'forget', id: idOf(3) }, voters, 2), 'done');
+  assert.equal(changedRoster(then, { kind: 'add', member: memberOf(3) }, voters, 2), 'forgotten');
+  const pardoned = changedRoster(then, { kind: 'pardon', id: idOf(3) }, voters, 2);
+  assert.ok(typeof pardoned !== 'string');
+  assert.equal(add({ ...pardoned, ballot: then.ballot }, 3, voters, 2).members.length, 4);
+});
+
+test('a roster that contradicts itself is refused', () => {
+  const whole = add(founded(3, 2, 2), 3, [idOf(0)], 2);
+  checkRoster(whole);
+  const bad: Roster[] = [
+    { ...whole, ballot: { epoch: 0, node: '' } },
+    { ...whole, members: [] },
+    { ...whole, members: [...whole.members, whole.members[0]!] },
+    { ...whole, forgotten: [idOf(3)] },
+    { ...whole, homes: [[0, 0], [1]] },
+    { ...whole, homes: [[7], [1]] },
+  ];
+  for (const roster of bad) {
+    assert.throws(
+      () => checkRoster(roster),
+      (error) => error instanceof BreakwaterError && error.code === 'ROSTER_INVALID',
+    );
+  }
+});

@@ -1,0 +1,180 @@
+/**
+ * The roster: who the members of the cluster are, as a majority of the voters agrees, and where each range should be among them. One record more beside those of the ranges, under ballots of its own
+ * (docs/decisions/0019).
+ *
+ *   { ballot: (3, b…), members: [a…, b…, c…, d…], forgotten: [e…], homes: [[0, 3], [1, 0], ...] }         homes: by range the places in `members` of who should hold it, the owner to be first
+ *
+ * It says where ranges *should* be, whom to dial and whom to listen to; never who owns anything. So members that know different rosters disagree about nothing that could make an answer wrong.
+ *
+ * The homes stand in it, although placement is a function: one that moves little is a function of what was before, and all members would have to compute the same of the same history, in every version of this program.
+ * Whoever proposes a change computes them once.
+ *
+ * Before the first change there is the founding roster: the list that everybody was started with, under no ballot. It is never sent to anybody who has it.
+ *
+ * Invariants (`checkRoster`): nobody stands in it twice, nobody both as a member and as forgotten; homes name members; the voters are members in every roster (`changedRoster` makes no other).
+ */
+import type { Ballot } from '../base/ballot.ts';
+import { formatBallot } from '../base/ballot.ts';
+import { BreakwaterError } from '../base/errors.ts';
+import { isNodeId, type Member, type NodeId } from './member.ts';
+import { place } from './placement.ts';
+import { Ranges } from './ranges.ts';
+import { MAX_COPIES, NO_BALLOT } from './record.ts';
+
+/** A member as the others must know it to reach it; what it says of itself (its ports for clients, its life) is no part of it. */
+export interface RosterMember {
+  readonly id: NodeId;
+  readonly host: string;
+  readonly linkPort: number;
+  readonly zone: string;
+  readonly weight: number;
+}
+
+export interface Roster {
+  /** `NO_BALLOT`: as the cluster was formed. */
+  readonly ballot: Ballot;
+  /** In the order in which they came. */
+  readonly members: readonly RosterMember[];
+  /** The last ones; they may not come back under their ids. */
+  readonly forgotten: readonly NodeId[];
+  /** Index = range. */
+  readonly homes: readonly (readonly number[])[];
+}
+
+/** What a voter promised and accepted of rosters. */
+export interface RosterRow {
+  readonly promised: Ballot;
+  /** null: the founding one. */
+  readonly accepted: Roster | null;
+}
+
+export const NO_ROSTER_ROW: RosterRow = { promised: NO_BALLOT, accepted: null };
+
+export type RosterChange =
+  | { readonly kind: 'add'; readonly member: RosterMember }
+  | { readonly kind: 'forget'; readonly id: NodeId }
+  /** Who was forgotten may come back. */
+  | { readonly kind: 'pardon'; readonly id: NodeId }
+  /** The newest one as it is: some voters have accepted it, and nobody brought it to an end. */
+  | { readonly kind: 'finish' };
+
+/** Why a change is not made. */
+export type ChangeRefused =
+  /** It stands there as wished. */
+  'done' | 'forgotten' | 'full' | 'not-member' | 'voter';
+
+/** Bounds; more forgotten ones than this, and the oldest may come back. */
+export const MAX_ROSTER = 1024;
+export const MAX_FORGOTTEN = 256;
+
+/** The list that everybody was started with; `order`: who should hold a range, best first. */
+export function foundingRoster(
+  members: readonly RosterMember[],
+  order: (range: number) => readonly NodeId[],
+  rangeCount: number,
+  copies: number,
+): Roster {
+  const places = new Map(members.map(({ id }, index) => [id, index]));
+  const homes = Array.from({ length: rangeCount }, (_, range) =>
+    order(range)
+      .slice(0, copies)
+      .flatMap((id) => places.get(id) ?? []),
+  );
+  return { ballot: NO_BALLOT, members, forgotten: [], homes };
+}
+
+/** The roster with one change; without a ballot, which is the proposer's to give. O(ranges). */
+export function changedRoster(
+  roster: Roster,
+  change: RosterChange,
+  voters: readonly NodeId[],
+  copies: number,
+): Omit<Roster, 'ballot'> | ChangeRefused {
+  const { members, forgotten } = roster;
+  switch (change.kind) {
+    case 'finish':
+      return roster;
+    case 'add': {
+      const { member } = change;
+      if (members.some(({ id }) => id === member.id)) return 'done';
+      if (forgotten.includes(member.id)) return 'forgotten';
+      if (members.length >= MAX_ROSTER) return 'full';
+      return placed(roster, [...members, member], forgotten, copies);
+    }
+    case 'forget': {
+      const { id } = change;
+      if (voters.includes(id)) return 'voter';
+      if (!members.some((member) => member.id === id)) return forgotten.includes(id) ? 'done' : 'not-member';
+      const left = members.filter((member) => member.id !== id);
+      return placed(roster, left, [...forgotten, id].slice(-MAX_FORGOTTEN), copies);
+    }
+    case 'pardon':
+      if (!forgotten.includes(change.id)) return 'done';
+      return { ...roster, forgotten: forgotten.filter((id) => id !== change.id) };
+  }
+}
+
+function placed(
+  roster: Roster,
+  members: readonly RosterMember[],
+  forgotten: readonly NodeId[],
+  copies: number,
+): Omit<Roster, 'ballot'> {
+  const before = roster.homes.map((_, range) => {
+    const inSync = homesOf(roster, range);
+    return { owner: inSync[0] ?? null, inSync };
+  });
+  const places = new Map(members.map(({ id }, index) => [id, index]));
+  const homes = place(members.map(asMember), new Ranges(roster.homes.length), before, { copies }).map(({ inSync }) =>
+    inSync.map((id) => places.get(id)!),
+  );
+  return { members, forgotten, homes };
+}
+
+/** Who should hold the range, the owner to be first. */
+export function homesOf({ members, homes }: Roster, range: number): readonly NodeId[] {
+  return homes[range]!.map((at) => members[at]!.id);
+}
+
+/** By range: who should hold it, best first, and behind them everybody else that may, beginning elsewhere for each range. */
+export function orderIn(roster: Roster): readonly (readonly NodeId[])[] {
+  const able = roster.members
+    .filter(({ weight }) => weight > 0)
+    .map(({ id }) => id)
+    .sort();
+  return roster.homes.map((_, range) => {
+    const homes = homesOf(roster, range);
+    const rest = able.map((_, index) => able[(range + index) % able.length]!).filter((id) => !homes.includes(id));
+    return [...homes, ...rest];
+  });
+}
+
+export function rosterIncludes(roster: Roster, id: NodeId): boolean {
+  return roster.members.some((member) => member.id === id);
+}
+
+/** As placement and maps want it: what it says of itself is not known. */
+export function asMember({ id, host, linkPort, zone, weight }: RosterMember): Member {
+  return { id, host, port: 0, httpPort: 0, linkPort, zone, machine: '', weight, incarnation: 0 };
+}
+
+/** @throws BreakwaterError `ROSTER_INVALID` */
+export function checkRoster(roster: Roster): void {
+  const { ballot, members, forgotten, homes } = roster;
+  if (!(Number.isSafeInteger(ballot.epoch) && ballot.epoch > 0 && isNodeId(ballot.node))) refuse(roster, 'its ballot');
+  if (members.length === 0 || members.length > MAX_ROSTER) refuse(roster, 'the number of its members');
+  if (forgotten.length > MAX_FORGOTTEN) refuse(roster, 'the number of those that were forgotten');
+  const ids = [...members.map(({ id }) => id), ...forgotten];
+  if (!ids.every(isNodeId)) refuse(roster, 'an id in it');
+  if (new Set(ids).size !== ids.length) refuse(roster, 'an id that stands in it twice');
+  for (const places of homes) {
+    if (places.length > MAX_COPIES || new Set(places).size !== places.length) refuse(roster, 'the homes of a range');
+    if (!places.every((at) => Number.isInteger(at) && at >= 0 && at < members.length)) {
+      refuse(roster, 'a home that is no member');
+    }
+  }
+}
+
+function refuse({ ballot }: Roster, why: string): never {
+  throw new BreakwaterError('ROSTER_INVALID', `cannot take the roster under ballot ${formatBallot(ballot)}: ${why}`);
+}
