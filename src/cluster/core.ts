@@ -653,7 +653,14 @@ export class ClusterCore {
     const { isFounder } = this.#options;
     views.newest.forEach(({ owner }, range) => {
       if (this.primaries[range] !== null) return;
-      if (owner === null ? isFounder : owner === self || this.#yielded[range] !== null || views.isReportedSilent(owner))
+      if (
+        owner === null
+          ? isFounder
+          : owner === self ||
+            this.#yielded[range] !== null ||
+            views.isReportedSilent(owner) ||
+            !this.membership.has(owner)
+      )
         found.push(range);
     });
     this.#restless = found;
