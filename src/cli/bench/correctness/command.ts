@@ -36,9 +36,12 @@ const TERMS = [
   'its staleness counts from that acknowledgement. Where a library declares how long another process may see the old value (its L1, by *bound*), a wrong',
   'hit whose read began within that time is counted and called so. A key is *left stale* when it is not right a second after the scenario: only its TTL will',
   'end it. Two instances, A and B, share one server; the loader and the wire between instance and server have gates, so that each',
-  'interleaving is made to happen (`src/cli/bench/correctness/scenarios.ts` has the steps). The instances live in one process: a skewed',
-  'clock is the clock of both for the moment of the invalidation, and "killed" means that its links break and its load never returns.',
-  '"-": there is no word for it, or no wire between the instance and its server that could be held. An evicted tag is simulated by removing what is not an entry from the server; a node of ours gets 70,000 other tags instead.',
+  'interleaving is made to happen (`src/cli/bench/correctness/scenarios.ts` has the steps). Both live in one process: a skewed clock is the clock of both for the moment of',
+  'the invalidation. The holder of a lease that is killed (SIGKILL) or stopped (SIGSTOP, as when its machine vanishes: its connections stay open) is a process of its own. A tag is',
+  'evicted on Redis by the server itself, under `maxmemory` and `allkeys-lru`; a node of ours evicts none, and gets 70,000 other tags instead.',
+  'In the random mix links are cut or slow for A, where they can be; of a Redis Cluster, whose clients go past them, primaries are killed, paused and cut off; for all the database is',
+  'down, and the clock an hour off, for 5 to 45 ms at a time.',
+  '"-": there is no word for it, or no wire between the instance and its server that could be held, or no second process that could share the store.',
 ];
 
 export function registerCorrectness(bench: Command): void {

@@ -12,7 +12,7 @@ import type { Row, Subject } from './subject.ts';
 import { until, type WorldSettings } from './world.ts';
 
 const SIZE = { keys: 2, callers: 5, operations: 200, seed: 1 };
-const SETTINGS: WorldSettings = { ttlMs: 60_000, loadTimeoutMs: 100, settleMs: 60, readDeadlineMs: 1000 };
+const SETTINGS: WorldSettings = { ttlMs: 60_000, loadTimeoutMs: 100, settleMs: 60, readDeadlineMs: 30_000 };
 const children = new Children();
 after(() => children.close());
 

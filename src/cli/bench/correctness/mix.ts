@@ -7,6 +7,7 @@
 import { SeededRandom } from '../../../base/random.ts';
 import type { Size } from './scenarios.ts';
 import { sameTag } from './scenarios.ts';
+import type { ServerFault } from './server-faults.ts';
 import type { World } from './world.ts';
 
 const KEYS = 60;
@@ -19,7 +20,7 @@ export async function randomMix(world: World, size: Size): Promise<void> {
   const pick = <T>(choices: readonly T[]): T => choices[random.nextUint32() % choices.length]!;
   world.source.delayMs = () => random.nextFloat() * 4;
   let left = size.operations;
-  let faults = 0;
+  const faults = new Faults(world);
 
   const worker = async (): Promise<void> => {
     while (left > 0) {
@@ -31,24 +32,107 @@ export async function randomMix(world: World, size: Size): Promise<void> {
       else if (roll < 0.97 || !world.can('tag')) await world.write(instance, [id]);
       else if (roll < 0.99 || !world.can('namespace')) await world.write(instance, sameTag(id, ids), 'tag');
       else await world.write(instance, [id, ...ids.filter((other) => other !== id)], 'namespace');
-      if (chance(0.004)) {
-        faults += 1;
-        await fault(world, 5 + random.nextFloat() * 40, chance(0.5), random.nextUint32());
-      }
+      if (chance(0.004)) await faults.one(5 + random.nextFloat() * 40, random.nextUint32(), random.nextUint32());
     }
   };
-  await Promise.all(Array.from({ length: WORKERS }, worker));
+  try {
+    await Promise.all(Array.from({ length: WORKERS }, worker));
+  } finally {
+    faults.end();
+  }
   world.source.delayMs = () => 0;
   await world.settle(ids);
-  world.tally.note = world.isLinked ? `${faults} faults` : 'no faults';
+  world.tally.note = faults.note();
 }
 
-/** A's news stop for a while: the link is cut (of several servers one), or only slow. */
-async function fault(world: World, forMs: number, isCut: boolean, which: number): Promise<void> {
+/**
+ * What goes wrong meanwhile, a few milliseconds each: A's news are cut (of several servers one's) or only slow, where there is a link; a cluster's members are
+ * killed, paused, cut off; and for all, the database is down, or the clock of both is an hour off.
+ */
+class Faults {
+  readonly #world: World;
+  readonly #kinds: readonly ServerFault[];
+  readonly #counts = new Map<string, number>();
+  readonly #now = Date.now;
+  #clockOffMs = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    Date.now = () => this.#now() + this.#clockOffMs;
+    this.#kinds = [...(world.isLinked ? linkFaults(world) : world.serverFaults), ...this.#everywhere()];
+  }
+
+  async one(forMs: number, whichKind: number, which: number): Promise<void> {
+    const open = this.#kinds.filter(({ name, most }) => (this.#counts.get(name) ?? 0) < most);
+    const { name, run } = open[whichKind % open.length]!;
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+    await run(forMs, which);
+  }
+
+  end(): void {
+    Date.now = this.#now;
+    this.#world.source.mood = 'answer';
+  }
+
+  note(): string {
+    return [...this.#counts].map(([name, count]) => `${count} ${name}`).join(', ');
+  }
+
+  #everywhere(): ServerFault[] {
+    const most = Number.POSITIVE_INFINITY;
+    return [
+      {
+        name: 'database down',
+        most,
+        run: async (forMs) => {
+          this.#world.source.mood = 'fail';
+          await pause(forMs);
+          this.#world.source.mood = 'answer';
+        },
+      },
+      {
+        name: 'clock off',
+        most,
+        run: async (forMs, which) => {
+          this.#clockOffMs = which % 2 === 0 ? HOUR_MS : -HOUR_MS;
+          await pause(forMs);
+          this.#clockOffMs = 0;
+        },
+      },
+    ];
+  }
+}
+
+function linkFaults(world: World): ServerFault[] {
   const news = world.newsOfA ?? world.linksOfA.l2;
-  if (isCut) news.cut(which % news.ports.length);
-  else news.hold();
-  await new Promise((resolve) => setTimeout(resolve, forMs));
-  news.restore();
-  news.release();
+  const most = Number.POSITIVE_INFINITY;
+  const during = async (forMs: number): Promise<void> => {
+    await pause(forMs);
+    news.restore();
+    news.release();
+  };
+  return [
+    {
+      name: 'cut',
+      most,
+      run: async (forMs, which) => {
+        news.cut(which % news.ports.length);
+        await during(forMs);
+      },
+    },
+    {
+      name: 'slow',
+      most,
+      run: async (forMs) => {
+        news.hold();
+        await during(forMs);
+      },
+    },
+  ];
+}
+
+const HOUR_MS = 3_600_000;
+
+async function pause(ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
 }

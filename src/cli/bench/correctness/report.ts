@@ -32,7 +32,7 @@ function wrongText({ wrongHits, beyondBound }: NonNullable<CorrectnessCell['tall
   return `${wrongHits}${word}, ${beyondBound === 0 ? 'all within its bound' : `${beyondBound} beyond its bound`}`;
 }
 
-const TIMED = /loader|killed|mix/;
+const TIMED = /loader|killed|stopped|mix/;
 
 /** One row a library, one column a scenario; scenarios whose cells are sentences are turned into lines below the table. */
 export function correctnessTable(

@@ -45,7 +45,7 @@ export async function findSubjects(names: readonly string[]): Promise<Roster> {
       );
     }
     try {
-      subjects.push(await make());
+      subjects.push({ ...(await make()), word: name });
     } catch (error) {
       if (!isMissingPackage(error)) throw error;
       missing.push(`${name} is not measured: ${messageOf(error).split('\n')[0]}; npm install it to see it here`);

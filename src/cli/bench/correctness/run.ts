@@ -6,7 +6,7 @@ import { messageOf } from '../../../base/errors.ts';
 import type { Children } from '../../children/children.ts';
 import { randomMix } from './mix.ts';
 import { SCENARIOS, type Scenario, type Size } from './scenarios.ts';
-import { startServer } from './servers.ts';
+import { type Started, startServer } from './servers.ts';
 import type { ServerKind, Subject } from './subject.ts';
 import { SETTINGS, type Tally, World, type WorldSettings } from './world.ts';
 
@@ -36,12 +36,12 @@ export async function runCorrectness(
   children: Children,
   progress: (line: string) => void,
 ): Promise<CorrectnessCell[]> {
-  const ports = await startServers(plan.subjects, children);
+  const servers = await startServers(plan.subjects, children);
   const cells: CorrectnessCell[] = [];
   for (const scenario of plan.scenarios) {
     for (const subject of plan.subjects) {
       progress(`${scenario.name}: ${subject.name}`);
-      cells.push(await runCell(subject, scenario, plan, ports.get(subject.server) ?? []));
+      cells.push(await runCell(subject, scenario, plan, servers.get(subject.server)!, children));
     }
   }
   return cells;
@@ -51,12 +51,13 @@ async function runCell(
   subject: Subject,
   scenario: Scenario,
   plan: CorrectnessPlan,
-  ports: readonly number[],
+  servers: Started,
+  children: Children,
 ): Promise<CorrectnessCell> {
   const cell = { subject: subject.name, scenario: scenario.name };
   let world: World | null = null;
   try {
-    world = await World.open(subject, ports, plan.settings ?? SETTINGS);
+    world = await World.open(subject, servers, plan.settings ?? SETTINGS, children);
     if (!scenario.applies(world)) return { ...cell, tally: null, failure: null };
     await scenario.run(world, plan.size);
     world.tally.loads = world.source.loads;
@@ -71,10 +72,10 @@ async function runCell(
 async function startServers(
   subjects: readonly Subject[],
   children: Children,
-): Promise<ReadonlyMap<ServerKind, readonly number[]>> {
-  const ports = new Map<ServerKind, readonly number[]>();
+): Promise<ReadonlyMap<ServerKind, Started>> {
+  const servers = new Map<ServerKind, Started>();
   for (const { server } of subjects) {
-    if (server !== 'none' && !ports.has(server)) ports.set(server, (await startServer(server, children)).ports);
+    if (!servers.has(server)) servers.set(server, await startServer(server, children));
   }
-  return ports;
+  return servers;
 }

@@ -147,7 +147,7 @@ async function skewed(offMs: number, act: () => Promise<void>): Promise<void> {
 }
 
 /**
- * 1. Entries under a tag.   2. The server is short of memory and evicts the tag's bookkeeping, not the entries.   3. B updates
+ * 1. Entries under a tag.   2. The server is short of memory and evicts the tag's bookkeeping, not the entries (`pressure.ts`).   3. B updates
  * and invalidates the tag.   4. Once more 2.   5. Everybody reads.
  * A node of ours evicts no bookkeeping: there its table of tags is filled with 70,000 other tags.
  */
@@ -195,27 +195,30 @@ function callers(instance: Instance, size: Size): Promise<unknown>[] {
   return Array.from({ length: size.callers }, () => instance.get('7'));
 }
 
-/** A is killed in the middle of its load (its links break, its load never returns). How long does B wait for the same key? */
-async function holderKilled(world: World): Promise<void> {
-  world.source.mood = 'hang';
-  const before = world.source.loads;
-  world.a.get('7').then(
-    () => {},
-    () => {},
-  );
-  await until(() => world.source.loads > before, 1000);
-  world.source.mood = 'answer';
-  world.linksOfA.l2.cut();
-  world.linksOfA.bus.cut();
-  const startMs = performance.now();
-  const served = await within(10_000, world.b.get('7')).then(
-    () => true,
-    () => false,
-  );
-  const waitedMs = Math.round(performance.now() - startMs);
-  world.tally.note = served
-    ? `others wait ${waitedMs.toLocaleString('en-US')} ms`
-    : 'others were not served within 10 s';
+/**
+ * Another process is in the middle of its load, and is killed (SIGKILL: the system closes its connections) or stopped (SIGSTOP: it does not, as when a machine
+ * vanishes). How long does B wait for the same key?
+ */
+async function holderGone(world: World, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
+  // Connected, and everything was run once.
+  await world.b.get('8');
+  const holder = await world.holder('7');
+  try {
+    holder.process.kill(signal);
+    if (signal === 'SIGKILL') await holder.exited;
+    const startMs = performance.now();
+    const served = await within(10_000, world.b.get('7')).then(
+      () => true,
+      () => false,
+    );
+    const waitedMs = Math.round(performance.now() - startMs);
+    world.tally.note = served
+      ? `others wait ${waitedMs.toLocaleString('en-US')} ms`
+      : 'others were not served within 10 s';
+  } finally {
+    holder.process.kill('SIGKILL');
+    await holder.exited;
+  }
 }
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -240,7 +243,18 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'tags-evicted', title: 'tag evicted', applies: (w) => w.can('tag'), run: tagsEvicted },
   { name: 'failing-loader', title: 'failing loader', applies: always, run: failingLoader },
   { name: 'hung-loader', title: 'hung loader', applies: always, run: hungLoader },
-  { name: 'holder-killed', title: 'holder killed', applies: (w) => w.isLinked, run: holderKilled },
+  {
+    name: 'holder-killed',
+    title: 'holder killed',
+    applies: (w) => w.hasOtherProcesses,
+    run: (w) => holderGone(w, 'SIGKILL'),
+  },
+  {
+    name: 'holder-stopped',
+    title: 'holder stopped',
+    applies: (w) => w.hasOtherProcesses,
+    run: (w) => holderGone(w, 'SIGSTOP'),
+  },
 ];
 
 /** Ids that carry the same tag as `id`, among `ids`. */

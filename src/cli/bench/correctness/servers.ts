@@ -2,11 +2,14 @@
 import type { Children } from '../../children/children.ts';
 import { startRedisCluster } from '../../children/redis-cluster.ts';
 import { startBreakwater, startOnFreePorts } from '../../children/servers.ts';
+import { clusterFaults, type ServerFault } from './server-faults.ts';
 import type { ServerKind } from './subject.ts';
 
 export interface Started {
   /** Those that may be flushed and asked for their keys. */
   readonly ports: readonly number[];
+  /** What can go wrong with the servers themselves, where links cannot be cut. */
+  readonly faults: readonly ServerFault[];
   /** Before the children's own end; a cluster stays until then. */
   readonly stop: () => Promise<unknown>;
 }
@@ -16,7 +19,7 @@ const RING = 3;
 export async function startServer(kind: ServerKind, children: Children): Promise<Started> {
   switch (kind) {
     case 'none':
-      return { ports: [], stop: async () => {} };
+      return { ports: [], faults: [], stop: async () => {} };
     case 'redis': {
       const { ports, child } = await startOnFreePorts(
         1,
@@ -27,15 +30,21 @@ export async function startServer(kind: ServerKind, children: Children): Promise
         'PING\r\n',
         /^\+PONG/,
       );
-      return { ports, stop: () => child.stop() };
+      return { ports, faults: [], stop: () => child.stop() };
     }
-    case 'redis-cluster':
-      return { ports: await startRedisCluster(children), stop: async () => {} };
+    case 'redis-cluster': {
+      const cluster = await startRedisCluster(children);
+      return { ports: cluster.ports, faults: clusterFaults(cluster), stop: async () => {} };
+    }
     case 'breakwater':
     case 'breakwater-ring': {
       const count = kind === 'breakwater' ? 1 : RING;
       const nodes = await Promise.all(Array.from({ length: count }, () => startBreakwater(children, [])));
-      return { ports: nodes.map(({ port }) => port), stop: () => Promise.all(nodes.map(({ child }) => child.stop())) };
+      return {
+        ports: nodes.map(({ port }) => port),
+        faults: [],
+        stop: () => Promise.all(nodes.map(({ child }) => child.stop())),
+      };
     }
   }
 }

@@ -50,6 +50,8 @@ export type ServerKind = 'redis' | 'breakwater' | 'redis-cluster' | 'breakwater-
 
 export interface Subject {
   readonly name: string;
+  /** Its word in the roster, by which another process can open it. Absent: none can. */
+  readonly word?: string;
   readonly version: string;
   /** One sentence: how it is set up here. */
   readonly configuration: string;

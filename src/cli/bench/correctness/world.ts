@@ -7,7 +7,12 @@
  * right within `settleMs` is *left stale*: nothing but its TTL will end it.
  */
 import { connect } from 'node:net';
+import { type Child, type Children, modulePath } from '../../children/children.ts';
+import type { HolderOrder, HolderReport } from './holder.ts';
 import { Link } from './link.ts';
+import { evictNotes } from './pressure.ts';
+import type { ServerFault } from './server-faults.ts';
+import type { Started } from './servers.ts';
 import { Source } from './source.ts';
 import type { Instance, Row, Subject } from './subject.ts';
 import { tagOf } from './subject.ts';
@@ -57,21 +62,25 @@ export class World {
   };
   readonly settings: WorldSettings;
   readonly subject: Subject;
-  readonly #serverPorts: readonly number[];
+  readonly #servers: Started;
+  readonly #children: Children;
   readonly #links: { l2: Link; bus: Link }[] = [];
   readonly #instances: Instance[] = [];
   /** Per id: when each version was acknowledged as the one that readers must see. */
   readonly #acknowledged = new Map<string, { version: number; atMs: number }[]>();
 
-  private constructor(subject: Subject, serverPorts: readonly number[], settings: WorldSettings) {
+  private constructor(subject: Subject, servers: Started, settings: WorldSettings, children: Children) {
     this.subject = subject;
-    this.#serverPorts = serverPorts;
+    this.#servers = servers;
+    this.#children = children;
     this.settings = settings;
   }
 
-  /** @param serverPorts of servers that this world may flush; none when the subject needs none. */
-  static async open(subject: Subject, serverPorts: readonly number[], settings: WorldSettings): Promise<World> {
-    const world = new World(subject, serverPorts, settings);
+  /** @param servers that this world may flush; none when the subject needs none. */
+  static async open(subject: Subject, servers: Started, settings: WorldSettings, children: Children): Promise<World> {
+    const world = new World(subject, servers, settings, children);
+    const { ports: serverPorts } = servers;
+    // Those that are replicas refuse it, and are flushed by their primaries.
     for (const port of serverPorts) await command(port, 'FLUSHALL');
     try {
       for (let index = 0; index < 2; index += 1) {
@@ -166,19 +175,38 @@ export class World {
     await Promise.all(ids.map((id) => this.#settleOne(id)));
   }
 
-  /**
-   * What a server under memory pressure may do: it evicts the library's bookkeeping (tag markers, sets of members) and keeps
-   * the entries. A key that does not end with one of the ids counts as bookkeeping.
-   */
+  /** A server under memory pressure evicts what the library has noted (tag markers, sets of members) and keeps the entries. */
   async evictBookkeeping(ids: readonly string[]): Promise<number> {
-    const keep = new RegExp(`(?:^|\\D)(?:${ids.join('|')})$`);
     let count = 0;
-    for (const port of this.#serverPorts) {
-      const victims = (await keysOf(port)).filter((key) => !keep.test(key) || /tag/i.test(key));
-      for (const key of victims) await command(port, `UNLINK "${key}"`);
-      count += victims.length;
-    }
+    for (const port of this.#servers.ports) count += await evictNotes(port, ids);
     return count;
+  }
+
+  /** What can go wrong with the servers themselves. */
+  get serverFaults(): readonly ServerFault[] {
+    return this.#servers.faults;
+  }
+
+  /** Can another process be a third instance? */
+  get hasOtherProcesses(): boolean {
+    return this.subject.server !== 'none' && this.subject.word !== undefined;
+  }
+
+  /** Another process of the service, in the middle of a load of `id` that will never end. */
+  async holder(id: string): Promise<Child> {
+    const { ports } = this.#servers;
+    const { ttlMs, loadTimeoutMs } = this.settings;
+    const place = { l2Port: ports[0]!, l2Ports: ports, busPort: ports[0]!, ttlMs, loadTimeoutMs };
+    const order: HolderOrder = { subject: this.subject.word!, place, id };
+    const child = this.#children.startNode(modulePath('./holder', import.meta.url), [], { label: 'the holder' });
+    const report = await new Promise<HolderReport | null>((resolve) => {
+      child.process.once('message', (message: HolderReport) => resolve(message));
+      void child.exited.then(() => resolve(null));
+      child.process.send(order);
+    });
+    if (report?.kind !== 'loading') throw child.failure(report?.message ?? 'ended before it loaded');
+    this.source.loads += 1;
+    return child;
   }
 
   async close(): Promise<void> {
@@ -234,12 +262,6 @@ export async function command(port: number, line: string): Promise<string> {
       socket.destroy();
     });
   });
-}
-
-async function keysOf(port: number): Promise<string[]> {
-  // A world holds a few dozen keys: KEYS is one reply and the server is ours.
-  const reply = await command(port, 'KEYS *');
-  return reply.split('\r\n').filter((line) => line !== '' && !/^[*$]/.test(line));
 }
 
 function invalidation(by: Instance, id: string, kind: Kind): Promise<unknown> {
