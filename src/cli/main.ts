@@ -15,7 +15,7 @@ import { register as registerGateway } from './gateway.ts';
 import { register as registerGet } from './get.ts';
 import { register as registerInvalidate } from './invalidate.ts';
 import { register as registerNodes } from './nodes.ts';
-import { registerDrain, registerMove, registerRebalance } from './operate.ts';
+import { registerDrain, registerForget, registerMove, registerRebalance } from './operate.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
 import { register as registerQueue } from './queue.ts';
 import { register as registerServe } from './serve.ts';
@@ -31,6 +31,7 @@ const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerDrain,
   registerMove,
   registerRebalance,
+  registerForget,
   registerGateway,
   registerGet,
   registerSet,

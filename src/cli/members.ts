@@ -76,6 +76,12 @@ export function membersTable(status: ClusterStatus, behind: ReadonlyMap<string, 
   ];
   if (!status.isOk)
     notes.push('no majority of the voters answers this member: it serves nothing, and what it knows may be old');
+  if (status.rosterEpoch > 0) {
+    const { length } = status.forgotten;
+    notes.push(
+      `the members have changed since the cluster was formed (epoch ${status.rosterEpoch})${length === 0 ? '' : `; forgotten: ${status.forgotten.map((id) => id.slice(0, 8)).join(', ')}`}`,
+    );
+  }
   if (status.unowned > 0) notes.push(`${status.unowned} ranges have no owner`);
   return [table.toString(), ...notes].join('\n');
 }

@@ -16,7 +16,7 @@
 import type { Ballot } from '../base/ballot.ts';
 import { formatBallot } from '../base/ballot.ts';
 import { BreakwaterError } from '../base/errors.ts';
-import { isNodeId, type Member, type NodeId } from './member.ts';
+import { checkMember, isNodeId, type Member, type NodeId } from './member.ts';
 import { place } from './placement.ts';
 import { Ranges } from './ranges.ts';
 import { MAX_COPIES, NO_BALLOT } from './record.ts';
@@ -158,11 +158,12 @@ export function asMember({ id, host, linkPort, zone, weight }: RosterMember): Me
   return { id, host, port: 0, httpPort: 0, linkPort, zone, machine: '', weight, incarnation: 0 };
 }
 
-/** @throws BreakwaterError `ROSTER_INVALID` */
+/** @throws BreakwaterError `ROSTER_INVALID`, `MEMBER_INVALID` */
 export function checkRoster(roster: Roster): void {
   const { ballot, members, forgotten, homes } = roster;
   if (!(Number.isSafeInteger(ballot.epoch) && ballot.epoch > 0 && isNodeId(ballot.node))) refuse(roster, 'its ballot');
   if (members.length === 0 || members.length > MAX_ROSTER) refuse(roster, 'the number of its members');
+  for (const member of members) checkMember(asMember(member));
   if (forgotten.length > MAX_FORGOTTEN) refuse(roster, 'the number of those that were forgotten');
   const ids = [...members.map(({ id }) => id), ...forgotten];
   if (!ids.every(isNodeId)) refuse(roster, 'an id in it');

@@ -76,6 +76,7 @@ export function resolveConfig(sources: ConfigSources): ResolvedConfig {
   }
   const bind = pick('bind', '127.0.0.1');
   const memoryBytes = pick('memoryBytes', defaultMemoryBytes(machineMemoryBytes()));
+  const member = clusterConfigOf(values, { port, httpPort, bind });
   const config: ServerConfig = {
     port,
     httpPort,
@@ -90,7 +91,8 @@ export function resolveConfig(sources: ConfigSources): ResolvedConfig {
     stallTimeoutMs: pick('stallTimeoutMs', 30_000),
     idleTimeoutMs: pick('idleTimeoutMs', 0),
     logFormat: pick('logFormat', 'auto'),
-    cluster: clusterConfigOf(values, { port, httpPort, bind }),
+    cluster: member !== null && 'setup' in member ? member : null,
+    joining: member !== null && !('setup' in member) ? member : null,
   };
   if (config.maxValueBytes * 2 > config.memoryBytes) {
     throw new BreakwaterError(
@@ -118,9 +120,11 @@ function exposure(config: ServerConfig): string[] {
   const found = [
     `listening on ${config.bind} without authentication: everyone who can reach this machine can read and write`,
   ];
-  if (config.cluster !== null && config.cluster.setup.secret === '') {
+  const { cluster, joining } = config;
+  const secret = cluster?.setup.secret ?? joining?.secret;
+  if (secret === '') {
     found.push(
-      `everyone who can reach port ${config.cluster.linkPort} can pass for a member: give BREAKWATER_CLUSTER_SECRET`,
+      `everyone who can reach port ${(cluster ?? joining)!.linkPort} can pass for a member: give BREAKWATER_CLUSTER_SECRET`,
     );
   }
   return found;

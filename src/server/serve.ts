@@ -9,13 +9,14 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { BreakwaterError, messageOf } from '../base/errors.ts';
 import { type Log, SILENT } from '../base/log.ts';
 import { SeededRandom } from '../base/random.ts';
+import type { StandingRules } from '../cluster/standing.ts';
 import { closeFaceServer } from '../http/face.ts';
 import { hostCheck, isLoopback } from '../http/host-check.ts';
 import { listenOn } from '../http/listen.ts';
 import { Node, type NodeOptions } from '../node/node.ts';
 import type { NodeSession } from '../node/node-session.ts';
 import { ClusterMember } from './cluster/member.ts';
-import type { ClusterConfig } from './cluster/settings.ts';
+import type { ClusterConfig, JoiningConfig } from './cluster/settings.ts';
 import { statusOf } from './cluster/status.ts';
 import { createHttpServer } from './http.ts';
 import { LatencyMeter } from './latency.ts';
@@ -31,6 +32,8 @@ export interface ServerExtras {
   readonly version: string;
   /** Default: says nothing. */
   readonly log?: Log;
+  /** When ranges go home to a member of a cluster: a test cannot wait as long as an operator should. Default `STANDING_RULES`. */
+  readonly balance?: StandingRules;
 }
 
 export interface RunningServer {
@@ -57,13 +60,14 @@ const IDLE_MS = 1000;
 
 /**
  * Starts a node and resolves when both ports answer.
- * @throws BreakwaterError `LISTEN_FAILED`, `MEMORY_UNAVAILABLE`
+ * @throws BreakwaterError `LISTEN_FAILED`, `MEMORY_UNAVAILABLE`; of a member of a cluster: `MEMBER_REFUSED`, `MEMBER_FORGOTTEN`, `CLUSTER_DATA_...`
  */
 export async function startServer(config: ServerConfig, extras: ServerExtras): Promise<RunningServer> {
   const log = extras.log ?? SILENT;
   const clock = systemClock();
   const options = nodeOptions(config, extras.version, clock.now(), log);
-  const member = config.cluster === null ? null : await startMember(config, config.cluster, options, clock, log);
+  const cluster = config.cluster ?? config.joining;
+  const member = cluster === null ? null : await startMember(config, cluster, options, clock, extras);
   const node = member?.machine.node ?? withMemory(config, () => new Node(options));
   tellHost(node);
   const doors: ListenedNode<NodeSession> = member ?? node;
@@ -103,8 +107,8 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
   let proxyPort: number | null = null;
   try {
     respPort = await listener.listen(config.port, config.bind);
-    if (config.cluster !== null && config.cluster.proxyPort !== null) {
-      proxyPort = await listener.listenForPlain(config.cluster.proxyPort, config.bind);
+    if (cluster !== null && cluster.proxyPort !== null) {
+      proxyPort = await listener.listenForPlain(cluster.proxyPort, config.bind);
     }
     httpPort = await listenOn(http, config.httpPort, config.bind, HTTP_BACKLOG, 'HTTP');
   } catch (error) {
@@ -160,10 +164,10 @@ export async function startServer(config: ServerConfig, extras: ServerExtras): P
 /** Its ports are looked at first: a member that cannot serve should not be given ranges. */
 async function startMember(
   config: ServerConfig,
-  cluster: ClusterConfig,
+  cluster: ClusterConfig | JoiningConfig,
   node: NodeOptions,
   clock: Clock,
-  log: Log,
+  { log = SILENT, balance }: ServerExtras,
 ): Promise<ClusterMember> {
   const { port, httpPort, bind } = config;
   for (const [each, what] of [
@@ -176,7 +180,16 @@ async function startMember(
     await new Promise((resolve) => probe.close(resolve));
   }
   try {
-    return await ClusterMember.start({ config: cluster, bind, port, httpPort, node, clock, log });
+    return await ClusterMember.start({
+      config: cluster,
+      bind,
+      port,
+      httpPort,
+      node,
+      clock,
+      log,
+      ...(balance === undefined ? {} : { balance }),
+    });
   } catch (error) {
     throw outOfMemory(config, error);
   }

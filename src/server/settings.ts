@@ -5,7 +5,7 @@
  *
  * A setting stands here only when it does something today: an option that is parsed and ignored is a lie.
  */
-import { CLUSTER_SETTINGS, type ClusterConfig } from './cluster/settings.ts';
+import { CLUSTER_SETTINGS, type ClusterConfig, type JoiningConfig } from './cluster/settings.ts';
 import { address, duration, integer, invalid, oneOf, PORT_MAX, type Setting, size } from './setting.ts';
 
 export { environmentName, type Setting } from './setting.ts';
@@ -45,8 +45,10 @@ export interface ServerConfig {
   /** A client silent this long is closed; 0 = never. */
   readonly idleTimeoutMs: number;
   readonly logFormat: LogFormat;
-  /** null = a node of its own. */
+  /** null = a node of its own, or one that joins a running cluster. */
   readonly cluster: ClusterConfig | null;
+  /** null = it joins none. */
+  readonly joining: JoiningConfig | null;
 }
 
 const MEMORY_MIN = 8 * 1024 ** 2;

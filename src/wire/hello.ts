@@ -5,6 +5,7 @@
  * gives its own proof. A proof shows that its maker knows the cluster's secret without saying it (server/cluster/handshake.ts).
  */
 import type { Member, NodeId } from '../cluster/member.ts';
+import type { Roster, RosterMember } from '../cluster/roster.ts';
 
 export interface Hello {
   readonly kind: 'hello';
@@ -13,7 +14,7 @@ export interface Hello {
   /** The newest version of frames that it reads. */
   readonly version: number;
   readonly member: Member;
-  /** Fingerprint of what must be the same at every member: its list, the voters, the ranges, the times. */
+  /** Fingerprint of what must be the same at every member: its list, the voters, the ranges, the times. '' = it was told none, and wants to join. */
   readonly setup: string;
   /** Fresh for each link. */
   readonly nonce: string;
@@ -32,6 +33,44 @@ export interface Form {
 export interface FirstLife {
   readonly id: NodeId;
   readonly incarnation: number;
+}
+
+/** May I be a member? From somebody who has proved the secret and belongs to no cluster; answered over the same link, by `welcome` or `turned-away`. */
+export interface Join {
+  readonly kind: 'join';
+  readonly member: RosterMember;
+}
+
+/** What must be the same at every member of a cluster, as it was formed. */
+export interface Facts {
+  readonly name: string;
+  /** The list, in its order; the first `voters` of it vote. */
+  readonly members: readonly { readonly host: string; readonly linkPort: number; readonly zone: string }[];
+  readonly voters: number;
+  /** Copies beside the owner. */
+  readonly replicas: number;
+  readonly ranges: number;
+  readonly takeoverMs: number;
+}
+
+/** You are a member. */
+export interface Welcome {
+  readonly kind: 'welcome';
+  readonly cluster: string;
+  readonly facts: Facts;
+  /** Of all that: so that both know that they mean the same by it. */
+  readonly setup: string;
+  /** null: the founding one, in which the newcomer stands. */
+  readonly roster: Roster | null;
+}
+
+/**
+ * You are none, says who knows the roster of this epoch. `later`: it may be so in a moment. The others are for ever: `forgotten`; `full`; `name` (of another cluster); `zone` (it is a member already, in another one).
+ */
+export interface TurnedAway {
+  readonly kind: 'turned-away';
+  readonly reason: 'later' | 'forgotten' | 'full' | 'name' | 'zone';
+  readonly epoch: number;
 }
 
 /** Is anybody reading at the other end? The answer comes back over the same link, with the same number. */

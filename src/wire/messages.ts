@@ -35,6 +35,9 @@
  * | 28 | `roster-promised` | voter | member | yes, and this is what I accepted last; or no | claim: count, isGranted: yes/no, promised: ballot, accepted: roster? |
  * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster |
  * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named, promised: ballot |
+ * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, zone: text <= 64, weight: time} |
+ * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, zone: text <= 64}], voters: count, replicas: count, ranges: count, takeoverMs: time}, setup: text <= 64, roster: roster? |
+ * | 33 | `turned-away` | member | anyone | you are no member, by the roster of this epoch | reason: later/forgotten/full/name/zone, epoch: count |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record;
@@ -83,9 +86,9 @@ import {
 import { MAX_BODY_BYTES, WIRE_VERSION } from './frame.ts';
 import type { FrameParser } from './frame-parser.ts';
 import type { FrameWriter } from './frame-writer.ts';
-import type { FirstLife, Form, Hello, Ping } from './hello.ts';
+import type { Facts, FirstLife, Form, Hello, Join, Ping, TurnedAway, Welcome } from './hello.ts';
 
-export type WireMessage = Message | Hello | Form | Ping | SwimMessage;
+export type WireMessage = Message | Hello | Form | Ping | Join | Welcome | TurnedAway | SwimMessage;
 export type WireKind = WireMessage['kind'];
 type MessageOf<K extends WireKind> = Extract<WireMessage, { readonly kind: K }>;
 
@@ -382,6 +385,24 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     claim,
     answer: oneOf('accepted', 'promised', 'recovering', 'named'),
     promised: ballot,
+  }),
+  join: frame<'join'>(31, 'newcomer', 'member', 'may I be a member? Answered over the same link', { member: founder }),
+  welcome: frame<'welcome'>(32, 'member', 'newcomer', 'you are one; this is what all must have the same', {
+    cluster: text(64),
+    facts: record<Facts>({
+      name: text(64),
+      members: list(record<Facts['members'][number]>({ host: text(253), linkPort: port, zone: text(64) }), MAX_ROSTER),
+      voters: count,
+      replicas: count,
+      ranges: count,
+      takeoverMs: time,
+    }),
+    setup: text(64),
+    roster: named(optional(roster), 'roster?'),
+  }),
+  'turned-away': frame<'turned-away'>(33, 'member', 'anyone', 'you are no member, by the roster of this epoch', {
+    reason: oneOf('later', 'forgotten', 'full', 'name', 'zone'),
+    epoch: count,
   }),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {

@@ -76,6 +76,13 @@ const roster: fc.Arbitrary<Roster> = fc
       homes: homes.map((places) => [...new Set(places.map((place) => place % left.length))]),
     };
   });
+const founder = fc.record({
+  id,
+  host: fc.constantFrom('10.0.0.1', 'a.example'),
+  linkPort: fc.nat({ max: 65_535 }),
+  zone: fc.constantFrom('', 'eu-1'),
+  weight: fc.constantFrom(0, 1, 2.5),
+});
 const following = { range, reign: ballot, session: count };
 const stance = fc.constantFrom('here' as const, 'leaving' as const, 'drained' as const);
 const some = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 6 });
@@ -147,6 +154,21 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     ranges: some(range),
   },
   'spread-done': { id: count, ranges: some(range) },
+  join: { member: founder },
+  welcome: {
+    cluster: fc.constantFrom('', 'abc'),
+    facts: fc.record({
+      name: fc.constantFrom('breakwater', 'b'),
+      members: some(founder.map(({ host, linkPort, zone }) => ({ host, linkPort, zone }))),
+      voters: count,
+      replicas: count,
+      ranges: count,
+      takeoverMs: time,
+    }),
+    setup: fc.constantFrom('', 'f'.repeat(32)),
+    roster: fc.option(roster),
+  },
+  'turned-away': { reason: fc.constantFrom('later', 'forgotten', 'full', 'name', 'zone'), epoch: count },
   'roster-prepare': { claim: count, epoch: count },
   'roster-promised': { claim: count, isGranted: fc.boolean(), promised: ballot, accepted: fc.option(roster) },
   'roster-accept': { claim: count, roster },

@@ -10,7 +10,7 @@ import type { Member, NodeId } from '../../cluster/member.ts';
 import { listenOn } from '../../http/listen.ts';
 import { BROKEN, FRAME, FrameParser } from '../../wire/frame-parser.ts';
 import { FrameWriter } from '../../wire/frame-writer.ts';
-import type { Hello } from '../../wire/hello.ts';
+import type { Hello, Join, TurnedAway } from '../../wire/hello.ts';
 import { readMessage, type WireMessage, writeMessage } from '../../wire/messages.ts';
 import { type LinkContext, STRANGER_BYTES } from './context.ts';
 import { type Exchange, helloOf, isProof, makeNonce, proofOf, refusalOf } from './handshake.ts';
@@ -31,6 +31,8 @@ interface Incoming {
   /** Set when it has proved who it is. */
   peer: Member | null;
   cluster: string;
+  /** It has proved the secret, and is no member: it may ask to be one. */
+  isGuest: boolean;
 }
 
 export class LinkAcceptor {
@@ -63,6 +65,13 @@ export class LinkAcceptor {
 
   isLinked(peer: NodeId): boolean {
     return this.#byPeer.has(peer);
+  }
+
+  /** It is no member any more. */
+  part(peer: NodeId): void {
+    const link = this.#byPeer.get(peer);
+    if (link !== undefined) this.#turnAway(link, 'forgotten');
+    this.#lives.delete(peer);
   }
 
   tick(nowMs: number): void {
@@ -102,6 +111,7 @@ export class LinkAcceptor {
       first: null,
       peer: null,
       cluster: '',
+      isGuest: false,
     };
     this.#links.add(link);
     socket.on('data', (chunk) => this.#onData(link, chunk));
@@ -142,7 +152,8 @@ export class LinkAcceptor {
     const context = this.#context;
     const { peer } = link;
     if (peer === null) {
-      if (message.kind === 'hello') this.#greet(link, message);
+      if (message.kind === 'join' && link.isGuest) this.#hear(link, message);
+      else if (message.kind === 'hello' && !link.isGuest) this.#greet(link, message);
       else this.#refuse(link, `a ${message.kind} came before a hello`);
       return;
     }
@@ -169,7 +180,10 @@ export class LinkAcceptor {
       case 'swim-nack':
       case 'swim-gossip':
       case 'swim-sync':
-        // Members are listed: nobody is asked for hearsay.
+      case 'join':
+      case 'welcome':
+      case 'turned-away':
+        // Members are agreed upon: nobody is asked for hearsay, and a member need not ask.
         context.counters.unknownFrames += 1;
         return;
       default: {
@@ -188,7 +202,9 @@ export class LinkAcceptor {
   #greet(link: Incoming, hello: Hello): void {
     const context = this.#context;
     const { setup, cluster, member } = context;
-    const refusal = refusalOf(hello, setup, cluster);
+    // Who has no fingerprint was told nothing yet: it is asked for its proof, and heard.
+    const isGuest = hello.setup === '' && hello.cluster === '';
+    const refusal = isGuest ? null : refusalOf(hello, setup, cluster, context.roster);
     const exchange: Exchange = {
       dialler: hello.member.id,
       acceptor: setup.self,
@@ -199,7 +215,11 @@ export class LinkAcceptor {
       link.first = hello;
       // Also when it is refused: its log should say why as well as ours.
       this.#say(link, helloOf(setup, cluster, member, link.nonce, proofOf(setup.secret, 'acceptor', exchange)));
-      if (refusal !== null) this.#refuseHello(link, refusal.why);
+      if (refusal !== null) {
+        if (refusal.reason === 'forgotten') this.#turnAway(link, 'forgotten');
+        else if (refusal.reason === 'member') this.#turnAway(link, 'later');
+        this.#refuseHello(link, refusal.why);
+      }
       return;
     }
     if (refusal !== null) {
@@ -209,6 +229,10 @@ export class LinkAcceptor {
     const isSame = hello.nonce === link.first.nonce && hello.member.id === link.first.member.id;
     if (!isSame || !isProof(hello.proof, proofOf(setup.secret, 'dialler', exchange))) {
       this.#refuseHello(link, 'it does not know the secret of the cluster (--cluster-secret)');
+      return;
+    }
+    if (isGuest) {
+      link.isGuest = true;
       return;
     }
     const { id, incarnation } = hello.member;
@@ -226,6 +250,23 @@ export class LinkAcceptor {
     this.#byPeer.set(id, link);
     if (earlier !== undefined) this.#end(earlier);
     context.onMember(hello.member);
+  }
+
+  #hear(link: Incoming, { member }: Join): void {
+    if (member.id !== link.first!.member.id) {
+      this.#refuse(link, 'it asks for another than itself');
+      return;
+    }
+    this.#context.onGuest(member, (answer) => {
+      if (!this.#links.has(link)) return;
+      this.#say(link, answer);
+      this.#end(link);
+    });
+  }
+
+  #turnAway(link: Incoming, reason: TurnedAway['reason']): void {
+    this.#say(link, { kind: 'turned-away', reason, epoch: this.#context.roster.epoch });
+    if (link.peer !== null) this.#end(link);
   }
 
   #say(link: Incoming, message: WireMessage): void {
@@ -246,8 +287,8 @@ export class LinkAcceptor {
   #refuseHello(link: Incoming, why: string): void {
     this.#context.counters.refusedHellos += 1;
     // Strangers are many: one line for all of them.
-    const isListed = this.#context.setup.members.some(({ id }) => id === link.first?.member.id);
-    this.#context.complain(isListed ? link.first!.member.id : 'a stranger', why);
+    const id = link.first?.member.id ?? '';
+    this.#context.complain(this.#context.roster.ids.has(id) ? id : 'a stranger', why);
     this.#end(link);
   }
 

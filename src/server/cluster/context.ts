@@ -1,8 +1,10 @@
 /** What the links of a member have in common. */
 import type { Member, NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
-import type { Form } from '../../wire/hello.ts';
+import type { RosterMember } from '../../cluster/roster.ts';
+import type { Form, TurnedAway, Welcome } from '../../wire/hello.ts';
 import type { LinkCounters } from './counters.ts';
+import type { KnownRoster } from './handshake.ts';
 import type { ClusterSetup } from './setup.ts';
 
 export interface LinkContext {
@@ -11,11 +13,17 @@ export interface LinkContext {
   /** What we say of ourselves; changes with the cluster's forming. */
   cluster: string;
   readonly member: Member;
+  /** Swapped whole when the roster changes. */
+  roster: KnownRoster;
   readonly limits: LinkLimits;
   /** Something worth a line in the log: a refusal, a link that was cut. Said once until that peer's link is open again. */
   complain(peer: string, why: string): void;
   /** What a peer said of itself. */
   onMember(member: Member): void;
+  /** A stranger who knows the secret wants to be a member. */
+  onGuest(member: RosterMember, answer: (message: Welcome | TurnedAway) => void): void;
+  /** A peer says that we are no member. */
+  onTurnedAway(peer: NodeId, message: TurnedAway): void;
   onForm(from: NodeId, form: Form): void;
   /** Bytes in it are views: who keeps them copies them. */
   onMessage(from: NodeId, message: Message): void;

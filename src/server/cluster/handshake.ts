@@ -9,8 +9,8 @@
  * for no other, nor for the other direction. What it does not do: the frames behind it are neither encrypted nor signed, so whoever can write into the
  * connection itself is not stopped. Links belong into a network of their own, or into a tunnel. Without a secret the proofs are made with none, and show nothing.
  *
- * Refused, each for a reason that is counted and logged: another list of members (fingerprint), another cluster, a name that is not in the list, a wrong proof, a life
- * that is older than one that was here before.
+ * Refused, each for a reason that is counted and logged: another founding list (fingerprint), another cluster, a name that is not in the roster, a wrong proof, a life
+ * that is older than one that was here before. Who belongs to no cluster and has no fingerprint wants to join: it is a guest (`acceptor.ts`).
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { messageOf } from '../../base/errors.ts';
@@ -19,13 +19,26 @@ import { WIRE_VERSION } from '../../wire/frame.ts';
 import type { Hello } from '../../wire/hello.ts';
 import type { ClusterSetup } from './setup.ts';
 
-export type HelloRefusal = 'member' | 'setup' | 'cluster' | 'secret' | 'life';
+export type HelloRefusal = 'member' | 'forgotten' | 'setup' | 'cluster' | 'secret' | 'life';
+
+/** Whom a member knows as members, itself included, and as such that were. */
+export interface KnownRoster {
+  readonly epoch: number;
+  readonly ids: ReadonlySet<NodeId>;
+  readonly forgotten: ReadonlySet<NodeId>;
+}
 
 export function makeNonce(): string {
   return randomBytes(16).toString('hex');
 }
 
-export function helloOf(setup: ClusterSetup, cluster: string, member: Member, nonce: string, proof: string): Hello {
+export function helloOf(
+  setup: Pick<ClusterSetup, 'fingerprint'>,
+  cluster: string,
+  member: Member,
+  nonce: string,
+  proof: string,
+): Hello {
   return { kind: 'hello', cluster, version: WIRE_VERSION, member, setup: setup.fingerprint, nonce, proof };
 }
 
@@ -49,11 +62,12 @@ export function isProof(text: string, expected: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-/** Why this hello is not taken, or null. Proofs are looked at by the caller. `cluster`: ours; '' = we have none yet. */
+/** Why this hello is not taken, or null. Proofs are looked at by the caller. `cluster`: ours; '' = we have none yet. `roster`: whom we know as members. */
 export function refusalOf(
   hello: Hello,
   setup: ClusterSetup,
   cluster: string,
+  roster: KnownRoster,
 ): { readonly reason: HelloRefusal; readonly why: string } | null {
   const { member } = hello;
   if (hello.setup !== setup.fingerprint) {
@@ -67,8 +81,11 @@ export function refusalOf(
   } catch (error) {
     return { reason: 'member', why: messageOf(error) };
   }
-  if (!setup.members.some(({ id }) => id === member.id) || member.id === setup.self) {
-    return { reason: 'member', why: `it says to be ${member.id}, which is no other member of the list` };
+  if (roster.forgotten.has(member.id)) {
+    return { reason: 'forgotten', why: 'it was forgotten; "breakwater forget --undo" lets it come back' };
+  }
+  if (!roster.ids.has(member.id) || member.id === setup.self) {
+    return { reason: 'member', why: `it says to be ${member.id}, which is no other member` };
   }
   if (hello.cluster !== '' && cluster !== '' && hello.cluster !== cluster) {
     return {

@@ -11,8 +11,9 @@ import type { Form } from '../../wire/hello.ts';
 import { LinkAcceptor } from './acceptor.ts';
 import { type LinkContext, type LinkLimits, limitsFor } from './context.ts';
 import { type LinkCounters, noLinkCounters } from './counters.ts';
+import type { KnownRoster } from './handshake.ts';
 import { type LinkState, PeerLink } from './peer-link.ts';
-import type { ClusterSetup } from './setup.ts';
+import type { ClusterSetup, MemberAddress } from './setup.ts';
 
 export interface LinksOptions {
   readonly setup: ClusterSetup;
@@ -26,6 +27,12 @@ export interface LinksOptions {
   readonly onForm: (from: NodeId, form: Form) => void;
   readonly onMessage: (from: NodeId, message: Message) => void;
   readonly onOpen: (peer: NodeId, cluster: string) => void;
+  /** The members that are known at the start. Default: the founding ones. */
+  readonly peers?: readonly MemberAddress[];
+  /** Default: guests are told to come later. */
+  readonly onGuest?: LinkContext['onGuest'];
+  /** Default: it is in the complaints alone. */
+  readonly onTurnedAway?: LinkContext['onTurnedAway'];
 }
 
 export interface LinkStatus {
@@ -36,6 +43,7 @@ export interface LinkStatus {
   readonly isLinkedToUs: boolean;
 }
 
+const NOBODY: KnownRoster = { epoch: 0, ids: new Set(), forgotten: new Set() };
 /** Distinct complaints that are remembered, not to be repeated. */
 const MAX_COMPLAINTS = 256;
 
@@ -44,6 +52,7 @@ export class Links {
   readonly #context: LinkContext;
   readonly #acceptor: LinkAcceptor;
   readonly #peers = new Map<NodeId, PeerLink>();
+  readonly #random: () => number;
   readonly #said = new Map<string, Set<string>>();
 
   constructor(options: LinksOptions) {
@@ -54,6 +63,9 @@ export class Links {
       counters: this.counters,
       cluster: '',
       member,
+      roster: NOBODY,
+      onGuest: options.onGuest ?? ((_member, answer) => answer({ kind: 'turned-away', reason: 'later', epoch: 0 })),
+      onTurnedAway: options.onTurnedAway ?? (() => {}),
       limits: { ...limitsFor(setup), ...options.limits },
       complain: (peer, why) => {
         if (this.#isNew(peer, why)) complained(peer, why);
@@ -67,8 +79,25 @@ export class Links {
       },
     };
     this.#acceptor = new LinkAcceptor(this.#context);
-    for (const address of setup.members) {
-      if (address.id !== setup.self) this.#peers.set(address.id, new PeerLink(address, this.#context, random));
+    this.#random = random;
+    this.know(options.peers ?? setup.members, [], 0);
+  }
+
+  /** These are the members now: who came is dialled, who went is parted from. */
+  know(members: readonly MemberAddress[], forgotten: readonly NodeId[], epoch: number): void {
+    const context = this.#context;
+    const { self } = context.setup;
+    const ids = new Set(members.map(({ id }) => id));
+    context.roster = { epoch, ids, forgotten: new Set(forgotten) };
+    for (const [id, link] of this.#peers) {
+      if (ids.has(id)) continue;
+      link.close();
+      this.#peers.delete(id);
+      this.#acceptor.part(id);
+    }
+    for (const address of members) {
+      const { id } = address;
+      if (id !== self && !this.#peers.has(id)) this.#peers.set(id, new PeerLink(address, context, this.#random));
     }
   }
 

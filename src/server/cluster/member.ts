@@ -3,30 +3,38 @@
  * (`serve.ts`), as with a node of its own.
  *
  * A start, in order: the directory is opened (its lock keeps a second process out) and says what this member knows; the link port listens and peers are dialled; if nobody
- * remembers a cluster, one is formed, else it is told (`formation.ts`); the machine is made with what is known; and when a majority of the voters answers, the start is done.
+ * remembers a cluster, one is formed, else it is told (`formation.ts`); the machine is made with what is known; and when a majority of the voters answers, the start is done. Who is not of the list that the cluster
+ * was formed with asks one of its members to be let in before all that (`joining.ts`), unless it remembers.
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Member, NodeId } from '../../cluster/member.ts';
+import { checkMember, type Member, type NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
 import type { ClusterEvent } from '../../cluster/outputs.ts';
+import { asMember, type Roster, type RosterMember } from '../../cluster/roster.ts';
+import type { StandingRules } from '../../cluster/standing.ts';
 import type { ClusterNodeOptions } from '../../node/cluster-door.ts';
 import { ClusterNode } from '../../node/cluster-node.ts';
 import type { NodeSession } from '../../node/node-session.ts';
 import type { ReplyWriter } from '../../resp/writer.ts';
+import type { TurnedAway, Welcome } from '../../wire/hello.ts';
 import type { ListenedNode } from '../resp-listener.ts';
 import { Ticker } from '../ticker.ts';
 import { ClusterDriver } from './driver.ts';
 import { Formation, type Formed } from './formation.ts';
+import { askToJoin } from './joining.ts';
 import { Links } from './links.ts';
-import { MemberMemory } from './memory.ts';
-import type { ClusterConfig } from './settings.ts';
+import { MemberMemory, type MemberState } from './memory.ts';
+import type { ClusterConfig, JoiningConfig } from './settings.ts';
+import { factsOf, founderOf, memberId, setupFrom } from './setup.ts';
 import { type EventCounts, noEvents, type StatusParts } from './status.ts';
 
 export interface MemberOptions {
-  readonly config: ClusterConfig;
+  readonly config: ClusterConfig | JoiningConfig;
+  /** When ranges go home; for tests. Default `STANDING_RULES`. */
+  readonly balance?: StandingRules;
   readonly bind: string;
   /** What others are told: RESP, and HTTP (0 = not known). */
   readonly port: number;
@@ -43,6 +51,15 @@ const FORMING_TICK_MS = 20;
 const LIFE_EPOCH_MS = Date.UTC(2026, 0, 1);
 const LIFE_MS = 100;
 
+/** Whatever the cluster has that is to be joined. */
+const MOST_RANGES = 16_384;
+
+/** With what a member begins; `welcome`: what it was told just now. */
+interface LetIn {
+  readonly config: ClusterConfig;
+  readonly welcome: Welcome | null;
+}
+
 export class ClusterMember implements ListenedNode<NodeSession> {
   readonly config: ClusterConfig;
   readonly events: EventCounts = noEvents();
@@ -57,6 +74,13 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   readonly #self: Member;
   readonly #members: Map<NodeId, Member>;
   readonly #nodeOptions: ClusterNodeOptions['node'];
+  readonly #balance: StandingRules | undefined;
+  /** The newest that is known; null: the founding one. */
+  #roster: Roster | null;
+  /** Who asked to be let in, and what to tell it. */
+  readonly #guests = new Map<NodeId, (message: Welcome | TurnedAway) => void>();
+  #isForgotten = false;
+  #onRefused: (error: BreakwaterError) => void = () => {};
   #machine: ClusterNode | null = null;
   #driver: ClusterDriver | null = null;
   #saidWaitingMs = 0;
@@ -64,16 +88,17 @@ export class ClusterMember implements ListenedNode<NodeSession> {
 
   /**
    * Resolves when this member is in the cluster and a majority of the voters answers it.
-   * @throws BreakwaterError `LISTEN_FAILED`, `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_FOREIGN`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`
+   * @throws BreakwaterError `LISTEN_FAILED`, `MEMBER_REFUSED`, `MEMBER_FORGOTTEN`, `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_FOREIGN`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`
    */
   static async start(options: MemberOptions): Promise<ClusterMember> {
     const { config } = options;
-    const { setup, data } = config;
-    const memory = data === null ? null : await MemberMemory.open(data, setup.rangeCount);
+    const { data } = config;
+    const memory =
+      data === null ? null : await MemberMemory.open(data, 'setup' in config ? config.setup.rangeCount : MOST_RANGES);
     let member: ClusterMember | null = null;
     try {
-      member = new ClusterMember(options, memory);
-      await member.#links.listen(config.linkPort, options.bind);
+      member = new ClusterMember(options, memory, await letIn(options, memory));
+      await member.#links.listen(member.config.linkPort, options.bind);
       await member.#join();
       return member;
     } catch (error) {
@@ -83,9 +108,14 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     }
   }
 
-  private constructor({ config, port, httpPort, node, clock, log }: MemberOptions, memory: MemberMemory | null) {
+  private constructor(
+    { port, httpPort, node, clock, log, balance }: MemberOptions,
+    memory: MemberMemory | null,
+    { config, welcome }: LetIn,
+  ) {
     const { setup, announce, linkPort } = config;
     this.config = config;
+    this.#balance = balance;
     this.#clock = clock;
     this.#log = log;
     this.#memory = memory;
@@ -97,19 +127,23 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters, ranges or replicas, or takeover time' : 'another member'}; a member that changes these starts without it`,
       );
     }
-    const incarnation = Math.max((known?.incarnation ?? 0) + 1, Math.floor((Date.now() - LIFE_EPOCH_MS) / LIFE_MS), 1);
-    const others = setup.members.map(({ id, host, linkPort: link, zone }): Member => {
-      return { id, host, port: 0, httpPort: 0, linkPort: link, zone, machine: '', weight: 1, incarnation: 0 };
-    });
-    const listed = others.find(({ id }) => id === setup.self)!;
-    this.#self = { ...listed, host: announce, port, httpPort, linkPort, incarnation };
-    this.#members = new Map(others.map((other) => [other.id, other.id === setup.self ? this.#self : other]));
+    const incarnation = lifeAfter(known);
+    this.#roster = welcome === null ? (known?.roster ?? null) : welcome.roster;
+    const listed = (this.#roster?.members ?? setup.members.map(founderOf)).map(asMember);
+    const own = listed.find(({ id }) => id === setup.self) ?? asMember({ ...ownAddress(config), weight: 1 });
+    this.#self = { ...own, host: announce, port, httpPort, linkPort, incarnation };
+    this.#members = new Map(
+      [...listed, this.#self].map((each) => [each.id, each.id === setup.self ? this.#self : each]),
+    );
     this.#links = new Links({
       setup,
       member: this.#self,
       onComplaint: (peer, why) => log.warn('a link between members', { peer: this.#nameOf(peer), why }),
       onMember: (member) => this.#onMember(member),
+      peers: [...this.#members.values()],
       onForm: (_from, form) => this.#formation.onForm(form),
+      onGuest: (guest, answer) => this.#onGuest(guest, answer),
+      onTurnedAway: (_peer, message) => this.#onTurnedAway(message),
       onOpen: (peer, cluster) => {
         this.#formation.onOpen(peer, cluster);
         this.#links.flush();
@@ -117,15 +151,21 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       onMessage: (from, message) => this.#onMessage(from, message),
     });
     const formed: Formed | null =
-      known === null || known.cluster === ''
-        ? null
-        : { cluster: known.cluster, lives: known.lives, hasForgotten: known.hasForgotten };
+      known !== null && known.cluster !== ''
+        ? { cluster: known.cluster, lives: known.lives, hasForgotten: known.hasForgotten }
+        : welcome !== null
+          ? // A voter that asks to be let in has lost its memory; others have none to lose.
+            { cluster: welcome.cluster, lives: [], hasForgotten: true }
+          : null;
+    if (this.#roster !== null) this.#links.know(this.#roster.members, this.#roster.forgotten, this.#epoch);
     memory?.keep({
       id: setup.self,
       fingerprint: setup.fingerprint,
       incarnation,
       cluster: formed?.cluster ?? '',
       lives: formed?.lives ?? [],
+      roster: this.#roster,
+      facts: welcome?.facts ?? known?.facts ?? null,
       hasForgotten: formed?.hasForgotten ?? false,
     });
     this.#formation = new Formation(setup, incarnation, formed, {
@@ -231,7 +271,8 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     this.#ticker.start();
     const { setup } = this.config;
     const since = performance.now();
-    await new Promise<void>((resolve) => {
+    await new Promise<void>((resolve, reject) => {
+      this.#onRefused = reject;
       this.#onProgress = () => {
         if (this.#machine?.isOk !== true) return;
         // Who sends clients to others knows where they are; those that are away are not waited for.
@@ -241,6 +282,91 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       this.#onProgress();
     });
     this.#onProgress = () => {};
+    this.#onRefused = () => {};
+  }
+
+  // -- who the members are
+
+  get #epoch(): number {
+    return this.#roster?.ballot.epoch ?? 0;
+  }
+
+  #onRoster(roster: Roster): void {
+    const { self } = this.config.setup;
+    const before = new Set(this.#members.keys());
+    this.#roster = roster;
+    for (const each of roster.members) if (!before.delete(each.id)) this.#members.set(each.id, asMember(each));
+    for (const id of before) if (id !== self) this.#members.delete(id);
+    this.#links.know(roster.members, roster.forgotten, roster.ballot.epoch);
+    this.#memory?.keep({ ...this.#memory.state!, roster });
+    this.#log.info('the members have changed', { epoch: roster.ballot.epoch, members: roster.members.length });
+    if (roster.forgotten.includes(self)) this.#beForgotten();
+  }
+
+  /** It knows the secret and wants to be a member. */
+  #onGuest(guest: RosterMember, answer: (message: Welcome | TurnedAway) => void): void {
+    const { setup } = this.config;
+    const machine = this.#machine;
+    const away = (reason: TurnedAway['reason']): void => answer({ kind: 'turned-away', reason, epoch: this.#epoch });
+    if (machine === null || !machine.isOk) {
+      away('later');
+      return;
+    }
+    if (!isMeant(guest) || guest.id !== memberId(setup.name, guest.host, guest.linkPort)) {
+      away('name');
+      return;
+    }
+    const known = machine.core.membership.known.members.find(({ id }) => id === guest.id);
+    if (known !== undefined) {
+      if (known.zone === guest.zone) this.#welcome(answer);
+      else away('zone');
+      return;
+    }
+    const refused = machine.core.changeRoster({ kind: 'add', member: guest }, this.#clock.now());
+    if (refused === null) this.#guests.set(guest.id, answer);
+    else away(refused === 'forgotten' || refused === 'full' ? refused : 'later');
+    this.#driver!.settle();
+  }
+
+  #onChange({ change, fate }: Extract<ClusterEvent, { readonly kind: 'roster-change' }>): void {
+    if (change.kind !== 'add') {
+      this.#log.info('a change of the members', { change: change.kind, fate });
+      return;
+    }
+    const answer = this.#guests.get(change.member.id);
+    this.#guests.delete(change.member.id);
+    if (answer === undefined) return;
+    if (fate === 'chosen' || fate === 'done') this.#welcome(answer);
+    else {
+      const reason = fate === 'forgotten' || fate === 'full' ? fate : 'later';
+      answer({ kind: 'turned-away', reason, epoch: this.#epoch });
+    }
+  }
+
+  #welcome(answer: (message: Welcome) => void): void {
+    const { setup } = this.config;
+    const { cluster } = this.#formation.formed!;
+    const { known } = this.machine.core.membership;
+    const roster = known.ballot.epoch === 0 ? null : known;
+    answer({ kind: 'welcome', cluster, facts: factsOf(setup), setup: setup.fingerprint, roster });
+  }
+
+  #onTurnedAway({ reason, epoch }: TurnedAway): void {
+    // Who knows less than we do may not have heard of us yet.
+    if (reason === 'forgotten' && epoch > this.#epoch) this.#beForgotten();
+  }
+
+  #beForgotten(): void {
+    if (this.#isForgotten) return;
+    this.#isForgotten = true;
+    const error = new BreakwaterError(
+      'MEMBER_FORGOTTEN',
+      `cannot be a member of cluster ${this.config.setup.name}: this one was forgotten ("breakwater forget"); "breakwater forget --undo" lets it come back`,
+    );
+    this.#log.error('this member was forgotten: it serves nothing any more, and is to be stopped', {
+      id: this.#self.id,
+    });
+    this.#onRefused(error);
   }
 
   #onTick(): number {
@@ -271,7 +397,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       node: { ...this.#nodeOptions, startMs: this.#clock.now() },
       cluster: {
         self: setup.self,
-        members: setup.members.map(({ id }) => this.#members.get(id)!),
+        members: [...this.#members.values()],
+        founding: setup.members.map(founderOf),
+        roster: this.#roster,
         voters: setup.voters,
         rangeCount: setup.rangeCount,
         copies: setup.copies,
@@ -282,6 +410,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         restored: memory === null ? null : memory.rows,
         restoredRoster: memory?.roster ?? null,
         hasForgotten,
+        ...(this.#balance === undefined ? {} : { balance: this.#balance }),
       },
     });
     this.#machine = machine;
@@ -307,9 +436,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   }
 
   #onMember(member: Member): void {
-    const known = this.#members.get(member.id)!;
-    if (known.incarnation > member.incarnation) return;
-    // Zones are the list's, which is the same everywhere; where it listens is its own to say.
+    const known = this.#members.get(member.id);
+    if (known === undefined || known.incarnation > member.incarnation) return;
+    // Zones are the roster's, which is the same everywhere; where it listens is its own to say.
     const told = { ...member, zone: known.zone, weight: 1 };
     this.#members.set(member.id, told);
     this.#formation.onMember(member.id, member.incarnation);
@@ -343,8 +472,12 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         return;
       case 'copy-began':
       case 'copy-complete':
+        return;
       case 'roster':
+        this.#onRoster(event.roster);
+        return;
       case 'roster-change':
+        this.#onChange(event);
         return;
       case 'voter-recovered':
         this.#log.info('votes again: what it may have promised before is known', { life: event.life });
@@ -365,7 +498,57 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   }
 
   #nameOf(id: string): string {
-    const found = this.config.setup.members.find((member) => member.id === id);
+    const found = this.#members.get(id);
     return found === undefined ? id : `${found.host}:${found.linkPort}`;
   }
+}
+
+function lifeAfter(known: MemberState | null): number {
+  return Math.max((known?.incarnation ?? 0) + 1, Math.floor((Date.now() - LIFE_EPOCH_MS) / LIFE_MS), 1);
+}
+
+function isMeant(guest: RosterMember): boolean {
+  try {
+    checkMember(asMember(guest));
+    return guest.linkPort > 0;
+  } catch {
+    return false;
+  }
+}
+
+function ownAddress({ setup, announce, linkPort }: ClusterConfig): Omit<RosterMember, 'weight'> {
+  return { id: setup.self, host: announce, linkPort, zone: '' };
+}
+
+/** Nothing, for who is of the list or remembers; who joins asks the members that it was told. @throws BreakwaterError `MEMBER_REFUSED`, `CONFIG_INVALID` */
+async function letIn({ config, port, httpPort, log }: MemberOptions, memory: MemberMemory | null): Promise<LetIn> {
+  if ('setup' in config) return { config, welcome: null };
+  const { seeds, name, secret, zone, announce, linkPort, proxyPort, data } = config;
+  const self = { host: announce, linkPort };
+  const made = { announce, linkPort, proxyPort, data };
+  const known = memory?.state ?? null;
+  if (known !== null && known.facts !== null && known.cluster !== '') {
+    return { config: { ...made, setup: setupFrom(known.facts, self, secret) }, welcome: null };
+  }
+  const id = memberId(name, announce, linkPort);
+  const member = {
+    id,
+    host: announce,
+    port,
+    httpPort,
+    linkPort,
+    zone,
+    machine: '',
+    weight: 1,
+    incarnation: lifeAfter(known),
+  };
+  const welcome = await askToJoin({ seeds, secret, member, log });
+  const setup = setupFrom(welcome.facts, self, secret);
+  if (setup.fingerprint !== welcome.setup) {
+    throw new BreakwaterError(
+      'MEMBER_REFUSED',
+      'cannot join the cluster: its members mean something else by what they said of it than this version does',
+    );
+  }
+  return { config: { ...made, setup }, welcome };
 }

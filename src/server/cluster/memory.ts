@@ -1,7 +1,7 @@
 /**
  * What a member keeps on disk: who it is, which cluster it belongs to, how often it began, and the rows of its voter's table.
  *
- *   DATA/cluster/member.json     identity, incarnation, the first lives of the cluster; replaced whole (written aside, fsync, renamed, fsync of the directory)
+ *   DATA/cluster/member.json     identity, incarnation, the first lives of the cluster, who the members are; replaced whole (written aside, fsync, renamed, fsync of the directory)
  *   DATA/cluster/voter/          a disk log (disk-log/) of rows: each record replaces the rows of its ranges, and the roster's if it has one
  *
  * A promise that is forgotten after it was given is a promise broken, so `write` resolves when the rows are on disk and the answer that rests on them waits for that. Rows are few and are
@@ -16,10 +16,10 @@ import { BreakwaterError, messageOf } from '../../base/errors.ts';
 import { isNodeId, type NodeId } from '../../cluster/member.ts';
 import type { VoterRow } from '../../cluster/messages.ts';
 import { checkRecord } from '../../cluster/record.ts';
-import { checkRoster, type RosterRow } from '../../cluster/roster.ts';
+import { checkRoster, type Roster, type RosterRow } from '../../cluster/roster.ts';
 import { makeDirectory } from '../../disk-log/directory.ts';
 import { DiskLog } from '../../disk-log/log.ts';
-import type { FirstLife } from '../../wire/hello.ts';
+import type { Facts, FirstLife } from '../../wire/hello.ts';
 
 export interface MemberState {
   readonly id: NodeId;
@@ -29,6 +29,10 @@ export interface MemberState {
   /** '' = not in a cluster yet. */
   readonly cluster: string;
   readonly lives: readonly FirstLife[];
+  /** The newest roster that it knew; null: the founding one. */
+  readonly roster: Roster | null;
+  /** What it was told when it joined; null: it is of the list. */
+  readonly facts: Facts | null;
   /** It may have voted in a life that this directory knows nothing of, and has not recovered yet. */
   readonly hasForgotten: boolean;
 }
@@ -95,7 +99,7 @@ export class MemberMemory {
     return this.#roster;
   }
 
-  /** On disk when it returns. Rare: at a start, when the cluster is formed, when a voter has recovered. */
+  /** On disk when it returns. Rare: at a start, when the cluster is formed, when the roster changes, when a voter has recovered. */
   keep(state: MemberState): void {
     const path = join(this.#directory, 'member.json');
     const draft = `${path}.new`;
@@ -182,9 +186,11 @@ function readState(path: string): MemberState | null {
     throw error;
   }
   try {
-    const { format, id, fingerprint, incarnation, cluster, lives, hasForgotten } = JSON.parse(text) as MemberState & {
-      readonly format: number;
-    };
+    const read = JSON.parse(text) as MemberState & { readonly format: number };
+    const { format, id, fingerprint, incarnation, cluster, lives, hasForgotten } = read;
+    // Versions before rosters wrote none.
+    const { roster = null, facts = null } = read;
+    if (roster !== null) checkRoster(roster);
     const isWhole =
       format === FORMAT &&
       isNodeId(id) &&
@@ -194,7 +200,7 @@ function readState(path: string): MemberState | null {
       typeof hasForgotten === 'boolean' &&
       lives.every((life) => isNodeId(life.id) && Number.isSafeInteger(life.incarnation));
     if (!isWhole) throw new Error('it is not what this version writes');
-    return { id, fingerprint, incarnation, cluster, lives, hasForgotten };
+    return { id, fingerprint, incarnation, cluster, lives, roster, facts, hasForgotten };
   } catch (error) {
     throw invalid(path, messageOf(error));
   }

@@ -185,6 +185,11 @@ export class PeerLink {
       this.#answered = Math.max(this.#answered, Math.min(message.number, this.#ping));
       return;
     }
+    if (message.kind === 'turned-away' && this.state === 'open') {
+      this.#drop(message.reason === 'forgotten' ? 'it says that we were forgotten' : 'it does not know us as a member');
+      this.#context.onTurnedAway(this.peer.id, message);
+      return;
+    }
     if (message.kind !== 'hello' || this.state !== 'greeting' || this.#greeted) {
       this.#refuse(`a ${message.kind} came where none belongs`);
       return;
@@ -192,7 +197,7 @@ export class PeerLink {
     this.#greeted = true;
     const context = this.#context;
     const { setup, cluster, member } = context;
-    const refusal = refusalOf(message, setup, cluster);
+    const refusal = refusalOf(message, setup, cluster, this.#context.roster);
     if (refusal !== null) {
       this.#refuseHello(refusal.why);
       return;

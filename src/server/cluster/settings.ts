@@ -1,7 +1,8 @@
 /**
  * The settings by which a node becomes a member of a cluster. `join` is what makes it one; the others are refused without it, since they would do nothing.
  *
- * Membership is static: everybody is started with the whole list. What must be the same everywhere is compared when members meet (`setup.ts`).
+ * A list that has the node itself in it forms a cluster: everybody on it is started with the whole list, and what must be the same everywhere is compared when members meet (`setup.ts`). A list without it names
+ * members of a cluster that is to be joined; what must be the same everywhere is told by them then (`joining.ts`), and given here it is refused.
  */
 import { BreakwaterError } from '../../base/errors.ts';
 import { address, duration, integer, invalid, PORT_MAX, type Read, type Setting } from '../setting.ts';
@@ -15,6 +16,19 @@ export interface ClusterConfig {
   /** For clients that know nothing of clusters; null = none. */
   readonly proxyPort: number | null;
   /** null = nothing is kept on disk. */
+  readonly data: string | null;
+}
+
+/** For a node that joins a running cluster. */
+export interface JoiningConfig {
+  /** Link addresses of members, in the order in which they are asked. */
+  readonly seeds: readonly { readonly host: string; readonly linkPort: number }[];
+  readonly name: string;
+  readonly secret: string;
+  readonly zone: string;
+  readonly announce: string;
+  readonly linkPort: number;
+  readonly proxyPort: number | null;
   readonly data: string | null;
 }
 
@@ -64,9 +78,10 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     name: 'join',
     placeholder: '<members>',
     defaultText: 'none: a node of its own',
-    summary: 'makes the node a member of a cluster: the link addresses of all its members, this one included',
+    summary:
+      'makes the node a member of a cluster: the link addresses of all that form it, this one included, or of one or several members of a running one',
     effect:
-      'host:port of each, with @zone where members fail together by zone, separated by commas; the same list in the same order at every member (docs/cluster.md). The first of them vote. A cluster begins when all its voters are there. Growing or shrinking a running cluster is not built.',
+      'host:port of each, with @zone where members fail together by zone, separated by commas. With this node among them it is the list that forms a cluster: the same in the same order at each of them (docs/cluster.md); the first of it vote; the cluster begins when all its voters are there. Without this node among them they are asked, one after the other, to let it into their cluster.',
     read: members,
   },
   {
@@ -97,6 +112,16 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     effect:
       'With the link port it says which member of the list this is, so it must stand there as it does here. Clients are redirected to it.',
     read: address,
+  },
+  {
+    field: 'zone',
+    name: 'zone',
+    placeholder: '<label>',
+    defaultText: 'none',
+    summary: 'what fails together with a node that joins a running cluster',
+    effect:
+      'Copies are placed in different zones where there are several. For a node of the list that forms a cluster, @zone stands there.',
+    read: label,
   },
   {
     field: 'data',
@@ -175,11 +200,14 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
   },
 ];
 
+/** Decided when the cluster is formed. */
+const FACTS = ['voters', 'replicas', 'ranges', 'takeoverMs'] as const;
+
 /** What the cluster's settings make of a node, or null without `join`. @throws BreakwaterError `CONFIG_INVALID` */
 export function clusterConfigOf(
   values: ReadonlyMap<string, unknown>,
   node: { readonly port: number; readonly httpPort: number; readonly bind: string },
-): ClusterConfig | null {
+): ClusterConfig | JoiningConfig | null {
   const pick = <T>(field: string, fallback: T): T => (values.get(field) as T | undefined) ?? fallback;
   const listed = pick<readonly ListedAddress[] | null>('join', null);
   if (listed === null) {
@@ -198,17 +226,42 @@ export function clusterConfigOf(
   }
   const proxyPort = pick<number | null>('proxyPort', null);
   if (proxyPort !== null && [port, httpPort, linkPort].includes(proxyPort)) refuse(`port ${proxyPort} was given twice`);
+  const name = pick('clusterName', 'breakwater');
+  const zone = pick<string | null>('zone', null);
+  const data = pick<string | null>('data', null);
+  const secret = pick('clusterSecret', '');
+  const isListed = listed.some(
+    (each) => each.host.toLowerCase() === announce.toLowerCase() && each.linkPort === linkPort,
+  );
+  if (!isListed) {
+    const fact = FACTS.find((field) => values.get(field) !== undefined);
+    if (fact !== undefined) {
+      const what = CLUSTER_SETTINGS.find(({ field }) => field === fact)!.name;
+      refuse(
+        `this node, ${announce}:${linkPort}, is not in the list of --join, so it joins a running cluster, and ${what} was decided when that was formed`,
+      );
+    }
+    if (listed.some((each) => each.zone !== '')) {
+      refuse(
+        `this node, ${announce}:${linkPort}, is not in the list of --join, so it joins a running cluster, and the zones of its members are known: give --zone for this one`,
+      );
+    }
+    const seeds = listed.map((each) => ({ host: each.host, linkPort: each.linkPort }));
+    return { seeds, name, secret, zone: zone ?? '', announce, linkPort, proxyPort, data };
+  }
+  if (zone !== null)
+    refuse('zone is for a node that joins a running cluster; in the list it is written host:port@zone');
   const setup = makeSetup({
-    name: pick('clusterName', 'breakwater'),
+    name,
     members: listed,
     self: { host: announce, linkPort },
     voters: pick('voters', null),
     replicas: pick('replicas', Math.min(1, listed.length - 1)),
     ranges: pick('ranges', null),
     takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
-    secret: pick('clusterSecret', ''),
+    secret,
   });
-  return { setup, announce, linkPort, proxyPort, data: pick('data', null) };
+  return { setup, announce, linkPort, proxyPort, data };
 }
 
 function refuse(why: string): never {

@@ -1,17 +1,19 @@
 /**
  * What must be the same at every member of a cluster: the list of its members, who of them votes, into how many ranges the slots are cut, how many copies each has, and the times.
  *
- * Membership is static: each member is started with the whole list, in the same order, and is known by its place in it. So the id of a member is a function of the cluster's
+ * A cluster is formed by a list: each founding member is started with the whole of it, in the same order, and is known by its place in it. So the id of a member is a function of the cluster's
  * name and of its address in the list, and everybody knows everybody's id before the first byte was exchanged. (Ids drawn by chance would have to be agreed upon, and a
  * member without a data directory could not come back as itself.) Two members that were given different lists would count different majorities: the fingerprint in
- * their first frame parts them.
+ * their first frame parts them. Who joins later is told all this (`joining.ts`), and has its id by the same function of its address; who the members are then, the roster says.
  */
 import { createHash } from 'node:crypto';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { NodeId } from '../../cluster/member.ts';
 import { isRangeCount } from '../../cluster/ranges.ts';
 import { MAX_COPIES } from '../../cluster/record.ts';
+import type { RosterMember } from '../../cluster/roster.ts';
 import { checkTiming, DEFAULT_TIMING, type Timing } from '../../cluster/timing.ts';
+import type { Facts } from '../../wire/hello.ts';
 
 /** One member of the list: where its link port is reached. */
 export interface MemberAddress {
@@ -25,7 +27,7 @@ export interface MemberAddress {
 
 export interface ClusterSetup {
   readonly name: string;
-  /** In the order of the list. */
+  /** The founding ones, in the order of the list. */
   readonly members: readonly MemberAddress[];
   readonly self: NodeId;
   /** The first of the list. */
@@ -36,6 +38,7 @@ export interface ClusterSetup {
   readonly timing: Timing;
   /** '' = none: whoever reaches the link port is believed. */
   readonly secret: string;
+  readonly takeoverMs: number;
   /** 32 hexadecimal digits over all that must be the same everywhere; the secret is no part of it. */
   readonly fingerprint: string;
 }
@@ -53,6 +56,8 @@ export interface SetupWishes {
   readonly ranges: number | null;
   readonly takeoverMs: number;
   readonly secret: string;
+  /** It came later: it need not be in the list. Default false. */
+  readonly isJoined?: boolean;
 }
 
 /** A list is a list: beyond this many members it is no longer kept by hand. */
@@ -110,7 +115,7 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     if (seen.has(id)) refuse('a member stands in the list twice', `${host}:${linkPort}`);
     seen.add(id);
   }
-  if (!seen.has(own)) {
+  if (!seen.has(own) && wishes.isJoined !== true) {
     refuse(
       'none of the listed members is this node; its own address must be among them (--announce and --link-port say which it is)',
       `${self.host}:${self.linkPort}`,
@@ -143,8 +148,31 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     copies,
     timing,
     secret,
+    takeoverMs: wishes.takeoverMs,
     fingerprint: createHash('sha256').update(facts).digest('hex').slice(0, 32),
   };
+}
+
+/** What a newcomer is told of it. */
+export function factsOf({ name, members, voters, rangeCount, copies, takeoverMs }: ClusterSetup): Facts {
+  return {
+    name,
+    members: members.map(({ host, linkPort, zone }) => ({ host, linkPort, zone })),
+    voters: voters.length,
+    replicas: copies - 1,
+    ranges: rangeCount,
+    takeoverMs,
+  };
+}
+
+/** The other way round, for who was told. @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
+export function setupFrom(facts: Facts, self: SetupWishes['self'], secret: string): ClusterSetup {
+  return makeSetup({ ...facts, self, secret, isJoined: true });
+}
+
+/** A founding member as rosters have it. */
+export function founderOf({ id, host, linkPort, zone }: MemberAddress): RosterMember {
+  return { id, host, linkPort, zone, weight: 1 };
 }
 
 function refuse(why: string, received: string): never {

@@ -1,6 +1,7 @@
 /** What a member knows of its cluster, as plain data: `GET /cluster.json`, from which `breakwater nodes` makes its table. */
 import type { Member, NodeId } from '../../cluster/member.ts';
 import type { Stance } from '../../cluster/messages.ts';
+import { asMember } from '../../cluster/roster.ts';
 import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
 import type { LinkCounters } from './counters.ts';
@@ -81,6 +82,10 @@ export interface ClusterStatus {
   readonly short: number;
   /** Of copies of this member's ranges: the most effects that one has not acknowledged yet, by member. */
   readonly behind: Readonly<Record<NodeId, number>>;
+  /** Of the list of members: grows with each change; 0 = as it was formed. */
+  readonly rosterEpoch: number;
+  /** Ids of members that were forgotten, the last ones. */
+  readonly forgotten: readonly NodeId[];
   readonly members: readonly MemberStatus[];
   readonly links: Readonly<LinkCounters>;
   readonly events: Readonly<EventCounts>;
@@ -99,6 +104,7 @@ export function statusOf({
 }: StatusParts): ClusterStatus {
   const { setup } = config;
   const { core, view } = machine;
+  const roster = core.membership.known;
   const owned = new Map<NodeId, number>();
   const copied = new Map<NodeId, number>();
   let unowned = 0;
@@ -131,8 +137,11 @@ export function statusOf({
     astray: core.homing.astray(nowMs),
     short,
     behind,
-    members: setup.members.map(({ id, zone }): MemberStatus => {
-      const { host, port, httpPort, linkPort } = members.get(id)!;
+    rosterEpoch: roster.ballot.epoch,
+    forgotten: roster.forgotten,
+    members: roster.members.map((each): MemberStatus => {
+      const { id, zone } = each;
+      const { host, port, httpPort, linkPort } = members.get(id) ?? asMember(each);
       const link = links.statusOf(id);
       return {
         id,

@@ -49,13 +49,33 @@ test('a list makes a member: ids by place, the first vote, defaults by size', ()
   assert.equal(config({}).cluster, null);
 });
 
+test('a list without the node itself names members of a cluster that is to be joined', () => {
+  const { cluster, joining } = config({ join: '10.0.0.1:17379,10.0.0.2:17379', announce: '10.0.0.9', zone: 'b' });
+  assert.equal(cluster, null);
+  assert.deepEqual(joining, {
+    seeds: [
+      { host: '10.0.0.1', linkPort: 17_379 },
+      { host: '10.0.0.2', linkPort: 17_379 },
+    ],
+    name: 'breakwater',
+    secret: '',
+    zone: 'b',
+    announce: '10.0.0.9',
+    linkPort: 17_379,
+    proxyPort: null,
+    data: null,
+  });
+});
+
 test('what cannot be meant is refused with a sentence', () => {
   const local = { join: '127.0.0.1:17379,127.0.0.1:17380,127.0.0.1:17381' };
   const cases: readonly (readonly [Record<string, string>, RegExp])[] = [
     [{ data: '/tmp/x' }, /data is for a member of a cluster.*--join/],
     [{ takeover: '2s' }, /takeover is for a member/],
     [{ ...local, port: '0' }, /needs a port/],
-    [{ ...local, port: '9000' }, /none of the listed members is this node.*127\.0\.0\.1:19000/],
+    [{ ...local, port: '9000', ranges: '64' }, /127\.0\.0\.1:19000, is not in the list.*ranges was decided/],
+    [{ join: '127.0.0.1:17379@a', port: '9000' }, /not in the list.*give --zone/],
+    [{ ...local, zone: 'a' }, /zone is for a node that joins/],
     [{ ...local, 'link-port': '8379' }, /8379 was given twice/],
     [{ ...local, 'proxy-port': '7379' }, /7379 was given twice/],
     [{ 'proxy-port': '9379' }, /proxy-port is for a member of a cluster.*--join/],

@@ -35,6 +35,8 @@ const STATE: MemberState = {
   incarnation: 3,
   cluster: 'c',
   lives: [{ id: id(1), incarnation: 3 }],
+  roster: null,
+  facts: null,
   hasForgotten: false,
 };
 
