@@ -73,6 +73,7 @@ test('every setting can be given in all three ways', () => {
     ranges: '256',
     takeover: '3s',
     'proxy-port': '7002',
+    zone: 'a',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());
   const byFlag = resolve({ flags: samples }).config;

@@ -120,7 +120,7 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     defaultText: 'none',
     summary: 'what fails together with a node that joins a running cluster',
     effect:
-      'Copies are placed in different zones where there are several. For a node of the list that forms a cluster, @zone stands there.',
+      'Copies are placed in different zones where there are several. In the list that forms a cluster it is written @zone; given here too, it must be the same.',
     read: label,
   },
   {
@@ -230,10 +230,8 @@ export function clusterConfigOf(
   const zone = pick<string | null>('zone', null);
   const data = pick<string | null>('data', null);
   const secret = pick('clusterSecret', '');
-  const isListed = listed.some(
-    (each) => each.host.toLowerCase() === announce.toLowerCase() && each.linkPort === linkPort,
-  );
-  if (!isListed) {
+  const own = listed.find((each) => each.host.toLowerCase() === announce.toLowerCase() && each.linkPort === linkPort);
+  if (own === undefined) {
     const fact = FACTS.find((field) => values.get(field) !== undefined);
     if (fact !== undefined) {
       const what = CLUSTER_SETTINGS.find(({ field }) => field === fact)!.name;
@@ -249,8 +247,11 @@ export function clusterConfigOf(
     const seeds = listed.map((each) => ({ host: each.host, linkPort: each.linkPort }));
     return { seeds, name, secret, zone: zone ?? '', announce, linkPort, proxyPort, data };
   }
-  if (zone !== null)
-    refuse('zone is for a node that joins a running cluster; in the list it is written host:port@zone');
+  if (zone !== null && zone !== own.zone) {
+    refuse(
+      `the list of --join says that the zone of this node is ${own.zone || 'none'} (host:port@zone), --zone says ${zone}`,
+    );
+  }
   const setup = makeSetup({
     name,
     members: listed,

@@ -75,7 +75,7 @@ test('what cannot be meant is refused with a sentence', () => {
     [{ ...local, port: '0' }, /needs a port/],
     [{ ...local, port: '9000', ranges: '64' }, /127\.0\.0\.1:19000, is not in the list.*ranges was decided/],
     [{ join: '127.0.0.1:17379@a', port: '9000' }, /not in the list.*give --zone/],
-    [{ ...local, zone: 'a' }, /zone is for a node that joins/],
+    [{ ...local, zone: 'a' }, /the zone of this node is none .*--zone says a/],
     [{ ...local, 'link-port': '8379' }, /8379 was given twice/],
     [{ ...local, 'proxy-port': '7379' }, /7379 was given twice/],
     [{ 'proxy-port': '9379' }, /proxy-port is for a member of a cluster.*--join/],
