@@ -466,6 +466,8 @@ export function describeEvent(event: ClusterEvent): string {
       return `REIGNS over range ${event.range} (${event.how}${event.isEmpty ? ', empty' : ''}), epoch ${event.record.ballot.epoch}, in sync ${event.record.inSync.map(nameOf).join(' ')}`;
     case 'reign-ended':
       return `reigns over range ${event.range} no more: ${event.why}`;
+    case 'handed-over':
+      return `knows that range ${event.range} is taken, ${event.pausedMs.toFixed(1)} ms after it was frozen`;
     case 'in-sync-changed':
       return `range ${event.range}: epoch ${event.record.ballot.epoch}, in sync ${event.record.inSync.map(nameOf).join(' ')}`;
     case 'claim':

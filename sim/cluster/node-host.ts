@@ -36,6 +36,7 @@ import {
 import { TAGS, tagOf } from './model-store.ts';
 import type { Setup } from './plan.ts';
 
+const NOTHING = new Uint8Array(0);
 /** Clocks run 1 % wrong, TTLs are 4 s at most, and an effect may have been on its way for a while. */
 const ENDING_MS = 300;
 const MEMORY_BYTES = 256 * 1024;
@@ -437,6 +438,7 @@ export class NodeHost implements Host {
       }
     }
     if (!node.hasPushes) return;
+    let goOn = false;
     for (const session of node.takePushed()) {
       for (const connection of this.#connections.values()) {
         if (connection.session !== session) continue;
@@ -446,8 +448,15 @@ export class NodeHost implements Host {
           hasMore = node.onPush(session, this.#out);
           this.#read(connection);
         }
+        if (session.halted || session.inputBytes === 0) continue;
+        // It was halted: what waited is executed now.
+        goOn = true;
+        this.#out.reset();
+        node.onRequest(session, NOTHING, 0, 0, this.machine.clock.now(), this.#out);
+        this.#read(connection);
       }
     }
+    if (goOn) this.#pump();
   }
 
   #deliver(to: NodeId, message: Message): void {

@@ -113,6 +113,11 @@ const FINISH_STAGGER_MS = 400;
 const STRANGERS_MS = 10_000;
 /** Ranges of ours that are copied at once to where they are to go. */
 const MOVING = 4;
+/** Ranges that who leaves gives away at the same time: each is without an owner for as long as all of these take. */
+const GIVING = 16;
+/** Heartbeats follow each other so closely while news is waited for that requests wait for; and for so long. */
+const HURRY_MS = 5;
+const HURRY_FOR_MS = 300;
 
 /** Our last claim that keeps its content, and whom the copy followed at the time. */
 interface OwnClaim {
@@ -124,6 +129,10 @@ interface OwnClaim {
 interface HandedOver {
   readonly to: NodeId;
   readonly item: YieldItem;
+  /** Since when nobody was answered. */
+  readonly frozenMs: number;
+  /** Somebody is known to reign over it since. */
+  isTaken: boolean;
 }
 
 interface Yielding {
@@ -180,6 +189,10 @@ export class ClusterCore {
   #movingSinceMs = 0;
   /** Ranges that are being copied to where they are to go. */
   #copying = 0;
+  /** Ranges that are being given away, and that nobody is known to have taken. */
+  #giving = 0;
+  /** Voters are asked for news at every turn until then. */
+  #hurryUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: CoreOptions) {
     const { self, voters, rangeCount, timing, store } = options;
@@ -273,6 +286,24 @@ export class ClusterCore {
     // Ours by a record, but we do not reign: nobody else may be sent back to us.
     if (owner === this.self || this.views.silenceOf(owner, this.#nowMs) >= this.#timing.leaseMs) return TRY_AGAIN;
     return { kind: 'moved', to: owner };
+  }
+
+  /**
+   * Is the range about to be somebody's, so that a request for it may wait here for a moment? It is frozen for a hand-over; or we have handed it over and were not told yet that it was taken; or we have asked the voters
+   * for it; or a record says that it is ours and we do not reign yet. What waits asks `route` again before anything is done.
+   */
+  isChanging(range: number, nowMs: number): boolean {
+    this.#advance(nowMs);
+    if (!this.views.hasMajority(this.#nowMs)) return false;
+    const primary = this.primaries[range]!;
+    if (primary !== null) return primary.isFrozen;
+    return this.#proposals.of(range)?.owner === this.self || this.ownerOf(range) === this.self;
+  }
+
+  /** Of who owns it as `ownerOf` says: its record, or its reign where that is all we know. */
+  ballotOf(range: number): Ballot {
+    const { ballot } = this.views.chosen[range]!;
+    return this.copies.leaderAbove(range, ballot) === null ? ballot : this.copies.reignOf(range);
   }
 
   /** Who owns the range, as far as we know: of the newest record that is known to be chosen, or who has told us since that it reigns. */
@@ -399,6 +430,7 @@ export class ClusterCore {
         this.#deposeBelow(message.range, message.reign);
         if (this.copies.onBegin(from, message, this.views.knownNewest(message.range))) {
           this.#event({ kind: 'copy-began', range: message.range, reign: message.reign, keeps: message.keeps });
+          this.#noteTaken(message.range);
         }
         this.#send(from, this.copies.applied(message.range));
         break;
@@ -507,7 +539,7 @@ export class ClusterCore {
   #beat(): void {
     const now = this.#nowMs;
     const { heartbeatMs } = this.#timing;
-    this.#heartbeatAtMs = now + heartbeatMs;
+    this.#heartbeatAtMs = now + (now < this.#hurryUntilMs ? HURRY_MS : heartbeatMs);
     const { incarnation } = this.#options;
     const stance = this.stance;
     this.#saidStance = stance;
@@ -588,6 +620,7 @@ export class ClusterCore {
       } else this.#endReign(range, 'another record is chosen');
     }
     if (!record.inSync.includes(this.self)) this.copies.doubt(range);
+    this.#noteTaken(range);
   }
 
   #listCopy({ range, owner, inSync }: OwnershipRecord): void {
@@ -873,6 +906,7 @@ export class ClusterCore {
     this.homing.watch(this.#nowMs);
     const wishes: Wish[] = [];
     const silences = new Map<NodeId, number>();
+    this.#giving = this.#isAway ? this.#countGiving() : 0;
     let copying = 0;
     // A copy: giving a range away ends its reign.
     for (const range of [...this.#owned]) {
@@ -1009,7 +1043,12 @@ export class ClusterCore {
     });
     const heir = this.membership.order(range).find((id) => able.includes(id));
     // Frozen only while somebody can take it: it was not given away yet, so it may be served again.
-    primary.isFrozen = heir !== undefined && this.#proposals.of(range) === null;
+    const isGiven = heir !== undefined && this.#proposals.of(range) === null;
+    if (!isGiven) primary.isFrozen = false;
+    else if (!primary.isFrozen && this.#giving < GIVING) {
+      this.#giving += 1;
+      this.#freeze(primary);
+    }
     if (heir === undefined || !primary.isFrozen || primary.pendingCount > 0) return;
     this.#handOver(primary, heir, GIVEN_AWAY, false);
   }
@@ -1034,8 +1073,9 @@ export class ClusterCore {
     }
     if (this.#moving !== range) {
       const mayBegin = this.#moving < 0 && (now >= this.#homingAtMs || this.homing.isOrdered(range));
-      primary.isFrozen = mayBegin;
+      primary.isFrozen = false;
       if (!mayBegin) return;
+      this.#freeze(primary);
       this.#moving = range;
       this.#movingSinceMs = now;
       this.#homingAtMs = now + HOMING_MS;
@@ -1057,12 +1097,45 @@ export class ClusterCore {
 
   /** We serve it no more, in no life of ours. */
   #handOver(primary: Primary, to: NodeId, why: string, isPinned: boolean): void {
-    const { range, record } = primary;
+    const { range, record, frozenMs } = primary;
     const leasesMs = primary.leasesMs(to, this.#patientMs);
     this.#endReign(range, why);
     const item = { range, basis: record.ballot, inSync: record.inSync, leasesMs, stays: !this.#isAway, isPinned };
-    this.#handed[range] = { to, item };
+    this.#handed[range] = { to, item, frozenMs, isTaken: false };
     this.#send(to, { kind: 'yield', items: [item] });
+    // Who does not stay as a copy is told by nobody but the voters.
+    if (!item.stays) this.#hurry();
+  }
+
+  #freeze(primary: Primary): void {
+    primary.isFrozen = true;
+    primary.frozenMs = this.#nowMs;
+  }
+
+  #countGiving(): number {
+    let count = 0;
+    for (let range = 0; range < this.primaries.length; range += 1) {
+      const handed = this.#handed[range] ?? null;
+      // Who does not take it for long must not hold up the others.
+      const isOffered = handed !== null && !handed.isTaken && this.#nowMs - handed.frozenMs < YIELD_MS;
+      if (this.primaries[range]?.isFrozen === true || isOffered) count += 1;
+    }
+    return count;
+  }
+
+  /** Somebody reigns over what we handed over: from now on clients are sent there. */
+  #noteTaken(range: number): void {
+    const handed = this.#handed[range] ?? null;
+    if (handed === null || handed.isTaken || this.ownerOf(range) === this.self) return;
+    handed.isTaken = true;
+    this.#event({ kind: 'handed-over', range, to: handed.to, pausedMs: this.#nowMs - handed.frozenMs });
+    if (this.#isAway && this.#countGiving() === 0) this.#hurryUntilMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Something is news to the voters, or soon will be, that requests wait for here. */
+  #hurry(): void {
+    this.#hurryUntilMs = this.#nowMs + HURRY_FOR_MS;
+    this.#heartbeatAtMs = Math.min(this.#heartbeatAtMs, this.#nowMs + HURRY_MS);
   }
 
   /** Somebody follows us no more because it was told of a higher reign, or we were told so ourselves. */

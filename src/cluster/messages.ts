@@ -325,6 +325,11 @@ export interface Proxied {
   readonly ownerLife: number;
   readonly clockMs: number;
   readonly reply: Uint8Array;
+  /** It was not executed and will not be: the range is not the sender's, or not under the ballot that the asker knew. */
+  readonly isElsewhere: boolean;
+  /** Then: whose it is as far as the sender knows, and under which ballot. */
+  readonly owner: NodeId | null;
+  readonly ballot: Ballot;
 }
 
 export type Message =

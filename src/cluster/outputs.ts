@@ -37,6 +37,8 @@ export type ClusterEvent =
       readonly how: string;
     }
   | { readonly kind: 'reign-ended'; readonly range: number; readonly reign: Ballot; readonly why: string }
+  /** Somebody reigns over a range that we handed over; nobody was answered here for so long. */
+  | { readonly kind: 'handed-over'; readonly range: number; readonly to: NodeId; readonly pausedMs: number }
   | { readonly kind: 'in-sync-changed'; readonly range: number; readonly record: OwnershipRecord }
   | { readonly kind: 'claim'; readonly how: string; readonly epoch: number; readonly ranges: readonly number[] }
   | { readonly kind: 'claim-failed'; readonly how: string; readonly range: number; readonly why: string }

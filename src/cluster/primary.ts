@@ -99,6 +99,8 @@ export class Primary {
   record: OwnershipRecord;
   /** Ownership is being given away: nothing is served. */
   isFrozen = false;
+  /** Since when. */
+  frozenMs = 0;
   /** When the reign began. */
   beganMs = 0;
   /** An operator wants it here: it is not sent home. */

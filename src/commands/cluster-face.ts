@@ -3,6 +3,8 @@
  * slot map and its lease; a single node has none, and every CLUSTER command says so.
  */
 
+import type { Session } from './session.ts';
+
 /** `failed`: not heard for so long that others take over; `suspected`: on the way there. */
 export type MemberHealth = 'online' | 'suspected' | 'failed';
 
@@ -118,6 +120,11 @@ export interface ClusterFace {
    * answer their pings. Usually one comparison.
    */
   readonly isVouching: boolean;
+  /**
+   * The slot is not this member's to answer for this moment, and it expects to know whose it is in another. True: the session is held, its command with it, which is to be asked for again then; nothing of it
+   * was done and nothing is replied. False: it has waited long enough, or too many do, or this is no such moment.
+   */
+  hold(session: Session, slot: number): boolean;
   /** Where MOVED points to; null: nobody. */
   ownerOf(slot: number): MemberView | null;
   /** Has the owners of its slots execute it; their reply stands where the reply of the command at hand would. */

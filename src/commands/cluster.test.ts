@@ -160,6 +160,7 @@ function answered(
   session.readsCopies = options.readsCopies ?? false;
   const out = new ReplyWriter();
   const face: ClusterFace = {
+    hold: () => false,
     member: {
       drain: () => assert.fail('nobody is drained'),
       move: () => assert.fail('nothing is moved'),

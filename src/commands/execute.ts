@@ -8,7 +8,7 @@ import type { CommandFunction, Context } from './context.ts';
 import { beginError, endError, putText, SHOWN_BYTES, show } from './echo.ts';
 import { wrongArity } from './errors.ts';
 import { NameIndex } from './name-index.ts';
-import { HERE, REFUSED, type Redirect, redirectOf } from './redirect.ts';
+import { HELD, HERE, REFUSED, type Redirect, redirectOf } from './redirect.ts';
 import type { Session } from './session.ts';
 import { COMMANDS } from './table.ts';
 
@@ -27,7 +27,7 @@ const MINUS = 45;
 /** Rows of the table, for the counters in `Context`. */
 export const COMMAND_COUNT = COMMANDS.length;
 
-/** Executes the request in `args`, says which member to ask instead, or has that member asked (then without a reply), at `nowMs` (whole milliseconds) and appends exactly one reply to `out`. */
+/** Executes the request in `args`, says which member to ask instead, or has that member asked or waits until that is known (both without a reply), at `nowMs` (whole milliseconds) and appends exactly one reply to `out`. */
 export function execute(context: Context, session: Session, args: Args, out: ReplyWriter, nowMs: number): void {
   context.nowMs = nowMs;
   context.commandsProcessed += 1;
@@ -52,6 +52,8 @@ export function execute(context: Context, session: Session, args: Args, out: Rep
   if (context.cluster !== null) {
     const where = REDIRECT[row]!(context.cluster, session, args, out);
     if (where !== HERE) {
+      // It comes again.
+      if (where === HELD) context.commandsProcessed -= 1;
       if (where === REFUSED) {
         context.rejections[row] = context.rejections[row]! + 1;
         context.errorReplies += 1;

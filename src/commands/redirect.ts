@@ -4,7 +4,7 @@
  *
  *   keys in more than one slot          -CROSSSLOT       the client splits the command, or asks a member that does it for it
  *   somebody else owns the slot         -MOVED           asked there at once, and from then on
- *   being handed over this moment       -TRYAGAIN        asked again here, a little later
+ *   being handed over this moment       (held)           until it is known whose it is; after F/2 -TRYAGAIN: asked again here, a little later
  *   no lease, or nobody owns it         -CLUSTERDOWN     asked again later, after a look at the map
  *
  * A session that said READONLY is answered from an in-sync copy where the command reads and hands out no lease: leases are the owner's. ASK is never
@@ -39,7 +39,10 @@ export const REFUSED = 1;
 /** Others execute it; no reply is written. */
 export const FORWARDED = 2;
 
-/** {@link HERE}, {@link REFUSED} or {@link FORWARDED}. */
+/** It waits until the slot has its owner; no reply is written, and the same command comes again. */
+export const HELD = 3;
+
+/** {@link HERE}, {@link REFUSED}, {@link FORWARDED} or {@link HELD}. */
 export type Redirect = (cluster: ClusterFace, session: Session, args: Args, out: ReplyWriter) => number;
 
 /** For one row of the table; made once. */
@@ -68,6 +71,7 @@ export function redirectOf(row: CommandRow): Redirect {
       for (const part of command.parts) {
         const why = whyNotAsked(cluster, part.slot);
         if (why === null) continue;
+        if (cluster.hold(session, part.slot)) return HELD;
         out.error(why);
         return REFUSED;
       }
@@ -77,6 +81,7 @@ export function redirectOf(row: CommandRow): Redirect {
     const state = cluster.stateOf(slot);
     if (state === OWNED) return HERE;
     if (state === COPIED && session.readsCopies && reads && !(isOurs && asksForLease(args))) return HERE;
+    if (cluster.hold(session, slot)) return HELD;
     if (session.isProxied && whyNotAsked(cluster, slot) === null) {
       cluster.forward(forwardedWhole(row, args, slot, session.protocol));
       return FORWARDED;

@@ -51,6 +51,8 @@ export class Session {
   outputLimitBytes = DEFAULT_OUTPUT_LIMIT_BYTES;
   /** It said READONLY: it takes answers from in-sync copies. */
   readsCopies = false;
+  /** Its command waits until a slot has its owner, at most until then; 0: none does. Set by the node. */
+  heldUntilMs = 0;
   /** Row of the last command in the command table; -1 = none yet. */
   lastCommand = -1;
   /** Bytes of requests not executed yet; kept up to date by the node. */

@@ -24,6 +24,7 @@ import {
   UNOWNED,
   UNSURE,
 } from '../commands/cluster-face.ts';
+import type { Session } from '../commands/session.ts';
 import { clusterViewOf, type Heard } from './cluster-view.ts';
 
 const NEVER = Number.NEGATIVE_INFINITY;
@@ -45,6 +46,7 @@ export class ClusterGuard implements ClusterFace {
   onSpread: ((name: SpreadName) => void) | null = null;
   readonly member: MemberFace;
   onForward: ((command: Forwarded) => void) | null = null;
+  onHold: ((session: Session, range: number) => boolean) | null = null;
   /** All of what is ours is ours to serve until then. */
   #vouchesUntilMs = NEVER;
   #isCurrent = false;
@@ -139,6 +141,11 @@ export class ClusterGuard implements ClusterFace {
 
   forward(command: Forwarded): void {
     this.onForward?.(command);
+  }
+
+  hold(session: Session, slot: number): boolean {
+    const range = slot >>> this.#shift;
+    return this.#core.isChanging(range, this.nowMs) && this.onHold?.(session, range) === true;
   }
 
   get isOk(): boolean {

@@ -40,6 +40,7 @@ import {
   storeFrame,
   TAG,
 } from './effect.ts';
+import { HeldRequests } from './held-requests.ts';
 import { type Journal, MemberStore } from './member-store.ts';
 import { Node, type ReplyGate } from './node.ts';
 import type { NodeSession } from './node-session.ts';
@@ -91,6 +92,10 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   readonly #proxies: Proxies;
   /** The command at hand is others' to execute. */
   #forwarded: Forwarded | null = null;
+  /** Sessions whose command waits until a range has its owner. */
+  readonly held: HeldRequests;
+  /** The command at hand is to wait for this range; -1: it is not. */
+  #holdRange = -1;
   /** Executes what other members' clients ask of ranges of ours. */
   #inner: NodeSession | null = null;
   readonly #innerOut = new ReplyWriter();
@@ -166,15 +171,24 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.guard.onForward = (command) => {
       this.#forwarded = command;
     };
+    // Half of F, as a command of a hop waits for a clock: longer than any hand-over that ends well.
+    this.held = new HeldRequests(timing.leaseMs / 2);
+    this.guard.onHold = (session, range) => {
+      // Its session is everybody's: `proxy.ts` lets it wait.
+      if (session === this.#inner || !this.held.mayWait(session as NodeSession, this.#nowMs)) return false;
+      this.#holdRange = range;
+      return true;
+    };
     this.#proxies = new Proxies(
       {
         self,
         life: own.incarnation,
         freshMs: timing.leaseMs,
         writeMs: timing.writeMs,
-        ownerOf: (range) => (this.guard.isOwned(range) ? self : this.core.views.chosen[range]!.owner),
+        ownerOf: (range) => (this.guard.isOwned(range) ? self : this.core.ownerOf(range)),
         rangeOf: (slot) => ranges.of(slot),
-        ballotOf: (range) => this.core.views.chosen[range]!.ballot,
+        ballotOf: (range) => this.core.ballotOf(range),
+        isChanging: (range) => this.core.isChanging(range, this.#nowMs),
         reignOf: (range) => this.core.primaries[range]?.reign ?? null,
         send: (to, message) => this.#send(to, message, 0),
         execute: (request, protocol, done) => this.#execute(request, protocol, done),
@@ -199,6 +213,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   closeSession(session: NodeSession): void {
     this.node.closeSession(session);
     this.#due.delete(session);
+    this.held.forget(session);
   }
 
   onRequest(
@@ -233,9 +248,9 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     if (parked !== null && parked.count !== 0) {
       out.protocol = session.protocol;
       const hasMore = parked.release(out, session.outputLimitBytes);
-      if (session.halted && !parked.isFull) session.halted = false;
+      if (session.halted && !parked.isFull && !this.held.isHeld(session)) session.halted = false;
       if (hasMore) return true;
-    }
+    } else if (session.halted && !this.held.isHeld(session)) session.halted = false;
     return this.node.onPush(session, out);
   }
 
@@ -253,6 +268,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       this.core.onMessage(from, message, this.#nowMs);
     }
     this.#pump();
+    this.#unhold();
   }
 
   onPersisted(number: number, nowMs: number): void {
@@ -274,6 +290,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     const nodeMs = this.node.onTick(nowMs);
     this.memory.tick();
     this.#pump();
+    this.#unhold();
     return Math.min(coreMs, nodeMs);
   }
 
@@ -308,6 +325,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   invariants(): void {
     this.core.invariants();
     this.#store.invariants();
+    this.held.invariants();
     this.node.context.freshness.invariants();
     for (const session of this.node.context.sessions.values()) (session as NodeSession).parked?.invariants();
   }
@@ -315,6 +333,12 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   // -- ReplyGate
 
   onReply(session: NodeSession, from: number, out: ReplyWriter): void {
+    if (this.#holdRange >= 0) {
+      this.held.take(session, this.#holdRange, this.#nowMs);
+      this.#holdRange = -1;
+      return;
+    }
+    if (session.heldUntilMs !== 0) this.held.done(session, this.#nowMs);
     if (this.#forwarded !== null) {
       this.#forward(session, this.#forwarded, out, from);
       return;
@@ -425,11 +449,15 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       const isWanted = parked.isDue || (session.halted && !parked.isFull);
       if (isWanted && this.node.context.sessions.has(session.id)) this.#due.add(session);
     };
+    let isUnderWay = false;
     this.#proxies.begin(
       command,
       this.#nowMs,
+      parked.lane,
       (isHeld) => {
         parked.held += isHeld ? 1 : -1;
+        // It has to be asked of another owner: nothing overtakes it.
+        if (isHeld && isUnderWay) session.halted = true;
         look();
       },
       (bytes) => {
@@ -438,6 +466,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
         look();
       },
     );
+    isUnderWay = true;
     if (parked.isFull) session.halted = true;
   }
 
@@ -508,6 +537,15 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       this.#lastWrite += 1;
       this.#spreadWrites.set(this.#lastWrite, one);
       this.core.write(range, this.#lastWrite, effectOf(kind, name), false, this.#nowMs);
+    }
+  }
+
+  /** What waited for a range goes on where it is known now whose it is. */
+  #unhold(): void {
+    this.#proxies.flush();
+    if (this.held.size === 0) return;
+    for (const session of this.held.release((range) => this.core.isChanging(range, this.#nowMs), this.#nowMs)) {
+      this.#due.add(session);
     }
   }
 

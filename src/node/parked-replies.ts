@@ -11,6 +11,7 @@
  */
 import { assert } from '../base/assert.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import type { Lane } from './proxy.ts';
 
 /** Replies of one connection that may wait. */
 export const MAX_PARKED = 1024;
@@ -40,6 +41,8 @@ export class ParkedReplies {
   /** Those before have gone. */
   #first = 0;
   #bytes = 0;
+  /** Of commands that others execute: what was asked last of each range. */
+  readonly lane: Lane = new Map();
   /** Of their commands, those that are not on their way yet: what is asked behind one of them may not overtake it. */
   held = 0;
 

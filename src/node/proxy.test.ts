@@ -205,6 +205,7 @@ test('a member without a majority asks nobody, and says so', () => {
 class Side {
   nowMs = 10_000;
   reign: { readonly epoch: number; readonly node: string } | null = { epoch: 5, node: idOf(0) };
+  isChanging = false;
   readonly sent: Message[] = [];
   readonly executed: string[] = [];
   reply = '+OK\r\n';
@@ -217,6 +218,7 @@ class Side {
       ownerOf: () => idOf(1),
       rangeOf: () => 0,
       ballotOf: () => ({ epoch: 5, node: idOf(1) }),
+      isChanging: () => this.isChanging,
       reignOf: () => this.reign,
       send: (_to, message) => this.sent.push(message),
       execute: (request, _protocol, done) => {
@@ -282,6 +284,7 @@ test('what is under way is bounded, and what waits for an owner that never answe
     side.proxies.begin(
       { parts, join: 'sum', keyCount: parts.length, isWrite: n % 2 === 0, protocol: 2 },
       side.nowMs,
+      new Map(),
       (isHeld) => {
         held += isHeld ? 1 : -1;
       },

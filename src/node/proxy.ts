@@ -4,7 +4,7 @@
  *   asker  --proxy(id, ballot, clock, request)-->  owner     executes it as if it were a client's, if it still reigns under that ballot or one before it
  *   asker  <--proxied(id, clock, reply)----------  owner     when the reply is due, its copies' acknowledgements included
  *
- * Nobody is asked twice, and nobody asked sends on: who is not the owner says so, and the client is told `-TRYAGAIN`. What must not happen is that a command is executed *late*: the asker gave it up, told
+ * Nobody asked sends on: who is not the owner says so, and whose the range is as far as it knows; the asker asks that one then, for F/2 in all, while its client waits. The owner's side is in `askers.ts`. What must not happen is that a command is executed *late*: the asker gave it up, told
  * its client that it was not acknowledged, the client wrote something newer by another way, and then the old write comes out of a link that was cut for a while, and is done. Three things prevent it:
  *
  *   - Each member says its clock with every reply, and is told it with every command: a command that began its way more than `freshMs` after that is refused. Only the owner's own clock takes part, and
@@ -15,72 +15,68 @@
  * Commands of one session keep their order: to one owner by the link, which keeps it; and while one of them waits for a clock, nothing more of its session is executed (`held`). Doubles are known by their
  * ids, which only grow.
  *
+ * A range that moves must not turn that order round:
+ *
+ *   1. SET a 1 goes to A, which has just given the range away.   2. The asker learns that B has it. SET a 2 goes to B, and is done.   3. A says that it did not do 1. Asked of B now, the older would win.
+ *
+ * So each command knows the one before it of its session and range (`behind`), and waits while that one is under way under a lower ballot. What has waited for F/2 is sent all the same; then the one before is
+ * not asked again.
+ *
  * Why not a connection of an ordinary client to each member's RESP port: replies come in order there, so a write that waits for its copies would hold up everybody behind it; and a connection knows nothing
  * of clocks, so what was sent into it can be executed at any time after.
  *
- * Bounds: commands and bytes that an asker has under way, in all (more: refused at once); bytes of replies on their way to one asker (more: reads are refused).
+ * Bounds: commands and bytes that an asker has under way, in all (more: refused at once); for how long a command is asked of one owner after the other.
  */
 import { assert } from '../base/assert.ts';
 import { type Ballot, compareBallots } from '../base/ballot.ts';
 import type { NodeId } from '../cluster/member.ts';
-import type { Message, Proxied, ProxyRequest } from '../cluster/messages.ts';
+import type { Proxied, ProxyRequest } from '../cluster/messages.ts';
 import { DRIFT } from '../cluster/timing.ts';
 import type { Forwarded } from '../commands/cluster-face.ts';
 import { isError, joined } from '../commands/forward.ts';
+import {
+  type AskedPorts,
+  Askers,
+  errorReply,
+  executeOwned,
+  MAX_HOP_BYTES,
+  NOT_THERE,
+  TOO_LONG,
+  TOO_MANY,
+} from './askers.ts';
 
 /** Requests that one member has under way for its clients. */
 export const MAX_PARTS = 65_536;
 /** Their bytes. */
 export const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
-/** Longest request or reply of one hop: both fit into a frame. */
-export const MAX_HOP_BYTES = 24 * 1024 * 1024;
-/** Replies on their way to one asker: above it a read is refused. Well below what cuts a link. */
-const MAX_REPLY_BYTES = 16 * 1024 * 1024;
 /** A clock is asked for again after so long. */
 const AGAIN_MS = 100;
 /** A longer gap between two doors proves nothing about others, and counts as so much. */
 const STALL_MS = 120;
 const STALLED_MS = 50;
 
-const encoder = new TextEncoder();
-const error = (text: string): Uint8Array => encoder.encode(`-${text}\r\n`);
 const NOTHING = new Uint8Array(0);
-const NOT_THERE = error('TRYAGAIN The slot has another owner than was thought');
-const LATE = error('TRYAGAIN The command was too long on its way to the owner of its slot, and was not executed');
-const NO_ANSWER = error('TRYAGAIN The owner of the slot did not answer');
-const NO_ANSWER_TO_WRITE = error(
+const NO_ANSWER = errorReply('TRYAGAIN The owner of the slot did not answer');
+const NO_ANSWER_TO_WRITE = errorReply(
   'NOREPLICAS not acknowledged: the owner of the slot did not answer, and may have done it or not',
 );
-const TOO_MANY = error('TRYAGAIN Too much is on its way to other members: ask for less at a time');
-const TOO_LONG = error(
-  'ERR Too much for one hop between members: ask for less at a time, or ask the owner of the slot itself',
-);
-const MOVED = encoder.encode('-MOVED ');
 
-export interface ProxyPorts {
-  readonly self: NodeId;
-  readonly life: number;
-  /** A command begins so long after its owner told its clock, or never. */
-  readonly freshMs: number;
+export interface ProxyPorts extends AskedPorts {
   /** An owner answers a write after so long, whatever its copies do. */
   readonly writeMs: number;
-  ownerOf(range: number): NodeId | null;
   rangeOf(slot: number): number;
-  /** Of the newest record that is known of the range. */
-  ballotOf(range: number): Ballot;
-  /** Under which this member owns the range; null: it does not. */
-  reignOf(range: number): Ballot | null;
-  send(to: NodeId, message: Message): void;
-  /** Executes the request; `done`, now or later, with the reply. */
-  execute(request: Uint8Array, protocol: 2 | 3, done: (reply: Uint8Array, isWrite: boolean) => void): void;
 }
+
+/** Of one session: what it asked last, by range, as long as it is not answered. */
+export type Lane = Map<number, Part>;
 
 /** A command of a client. */
 interface Call {
   readonly command: Forwarded;
+  readonly lane: Lane;
   readonly replies: (Uint8Array | null)[];
   left: number;
-  /** Parts that wait for a clock. */
+  /** Parts that wait here: for a clock, or for their range's owner. */
   held: number;
   readonly onHeld: (isHeld: boolean) => void;
   readonly onDone: (reply: Uint8Array) => void;
@@ -91,9 +87,17 @@ interface Part {
   readonly call: Call;
   readonly index: number;
   readonly range: number;
-  readonly ballot: Ballot;
+  /** Of the newest record that was known when it was asked last. */
+  ballot: Ballot;
+  /** Whom it was asked of last is not the owner under that ballot. */
+  isRefused: boolean;
   /** Since when it waits for a clock, or for its reply; by the patient clock. */
   sincePatientMs: number;
+  /** It is asked of another owner until then, by the patient clock. */
+  untilPatientMs: number;
+  /** The one before it of its session and range, if that was not answered when it came. */
+  behind: Part | null;
+  isWaiting: boolean;
 }
 
 /** An owner, as its askers know it. */
@@ -107,23 +111,23 @@ interface Peer {
   waiting: Part[];
 }
 
-/** An asker, as the owner knows it. */
-interface Asker {
-  life: number;
-  lastId: number;
-  /** Replies that it has not confirmed. */
-  replies: { readonly id: number; readonly bytes: number }[];
-  bytes: number;
+interface Hint {
+  readonly owner: NodeId;
+  readonly ballot: Ballot;
 }
 
 const NEVER = Number.NEGATIVE_INFINITY;
 
 export class Proxies {
   readonly #ports: ProxyPorts;
+  readonly #askers: Askers;
   readonly #peers = new Map<NodeId, Peer>();
-  readonly #askers = new Map<NodeId, Asker>();
   /** Sent, by id: ascending. */
   readonly #sent = new Map<number, Part>();
+  /** By range: parts that wait until it is known whose it is, in their order. */
+  readonly #stalled = new Map<number, Part[]>();
+  /** By range: what a member said that was asked and does not own it. */
+  readonly #hints = new Map<number, Hint>();
   #waiting = 0;
   #requestBytes = 0;
   #lastId = 0;
@@ -132,6 +136,7 @@ export class Proxies {
 
   constructor(ports: ProxyPorts, nowMs: number) {
     this.#ports = ports;
+    this.#askers = new Askers(ports, nowMs);
     this.#nowMs = nowMs;
   }
 
@@ -140,10 +145,14 @@ export class Proxies {
     return this.#sent.size + this.#waiting;
   }
 
-  /** `onDone` with the reply, now or later, exactly once; `onHeld` before, when something of it has to wait here, and when it has not any more. */
+  /**
+   * `onDone` with the reply, now or later, exactly once; `onHeld` before, when something of it has to wait here, and when it has not any more.
+   * @param lane of its session
+   */
   begin(
     command: Forwarded,
     nowMs: number,
+    lane: Lane,
     onHeld: (isHeld: boolean) => void,
     onDone: (reply: Uint8Array) => void,
   ): void {
@@ -159,52 +168,37 @@ export class Proxies {
       onDone(TOO_MANY);
       return;
     }
-    const call: Call = { command, replies: parts.map(() => null), left: parts.length, held: 0, onHeld, onDone };
+    const call: Call = { command, lane, replies: parts.map(() => null), left: parts.length, held: 0, onHeld, onDone };
     this.#requestBytes += bytes;
+    const untilPatientMs = this.#patientMs + this.#ports.freshMs / 2;
     for (const [index, { slot }] of parts.entries()) {
       const range = this.#ports.rangeOf(slot);
-      this.#ask({ call, index, range, ballot: this.#ports.ballotOf(range), sincePatientMs: this.#patientMs });
+      const part: Part = {
+        call,
+        index,
+        range,
+        ballot: this.#ports.ballotOf(range),
+        isRefused: false,
+        sincePatientMs: this.#patientMs,
+        untilPatientMs,
+        behind: lane.get(range) ?? null,
+        isWaiting: false,
+      };
+      lane.set(range, part);
+      // Overtakes nothing that waits already.
+      if (this.#stalled.has(range) || !this.#mayGo(part)) this.#stall(part);
+      else this.#ask(part);
     }
   }
 
   onProxy(from: NodeId, message: ProxyRequest, nowMs: number): void {
-    const { self, life: ownerLife, freshMs } = this.#ports;
-    const { id, life, clockMs, settled, request } = message;
     this.#advance(nowMs);
-    let asker = this.#askers.get(from);
-    if (asker === undefined || asker.life < life) {
-      asker = { life, lastId: 0, replies: [], bytes: 0 };
-      this.#askers.set(from, asker);
-    }
-    // Of an earlier life, or a double.
-    if (life < asker.life || id <= asker.lastId) return;
-    asker.lastId = id;
-    while (asker.replies.length > 0 && asker.replies[0]!.id <= settled) asker.bytes -= asker.replies.shift()!.bytes;
-    const told = asker;
-    const tell = (reply: Uint8Array): void => {
-      told.bytes += reply.length;
-      told.replies.push({ id, bytes: reply.length });
-      this.#ports.send(from, { kind: 'proxied', id, life, ownerLife, clockMs: this.#nowMs, reply });
-    };
-    assert(from !== self, 'a member asks itself by no frame');
-    if (request.length === 0) {
-      tell(NOTHING);
-      return;
-    }
-    // Its clock was ahead of ours: it heard another life of ours.
-    const isLate = message.ownerLife !== ownerLife || clockMs > nowMs || nowMs - clockMs > freshMs;
-    if (isLate) tell(LATE);
-    else {
-      this.#execute(message.range, message.ballot, request, message.protocol === 3 ? 3 : 2, (reply, isWrite) => {
-        if (reply.length > MAX_HOP_BYTES) tell(TOO_LONG);
-        else if (!isWrite && told.bytes > 0 && told.bytes + reply.length > MAX_REPLY_BYTES) tell(TOO_MANY);
-        else tell(reply);
-      });
-    }
+    this.#askers.onProxy(from, message, nowMs);
   }
 
-  onProxied(from: NodeId, { id, life, ownerLife, clockMs, reply }: Proxied, nowMs: number): void {
+  onProxied(from: NodeId, message: Proxied, nowMs: number): void {
     this.#advance(nowMs);
+    const { id, life, ownerLife, clockMs, reply } = message;
     if (life !== this.#ports.life) return;
     const peer = this.#peerOf(from);
     if (ownerLife < peer.ownerLife) return;
@@ -216,14 +210,28 @@ export class Proxies {
     const part = this.#sent.get(id);
     if (part !== undefined) {
       this.#sent.delete(id);
-      // The frame's bytes are a view.
-      this.#settle(part, new Uint8Array(reply));
+      if (message.isElsewhere && this.#patientMs < part.untilPatientMs) {
+        this.#noteHint(part.range, message);
+        part.isRefused = true;
+        this.#stall(part);
+        this.#flush(part.range);
+      } else {
+        // The frame's bytes are a view.
+        this.#settle(part, new Uint8Array(reply));
+      }
     }
     this.#send(peer);
   }
 
+  /** Something has happened after which a range may have its owner: what waited for that goes on. */
+  flush(): void {
+    this.#askers.flush(this.#nowMs);
+    if (this.#stalled.size > 0) for (const range of [...this.#stalled.keys()]) this.#flush(range);
+  }
+
   onTick(nowMs: number): void {
     this.#advance(nowMs);
+    if (this.#askers.size > 0 || this.#stalled.size > 0) this.flush();
     if (this.size === 0) return;
     const isOver = ({ call, sincePatientMs }: Part): boolean => {
       const { freshMs, writeMs } = this.#ports;
@@ -257,24 +265,86 @@ export class Proxies {
     this.#patientMs += gapMs <= STALL_MS ? gapMs : STALLED_MS;
   }
 
-  #ask(part: Part): void {
-    const owner = this.#ports.ownerOf(part.range);
-    if (owner === null) {
-      this.#settle(part, NOT_THERE);
-      return;
+  /** Whose the range is, and since which ballot: what we know, or what we were told when that is newer. */
+  #whoseIs(range: number): { readonly owner: NodeId | null; readonly ballot: Ballot } {
+    const { ownerOf, ballotOf } = this.#ports;
+    const ballot = ballotOf(range);
+    const hint = this.#hints.get(range);
+    if (hint !== undefined) {
+      if (compareBallots(hint.ballot, ballot) > 0) return hint;
+      this.#hints.delete(range);
     }
-    const { command } = part.call;
-    if (owner === this.#ports.self) {
-      this.#execute(part.range, part.ballot, command.parts[part.index]!.request, command.protocol, (reply) =>
-        this.#settle(part, reply),
+    return { owner: ownerOf(range), ballot };
+  }
+
+  #noteHint(range: number, { owner, ballot }: Proxied): void {
+    if (owner !== null && compareBallots(ballot, this.#whoseIs(range).ballot) > 0)
+      this.#hints.set(range, { owner, ballot });
+  }
+
+  /** Is it known whom to ask, another than the one who refused, without overtaking the one before it? */
+  #mayGo(part: Part): boolean {
+    return this.#isKnown(part) && !this.#overtakes(part);
+  }
+
+  #isKnown({ range, ballot, isRefused }: Part): boolean {
+    if (this.#ports.isChanging(range)) return false;
+    return !isRefused || compareBallots(this.#whoseIs(range).ballot, ballot) > 0;
+  }
+
+  #overtakes({ behind, range }: Part): boolean {
+    return behind !== null && !isSettled(behind) && compareBallots(behind.ballot, this.#whoseIs(range).ballot) < 0;
+  }
+
+  #stall(part: Part): void {
+    this.#hold(part);
+    const parts = this.#stalled.get(part.range);
+    if (parts === undefined) this.#stalled.set(part.range, [part]);
+    else parts.push(part);
+  }
+
+  #flush(range: number): void {
+    const parts = this.#stalled.get(range);
+    if (parts === undefined) return;
+    this.#stalled.delete(range);
+    const rest: Part[] = [];
+    for (const part of parts) {
+      const isOver = this.#patientMs >= part.untilPatientMs;
+      if (this.#mayGo(part)) this.#ask(part);
+      else if (!isOver) rest.push(part);
+      else if (part.isRefused || this.#ports.isChanging(range)) {
+        this.#unhold(part);
+        this.#settle(part, NOT_THERE);
+      } else {
+        // It has waited long enough for those before it, and these are too late now.
+        for (let each = part.behind; each !== null; each = each.behind) each.untilPatientMs = NEVER;
+        this.#ask(part);
+      }
+    }
+    if (rest.length > 0) this.#stalled.set(range, [...rest, ...(this.#stalled.get(range) ?? [])]);
+  }
+
+  #ask(part: Part): void {
+    const { range, call } = part;
+    const { owner, ballot } = this.#whoseIs(range);
+    part.ballot = ballot;
+    part.isRefused = false;
+    part.sincePatientMs = this.#patientMs;
+    if (owner === null || owner === this.#ports.self) {
+      this.#unhold(part);
+      if (owner === null) {
+        this.#settle(part, NOT_THERE);
+        return;
+      }
+      const { parts, protocol } = call.command;
+      executeOwned(this.#ports, range, ballot, parts[part.index]!.request, protocol, (reply) =>
+        this.#settle(part, reply ?? NOT_THERE),
       );
       return;
     }
     const peer = this.#peerOf(owner);
     peer.waiting.push(part);
-    this.#waiting += 1;
-    part.call.held += 1;
-    if (part.call.held === 1) part.call.onHeld(true);
+    this.#hold(part);
     this.#send(peer);
     if (peer.waiting.length === 1) this.#askClock(peer);
   }
@@ -338,32 +408,31 @@ export class Proxies {
     return id - 1;
   }
 
-  #execute(
-    range: number,
-    ballot: Ballot,
-    request: Uint8Array,
-    protocol: 2 | 3,
-    done: (reply: Uint8Array, isWrite: boolean) => void,
-  ): void {
-    const reign = this.#ports.reignOf(range);
-    if (reign === null || compareBallots(ballot, reign) < 0) done(NOT_THERE, false);
-    else {
-      this.#ports.execute(request, protocol, (reply, isWrite) =>
-        done(MOVED.every((byte, at) => reply[at] === byte) ? NOT_THERE : reply, isWrite),
-      );
-    }
+  #hold(part: Part): void {
+    if (part.isWaiting) return;
+    const { call } = part;
+    part.isWaiting = true;
+    this.#waiting += 1;
+    call.held += 1;
+    if (call.held === 1) call.onHeld(true);
   }
 
-  #unhold({ call }: Part): void {
+  #unhold(part: Part): void {
+    if (!part.isWaiting) return;
+    const { call } = part;
+    part.isWaiting = false;
     this.#waiting -= 1;
     call.held -= 1;
     if (call.held === 0) call.onHeld(false);
   }
 
-  #settle({ call, index }: Part, reply: Uint8Array): void {
-    const { command, replies } = call;
+  #settle(part: Part, reply: Uint8Array): void {
+    const { call, index, range } = part;
+    const { command, replies, lane } = call;
     assert(replies[index] === null, 'a part is answered once');
     replies[index] = reply;
+    part.behind = null;
+    if (lane.get(range) === part) lane.delete(range);
     this.#requestBytes -= command.parts[index]!.request.length;
     call.left -= 1;
     if (call.left > 0) return;
@@ -379,4 +448,8 @@ export class Proxies {
     }
     return peer;
   }
+}
+
+function isSettled({ call, index }: Part): boolean {
+  return call.replies[index] !== null;
 }

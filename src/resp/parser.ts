@@ -89,6 +89,8 @@ export class RequestParser {
   #position = 0;
   #end = 0;
   #requestStart = 0;
+  /** Where the request began that was handed out last. */
+  #lastStart = 0;
   /** No line end lies in the current line before this offset: a slow line is searched once. */
   #searched = 0;
   /** Arguments of the current request still to come; 0 between requests. */
@@ -141,6 +143,14 @@ export class RequestParser {
   /** REQUEST, NEED_MORE or PROTOCOL_ERROR. O(bytes of the request). */
   next(): number {
     return this.#onOwn ? this.#nextOnOwn() : this.#parse();
+  }
+
+  /** Takes the request back that `next` has just handed out: it is the next one again. Nothing else may be called in between. */
+  unread(): void {
+    assert(this.#missing === 0 && this.error === '', 'a request is unread when it was handed out');
+    this.#position = this.#lastStart;
+    this.#requestStart = this.#lastStart;
+    this.#searched = this.#lastStart;
   }
 
   /** Copies what was not handed out, complete or not, so that the chunk may be reused. Free when nothing is left. */
@@ -351,6 +361,7 @@ export class RequestParser {
 
     args.bytes = bytes;
     args.count = found;
+    this.#lastStart = this.#requestStart;
     this.#position = p;
     this.#requestStart = p;
     this.#searched = p;
@@ -414,6 +425,7 @@ export class RequestParser {
     if (splitInline(bytes, start, lineEnd, this.args) === UNBALANCED_QUOTES) {
       return this.#fail('Protocol error: unbalanced quotes in request');
     }
+    this.#lastStart = start;
     this.#position = lf + 1;
     this.#requestStart = lf + 1;
     this.#searched = lf + 1;

@@ -14,6 +14,7 @@ import type { ListenedNode, ListenedSession } from './resp-listener.ts';
 /** Commands under way at the same time; one more is refused. */
 export const MAX_UNDER_WAY = 1024;
 
+const NOTHING = new Uint8Array(0);
 const GONE = 'TRYAGAIN The node is shutting down';
 const TOO_MANY = 'TRYAGAIN Too many requests of this member wait for others';
 
@@ -72,7 +73,7 @@ export class LocalSession<S extends ListenedSession = ListenedSession> {
     if (hasReply) this.#free.push(session);
     this.#onCalled();
     if (hasReply) return Promise.resolve(reply);
-    if (!session.parked?.count) {
+    if (!isUnderWay(session)) {
       this.#free.push(session);
       return Promise.resolve(new ReplyError('ERR the node gave no reply'));
     }
@@ -85,11 +86,17 @@ export class LocalSession<S extends ListenedSession = ListenedSession> {
     if (resolve === undefined) return;
     const out = this.#out;
     out.reset();
+    const wasHalted = session.halted === true;
     this.#node.onPush(session, out);
-    if (out.length === 0) return;
-    this.#waiting.delete(session);
-    this.#free.push(session);
-    resolve(replyIn(out));
+    // Its command waited until a slot had its owner, and may be executed now.
+    const goesOn = wasHalted && session.halted !== true && out.length === 0;
+    if (goesOn) this.#node.onRequest(session, NOTHING, 0, 0, Math.floor(this.#clock.now()), out);
+    if (out.length > 0 || !isUnderWay(session)) {
+      this.#waiting.delete(session);
+      this.#free.push(session);
+      resolve(replyIn(out));
+    }
+    if (goesOn) this.#onCalled();
   }
 
   /** What waits is answered with an error. */
@@ -110,6 +117,11 @@ export class LocalSession<S extends ListenedSession = ListenedSession> {
     session.outputLimitBytes = Number.MAX_SAFE_INTEGER;
     return session;
   }
+}
+
+/** Is there a reply of it to come? */
+function isUnderWay({ parked, halted }: ListenedSession): boolean {
+  return (parked?.count ?? 0) > 0 || halted === true;
 }
 
 function replyIn(out: ReplyWriter): Reply {

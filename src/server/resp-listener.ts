@@ -425,10 +425,11 @@ export class RespListener<S extends ListenedSession> {
     connection.socket.pause();
   }
 
-  /** As `#end`, when the replies that wait for other members have come; there is a deadline on those. */
+  /** As `#end`, when the replies that wait for other members have come, and what waits to be executed is; there is a deadline on both. */
   #endWhenTold(connection: Connection<S>): void {
-    const { parked } = connection.session;
-    connection.endsWhenTold = parked !== undefined && parked !== null && parked.count > 0;
+    const { parked, halted, closing } = connection.session;
+    const hasParked = parked !== undefined && parked !== null && parked.count > 0;
+    connection.endsWhenTold = hasParked || (halted === true && !closing);
     if (!connection.endsWhenTold) this.#end(connection);
     else if (!connection.paused) this.#pause(connection);
   }

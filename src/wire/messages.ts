@@ -30,7 +30,7 @@
  * | 23 | `spread` | member | owner | invalidate these names in those of these ranges that are yours | id: count, names: [name], ranges: [range] |
  * | 24 | `spread-done` | owner | member | these ranges are done, their copies included | id: count, ranges: [range] |
  * | 25 | `proxy` | member | owner | a client of mine asks this of a range of yours | id: count, life: count, ownerLife: count, clockMs: time, settled: count, range: range, ballot: ballot, protocol: count <= 3, request: bytes |
- * | 26 | `proxied` | owner | member | what it is to be told | id: count, life: count, ownerLife: count, clockMs: time, reply: bytes |
+ * | 26 | `proxied` | owner | member | what it is to be told | id: count, life: count, ownerLife: count, clockMs: time, reply: bytes, isElsewhere: yes/no (added), owner: id? (added), ballot: ballot (added) |
  * | 27 | `roster-prepare` | member | voter | may I change who the members are? | claim: count, epoch: count |
  * | 28 | `roster-promised` | voter | member | yes, and this is what I accepted last; or no | claim: count, isGranted: yes/no, promised: ballot, accepted: roster? |
  * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster |
@@ -57,7 +57,7 @@ import type {
   VoterRow,
   YieldItem,
 } from '../cluster/messages.ts';
-import { checkRecord, MAX_COPIES, type OwnershipRecord } from '../cluster/record.ts';
+import { checkRecord, MAX_COPIES, NO_BALLOT, type OwnershipRecord } from '../cluster/record.ts';
 import {
   checkRoster,
   MAX_FORGOTTEN,
@@ -69,6 +69,7 @@ import {
 import type { Rumor, SwimMessage } from '../cluster/swim/messages.ts';
 import { BodyReader, type BodyWriter, invalid } from './body.ts';
 import {
+  added,
   ballot,
   boolean,
   count,
@@ -369,6 +370,9 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     ownerLife: count,
     clockMs: time,
     reply: bytes,
+    isElsewhere: added(boolean, false),
+    owner: added(optionalId, null),
+    ballot: added(ballot, NO_BALLOT),
   }),
   'roster-prepare': frame<'roster-prepare'>(27, 'member', 'voter', 'may I change who the members are?', {
     claim,

@@ -188,7 +188,16 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     protocol: fc.constantFrom(2, 3),
     request: bytes,
   },
-  proxied: { id: count, life: count, ownerLife: count, clockMs: time, reply: bytes },
+  proxied: {
+    id: count,
+    life: count,
+    ownerLife: count,
+    clockMs: time,
+    reply: bytes,
+    isElsewhere: fc.boolean(),
+    owner: fc.option(id, { nil: null }),
+    ballot,
+  },
 };
 const KINDS = Object.keys(PARTS) as WireKind[];
 const message: fc.Arbitrary<WireMessage> = fc.oneof(

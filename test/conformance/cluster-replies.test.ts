@@ -69,6 +69,7 @@ before(async () => {
   view = await factsOf(redis);
   ours = await ServedMember.start(0);
   const face: ClusterFace = {
+    hold: () => false,
     member: {
       drain: () => assert.fail('nobody is drained'),
       move: () => assert.fail('nothing is moved'),

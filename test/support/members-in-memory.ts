@@ -11,6 +11,7 @@ import { REPLY, ReplyParser } from '../../src/resp/reply-parser.ts';
 import { type Command, RequestWriter } from '../../src/resp/request-writer.ts';
 import { ReplyWriter } from '../../src/resp/writer.ts';
 
+const NOTHING = new Uint8Array(0);
 export const START = 1_700_000_000_000;
 export const RANGES = 16;
 
@@ -174,6 +175,8 @@ export class Cluster {
         const client = this.clients.find((each) => each.session === session);
         const out = new ReplyWriter();
         while (node.onPush(session, out));
+        // What a listener does: nothing of a session that is halted is read, and then it goes on.
+        if (!session.halted) node.onRequest(session, NOTHING, 0, 0, this.nowMs, out);
         client?.read(out);
       }
     }

@@ -169,6 +169,7 @@ export class NodesInACluster {
       forward: () => {
         throw new Error('these members ask nothing of each other');
       },
+      hold: () => false,
       stateOf: (slot) => {
         if (this.unsure.has(self)) return UNSURE;
         const { owner, inSync } = this.map.recordOf(slot);
