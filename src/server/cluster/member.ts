@@ -29,7 +29,7 @@ import { Links } from './links.ts';
 import { MemberMemory, type MemberState } from './memory.ts';
 import type { ClusterConfig, JoiningConfig } from './settings.ts';
 import { factsOf, founderOf, memberId, setupFrom } from './setup.ts';
-import { type EventCounts, noEvents, type StatusParts } from './status.ts';
+import { type EventCounts, noEvents, noHandOvers, type StatusParts } from './status.ts';
 
 export interface MemberOptions {
   readonly config: ClusterConfig | JoiningConfig;
@@ -63,6 +63,7 @@ interface LetIn {
 export class ClusterMember implements ListenedNode<NodeSession> {
   readonly config: ClusterConfig;
   readonly events: EventCounts = noEvents();
+  readonly handOvers = noHandOvers();
   /** Set by the server: something may have to be told to sessions. */
   onPushes: () => void = () => {};
   readonly #clock: Clock;
@@ -203,6 +204,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       members: this.#members,
       links: this.#links,
       events: this.events,
+      handOvers: this.handOvers,
       nowMs: this.#clock.now(),
     };
   }
@@ -459,6 +461,13 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       case 'reign-ended':
         events.reignsEnded += 1;
         return;
+      case 'handed-over': {
+        const { handOvers } = this;
+        handOvers.count += 1;
+        handOvers.pausedMs += event.pausedMs;
+        handOvers.longestMs = Math.max(handOvers.longestMs, event.pausedMs);
+        return;
+      }
       case 'in-sync-changed':
         events.setsChanged += 1;
         return;

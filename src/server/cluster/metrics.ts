@@ -35,6 +35,33 @@ export const CLUSTER_METRICS: readonly MetricRow<ClusterStatus>[] = [
     'member',
   ),
   counter('breakwater_cluster_events_total', 'What happened to the ranges of this member.', events, 'event'),
+  counter('breakwater_cluster_hand_overs_total', 'Ranges that this member handed over.', (s) => s.handOvers.count),
+  counter(
+    'breakwater_cluster_hand_over_pause_seconds_total',
+    'For how long these had no owner, all together: from freezing a range to the news that somebody reigns over it.',
+    (s) => s.handOvers.pausedMs / 1000,
+  ),
+  gauge(
+    'breakwater_cluster_hand_over_pause_longest_seconds',
+    'The longest of these.',
+    (s) => s.handOvers.longestMs / 1000,
+  ),
+  counter(
+    'breakwater_cluster_held_requests_total',
+    'Requests for a range that changed hands: held until it had its owner; of these, held in vain (expired); and refused because too many were held.',
+    ({ held }) => [
+      { label: 'held', value: held.held },
+      { label: 'expired', value: held.expired },
+      { label: 'refused', value: held.refused },
+    ],
+    'outcome',
+  ),
+  counter(
+    'breakwater_cluster_held_seconds_total',
+    'For how long requests were held, all together.',
+    (s) => s.held.waitedMs / 1000,
+  ),
+  gauge('breakwater_cluster_held_longest_seconds', 'The longest of these.', (s) => s.held.longestMs / 1000),
   gauge(
     'breakwater_cluster_link_round_trip_seconds',
     'Round trip of the last ping on the link to a member.',

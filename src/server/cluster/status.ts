@@ -4,6 +4,7 @@ import type { Stance } from '../../cluster/messages.ts';
 import { asMember } from '../../cluster/roster.ts';
 import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
+import type { HoldCounts } from '../../node/held-requests.ts';
 import type { LinkCounters } from './counters.ts';
 import type { Links } from './links.ts';
 import type { ClusterConfig } from './settings.ts';
@@ -24,6 +25,17 @@ export function noEvents(): EventCounts {
   return { reignsBegan: 0, reignsEnded: 0, setsChanged: 0, takeovers: 0, claimsFailed: 0, stalls: 0 };
 }
 
+/** Ranges that this member handed over, and for how long each had no owner: from its freezing to the news that somebody reigns. */
+export interface HandOvers {
+  count: number;
+  pausedMs: number;
+  longestMs: number;
+}
+
+export function noHandOvers(): HandOvers {
+  return { count: 0, pausedMs: 0, longestMs: 0 };
+}
+
 export interface StatusParts {
   readonly config: ClusterConfig;
   readonly cluster: string;
@@ -32,6 +44,7 @@ export interface StatusParts {
   readonly members: ReadonlyMap<NodeId, Member>;
   readonly links: Links;
   readonly events: EventCounts;
+  readonly handOvers: HandOvers;
   readonly nowMs: number;
 }
 
@@ -89,6 +102,9 @@ export interface ClusterStatus {
   readonly members: readonly MemberStatus[];
   readonly links: Readonly<LinkCounters>;
   readonly events: Readonly<EventCounts>;
+  readonly handOvers: Readonly<HandOvers>;
+  /** Requests that waited because a range changed hands. */
+  readonly held: Readonly<HoldCounts>;
 }
 
 /** O(ranges). */
@@ -100,6 +116,7 @@ export function statusOf({
   members,
   links,
   events,
+  handOvers,
   nowMs,
 }: StatusParts): ClusterStatus {
   const { setup } = config;
@@ -165,5 +182,7 @@ export function statusOf({
     }),
     links: { ...links.counters },
     events: { ...events },
+    handOvers: { ...handOvers },
+    held: { ...machine.held.counts },
   };
 }
