@@ -310,6 +310,7 @@ export class Cache<K extends string, V, A = Cached<V>> {
    */
   async warm(ids: Iterable<K> | AsyncIterable<K> | IdQuery, options: WarmOptions = {}): Promise<WarmProgress> {
     this.#refuseClosed();
+    if (options === null) throw invalid(`the options of warm of cache "${this.name}"`, 'an object', options);
     const { store, outage, ports, readTimeoutMs } = this.#shared;
     const { maxBatch, loadTimeoutMs } = this.#settings;
     const parts = warmPartsOf<K>({

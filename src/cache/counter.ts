@@ -72,13 +72,13 @@ export class Counter {
 
   /** @internal Use `bw.counter`. */
   constructor(parts: CounterParts, name: string, options: CounterOptions) {
-    checkNames(options, OPTIONS, `counter "${name}"`);
     if (typeof name !== 'string' || !/^[^{}\p{Surrogate}]+$/u.test(name) || name.length > MAX_NAME_CHARACTERS) {
       throw invalid('the name of a counter', `text of 1 to ${MAX_NAME_CHARACTERS} characters without braces`, name);
     }
     this.#parts = parts;
     this.name = name;
     const where = `counter "${name}"`;
+    checkNames(options, OPTIONS, where);
     this.#flushMs = parseDurationMs(options.flush ?? '1s', `flush of ${where}`);
     this.#ttlMs = options.ttl === undefined ? null : duration(options.ttl, 'ttl', where, 1);
     const shards = count(options.shards ?? 1, 'shards', where, MOST_SHARDS);

@@ -186,6 +186,19 @@ test('a Proxy that was revoked, wherever one can be given: a code', async () => 
   await bw.close();
 });
 
+test('null and symbols where options and names are meant: a code', async () => {
+  const { bw } = openLibrary();
+  const cache = bw.cache<number>('one', { load: async (ids) => ids.map(() => 1) });
+  await assert.rejects(cache.warm(['1'], null as never), { code: 'CACHE_OPTION_INVALID' });
+  for (const bad of [Symbol('s'), Object.create(null)]) {
+    assert.throws(() => bw.counter(bad as never), { code: 'CACHE_OPTION_INVALID' });
+  }
+  for (const bad of [null, undefined, {}]) {
+    assert.throws(() => bw.register(bad as never), { code: 'CACHE_OPTION_INVALID', message: /prom-client/ });
+  }
+  await bw.close();
+});
+
 test('a loader whose whole answer cannot be read: a code, and the next load of the key is a new one', async () => {
   const { bw } = openLibrary();
   const throwing = (what: string) => () => {

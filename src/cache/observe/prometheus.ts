@@ -6,6 +6,7 @@
  *
  * Format: https://prometheus.io/docs/instrumenting/exposition_formats (version 0.0.4).
  */
+import { invalid } from '../checks.ts';
 import {
   type Labels,
   LIBRARY_METRICS,
@@ -54,8 +55,11 @@ export function exposition(readings: Readings): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Makes the metrics known to a prom-client registry, which reads them at each scrape. Throws its own error when it has them already. */
+/** Makes the metrics known to a prom-client registry, which reads them at each scrape. Throws its own error when it has them already. @throws BreakwaterError `CACHE_OPTION_INVALID` */
 export function registerWith(registry: MetricRegistry, readings: () => Readings): void {
+  if (typeof (registry as Partial<MetricRegistry> | null)?.registerMetric !== 'function') {
+    throw invalid('the registry of register', 'one of prom-client', registry);
+  }
   for (const { name, help, type, read } of FAMILIES) {
     const metric = {
       name,
