@@ -216,3 +216,19 @@ test('a copy that is behind the backlog begins anew, from nothing', () => {
   assert.deepEqual(copies.get(B)!.memory.bytes, [4, 5]);
   assert.ok(primary.backlogCount <= 1024);
 });
+
+test('what every copy has applied is kept no longer, be it one effect', () => {
+  const { primary, deaf, pass, write } = scene([A, B, C]);
+  pass(100);
+  write(1, 7, false);
+  pass(1);
+  assert.equal(primary.backlogCount, 0);
+  deaf.add(C);
+  write(2, 8, false);
+  pass(1);
+  assert.equal(primary.backlogCount, 1, 'one copy does not have it');
+  deaf.delete(C);
+  pass(100);
+  assert.equal(primary.backlogCount, 0);
+  primary.invariants();
+});

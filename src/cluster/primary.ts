@@ -37,7 +37,7 @@ export const MAX_BACKLOG = 512;
 export const MAX_BACKLOG_BYTES = 256 * 1024;
 /** Writes of one range that wait for their copies. */
 export const MAX_PENDING = 4096;
-/** Effects that nobody needs any more leave together, when there are so many of them or so many bytes are kept. */
+/** While a copy lacks any, those that nobody needs any more leave together, when there are so many of them or so many bytes are kept. */
 const TRIM_COUNT = 16;
 const TRIM_BYTES = 16 * 1024;
 /** In one message. */
@@ -389,12 +389,13 @@ export class Primary {
   /** Takes effects out of the backlog that everybody has, and the oldest of those that do not fit. */
   #trim(): void {
     const { length } = this.#backlog;
-    if (length < TRIM_COUNT && this.#backlogBytes < TRIM_BYTES) return;
     let had = this.offset;
     for (const { isFollowing, applied, startOffset } of this.followers.values()) {
       const has = isFollowing ? applied : startOffset;
       if (has < had) had = has;
     }
+    // At once when everybody has everything: what is kept for longer than it takes to be garbage soon grows old, and is collected late (a hundred bytes an entry).
+    if (had < this.offset && length < TRIM_COUNT && this.#backlogBytes < TRIM_BYTES) return;
     const isOver = length > 2 * MAX_BACKLOG;
     let drop = Math.max(0, had + 1 - this.#backlogFrom, isOver ? length - MAX_BACKLOG : 0);
     let rest = this.#backlogBytes;

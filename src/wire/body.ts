@@ -20,6 +20,14 @@ const NEW_ID = 1;
 const FIRST_KNOWN = 2;
 const HEX = '0123456789abcdef';
 
+/**
+ * Members that were spelled out lately, both ways: there are few, and each frame about a range names one. Twenty bytes compared are several times cheaper than forty digits made, and a string that is the same object is
+ * compared by one look. Bounded; what does not fit is made anew.
+ */
+const MAX_KNOWN = 1024;
+const spelled = new Map<string, Uint8Array>();
+const read = new Map<number, { readonly bytes: Uint8Array; readonly id: string }>();
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
 /** For doubles, whose bytes JavaScript shows no other way. */
@@ -91,15 +99,16 @@ export class BodyWriter {
       this.count(FIRST_KNOWN + known);
       return;
     }
-    assert(id.length === 2 * ID_BYTES, 'a member id is 40 hexadecimal digits');
+    let bytes = spelled.get(id);
+    if (bytes === undefined) {
+      bytes = bytesOf(id);
+      if (spelled.size >= MAX_KNOWN) spelled.clear();
+      spelled.set(id, bytes);
+    }
     this.#ids.set(id, this.#ids.size);
     this.byte(NEW_ID);
     this.reserve(ID_BYTES);
-    for (let i = 0; i < ID_BYTES; i += 1) {
-      const value = HEX.indexOf(id[2 * i]!) * 16 + HEX.indexOf(id[2 * i + 1]!);
-      assert(value >= 0, 'a member id is lower-case hexadecimal');
-      this.bytes[this.length + i] = value;
-    }
+    this.bytes.set(bytes, this.length);
     this.length += ID_BYTES;
   }
 
@@ -185,11 +194,7 @@ export class BodyReader {
       return known ?? invalid('it refers to a member that it has not named');
     }
     if (this.left < ID_BYTES) invalid('it ends in the middle of a field');
-    let id = '';
-    for (let i = 0; i < ID_BYTES; i += 1) {
-      const value = this.#bytes[this.#at + i]!;
-      id += HEX[value >>> 4]! + HEX[value & 15]!;
-    }
+    const id = idAt(this.#bytes, this.#at);
     this.#at += ID_BYTES;
     this.#ids.push(id);
     return id;
@@ -212,4 +217,37 @@ export class BodyReader {
       return invalid('a text in it is not UTF-8');
     }
   }
+}
+
+function bytesOf(id: string): Uint8Array {
+  assert(id.length === 2 * ID_BYTES, 'a member id is 40 hexadecimal digits');
+  const bytes = new Uint8Array(ID_BYTES);
+  for (let i = 0; i < ID_BYTES; i += 1) {
+    const high = HEX.indexOf(id[2 * i]!);
+    const low = HEX.indexOf(id[2 * i + 1]!);
+    assert(high >= 0 && low >= 0, 'a member id is lower-case hexadecimal');
+    bytes[i] = high * 16 + low;
+  }
+  return bytes;
+}
+
+function idAt(bytes: Uint8Array, at: number): string {
+  const mark = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+  const known = read.get(mark);
+  if (known !== undefined) {
+    let same = 4;
+    while (same < ID_BYTES && known.bytes[same] === bytes[at + same]) same += 1;
+    if (same === ID_BYTES) return known.id;
+  }
+  let id = '';
+  for (let i = 0; i < ID_BYTES; i += 1) {
+    const value = bytes[at + i]!;
+    id += HEX[value >>> 4]! + HEX[value & 15]!;
+  }
+  if (read.size >= MAX_KNOWN) read.clear();
+  // Not `slice`: of a Buffer that is a view of what is read over next.
+  const own = new Uint8Array(ID_BYTES);
+  own.set(bytes.subarray(at, at + ID_BYTES));
+  read.set(mark, { bytes: own, id });
+  return id;
 }
