@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -42,4 +43,23 @@ test('one at a time; a released lock, a dead holder and a damaged file are follo
   assert.throws(() => DirectoryLock.take(directory), LOCKED);
   put('lock.91', { ...ours, host: `not-${hostname()}`, pid: 2 ** 30 });
   assert.throws(() => DirectoryLock.take(directory), /remove .*lock\.91/, 'nobody knows about another machine');
+});
+
+test('a full disk leaves nothing behind, however often it is tried', (t) => {
+  const full = mkdtempSync(join(tmpdir(), 'bw-lock-'));
+  t.after(() => rmSync(full, { recursive: true, force: true }));
+  t.mock.method(fs, 'writeFileSync', (path: string) => {
+    fs.closeSync(fs.openSync(path, 'wx'));
+    throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  });
+  syncBuiltinESMExports();
+  try {
+    for (let i = 0; i < 3; i += 1) assert.throws(() => DirectoryLock.take(full), { code: 'ENOSPC' });
+  } finally {
+    t.mock.reset();
+    syncBuiltinESMExports();
+  }
+  assert.deepEqual(readdirSync(full), []);
+  DirectoryLock.take(full).release();
+  assert.deepEqual(readdirSync(full), ['lock.1']);
 });

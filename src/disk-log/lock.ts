@@ -88,8 +88,9 @@ function highestIn(directory: string): number {
 /** False: somebody was faster. */
 function make(directory: string, path: string): boolean {
   const draft = join(directory, `lock-draft.${process.pid}.${process.hrtime.bigint()}`);
-  writeFileSync(draft, JSON.stringify(ourselves()), { flag: 'wx' });
   try {
+    // On a full disk this makes an empty file and fails: it may not stay, since whoever waits for room tries again and again.
+    writeFileSync(draft, JSON.stringify(ourselves()), { flag: 'wx' });
     linkSync(draft, path);
     return true;
   } catch (error) {
