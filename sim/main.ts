@@ -4,6 +4,8 @@ import { CLUSTER_HELP, clusterCommand } from './cluster/command.ts';
 import { play } from './cluster/scenario.ts';
 import { ablationCommand } from './library/ablation.ts';
 import { libraryCommand } from './library/command.ts';
+import { pictureCommand } from './picture/command.ts';
+import { scaleCommand } from './scale/command.ts';
 import { swimCommand } from './swim/command.ts';
 
 const HELP = `${CLUSTER_HELP}
@@ -11,6 +13,8 @@ npm run sim -- --library [--seeds N] [--from S] [--processes N] [--trace S] ... 
 npm run sim -- --ablation [name ...] [--seeds N] [--write FILE]                   the same with a rule taken out of src/, one at a time
 npm run sim -- --cluster-ablation [name ...] [--seeds N] [--write FILE]           the cluster with a rule taken out of src/cluster/
 npm run sim -- --swim [--quick] [--output FILE]                                   membership news among 10 to 1,000 members, measured
+npm run sim -- --scale N,N,... [--seed S] [--output FILE]                         clusters of up to 1,000 members, measured
+npm run sim -- --picture FILE FILE.svg                                             a takeover drawn out of the trace of its script
 npm run sim -- --scenario FILE                                                    a script of the cluster, and what comes of it`;
 
 const [which, ...rest] = process.argv.slice(2);
@@ -18,6 +22,8 @@ if (which === '--library') process.exitCode = await libraryCommand(rest);
 else if (which === '--ablation') process.exitCode = await ablationCommand('library', rest);
 else if (which === '--cluster-ablation') process.exitCode = await ablationCommand('cluster', rest);
 else if (which === '--swim') process.exitCode = swimCommand(rest);
+else if (which === '--scale') process.exitCode = scaleCommand(rest);
+else if (which === '--picture') process.exitCode = pictureCommand(rest);
 else if (which === '--scenario') for (const file of rest) process.stdout.write(play(readFileSync(file, 'utf8')));
 else if (which === undefined || which === '--help') console.log(HELP);
 else process.exitCode = await clusterCommand(process.argv.slice(2));

@@ -432,6 +432,9 @@ export class MemberHost implements Host {
     }
     const target = hosts[indexOf(to)]!;
     if (isDropped?.(this.name, target.name, message.kind) === true) return;
+    if (world.trace.isRecording && datagrams.isCut(this.name, target.name)) {
+      world.trace.say(() => `    ${this.name} -x ${target.name}  ${describeMessage(message)}`);
+    }
     datagrams.send(this.name, target.name, () => target.receive(id, message));
   }
 

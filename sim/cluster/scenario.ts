@@ -33,6 +33,24 @@ export class Scenario {
   /** Reports of members and replies to clients go into the trace; only those are shown. */
   #shown: string[] = [];
 
+  /** Everything that happened, messages included; ` -> ` one that came, ` -x ` one that was sent into a cut. */
+  get lines(): readonly string[] {
+    return this.#world.trace.lines;
+  }
+
+  get nowMs(): number {
+    return this.#world.nowMs;
+  }
+
+  get members(): readonly string[] {
+    return this.#hosts.map(({ name }) => name);
+  }
+
+  /** Who would answer for the range at this moment. */
+  servers(range: number): readonly string[] {
+    return this.#hosts.filter((host) => host.isUp && host.isLeased(range)).map(({ name }) => name);
+  }
+
   /** Does one line, and returns what it printed. @throws Error when it cannot be read */
   do(line: string): string[] {
     const [verb, ...words] = line.trim().split(/\s+/);

@@ -110,3 +110,18 @@ test('what changed since is only taken by a view that has what came before', () 
   assert.equal(all.newest[0]!.owner, null);
   assert.equal(all.knownOf(0).counter, 0);
 });
+
+test('a stance and a life hold until something else is said of them, or by another life of the voter', () => {
+  const all = views();
+  const note = { notes: [{ id: C, stance: 'drained', lifeMs: 100 }] } as const;
+  all.onAck(0, ack(100, 1, [], note), 100, new Set());
+  all.onAck(1, ack(100, 1, [], note), 110, new Set());
+  all.onAck(0, ack(300, 2, [], { after: 1 }), 300, new Set());
+  all.onAck(1, ack(300, 2, [], { after: 1 }), 300, new Set());
+  assert.equal(all.stanceOf(C, 310), 'drained');
+  assert.equal(all.lifeMsOf(C, 310), 310);
+  assert.equal(all.lifeMsOf(A, 310), Number.POSITIVE_INFINITY);
+  all.onAck(1, ack(400, 1, [], { life: 2 }), 400, new Set());
+  assert.equal(all.stanceOf(C, 410), 'here');
+  assert.equal(all.isAnybodyAway, true);
+});

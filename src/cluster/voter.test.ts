@@ -251,3 +251,45 @@ test('a voter that forgot takes the newest roster of the others, and what they p
   );
   assert.deepEqual([one.roster.promised.epoch, one.roster.accepted?.ballot.epoch], [9, 7]);
 });
+
+test('what is told in notes is told once to each: a new life, another stance', () => {
+  const one = voter();
+  beat(one, A, 0);
+  const first = beat(one, B, 10);
+  assert.deepEqual(
+    first.notes.map(({ id, lifeMs }) => [id, lifeMs]),
+    [
+      [A, 10],
+      [B, 0],
+    ],
+  );
+  const known = { life: 1, counter: first.counter };
+  assert.deepEqual(beat(one, B, 20, known).notes, []);
+  const leaving = { kind: 'heartbeat', incarnation: 1, sentMs: 0, ...known, lagMs: 0, stance: 'leaving' } as const;
+  const own = one.onHeartbeat(A, leaving, 30);
+  assert.deepEqual(own.notes, [{ id: A, stance: 'leaving', lifeMs: 30 }]);
+  assert.deepEqual(beat(one, B, 40, known).notes, [{ id: A, stance: 'leaving', lifeMs: 40 }], 'also who comes later');
+  assert.deepEqual(beat(one, B, 50, { life: 1, counter: own.counter }).notes, []);
+  // Who knows nothing need not hear of those that have been there for long.
+  assert.deepEqual(
+    beat(one, C, 100_000).notes.map(({ id }) => id),
+    [A, C],
+  );
+});
+
+test('rows are told by what changed after what is known, however long ago that was', () => {
+  const one = voter();
+  one.onPrepare(A, prepare(1, null), 0);
+  const early = beat(one, B, 1).counter;
+  for (let epoch = 2; epoch < 4000; epoch += 1) {
+    one.onAccept({ kind: 'accept', claim: epoch, records: [record(epoch, A)] });
+  }
+  const { rows, counter } = beat(one, B, 2, { life: 1, counter: early });
+  assert.deepEqual(
+    rows.map(({ range, accepted }) => [range, accepted.ballot.epoch]),
+    [[0, 3999]],
+  );
+  one.onAccept({ kind: 'accept', claim: 1, records: [record(4000, A)] });
+  assert.equal(beat(one, B, 3, { life: 1, counter }).rows.length, 1);
+  assert.equal(beat(one, B, 4, { life: 1, counter: counter + 1 }).rows.length, 0);
+});
