@@ -28,15 +28,12 @@ export function scaleCommand(words: readonly string[]): number {
     console.log(`${members} members`);
     const result = measureScale(members, seed, (line) => console.log(`  ${line}`));
     results.push(result);
+    const page = { date: new Date().toISOString().slice(0, 10), node: process.version, results };
+    if (output === null) console.log(JSON.stringify(result, null, 1));
+    else writeFileSync(output, `${JSON.stringify(page, null, 1)}\n`);
     console.log(
       `  ${(result.simulatedMs / 1000).toFixed(1)} s simulated in ${((performance.now() - startMs) / 1000).toFixed(1)} s`,
     );
   }
-  if (output !== null)
-    writeFileSync(
-      output,
-      `${JSON.stringify({ date: new Date().toISOString().slice(0, 10), node: process.version, results }, null, 1)}\n`,
-    );
-  else console.log(JSON.stringify(results.at(-1), null, 1));
   return 0;
 }
