@@ -10,7 +10,7 @@ import { RespClient } from '../../src/client/client.ts';
 import { eventually } from '../server/support.ts';
 import { LiveCluster, type LiveMember } from '../support/live-cluster.ts';
 
-const BOUND_MS = 250;
+const BOUND_MS = 500;
 const PATIENCE_MS = 120_000;
 const TIMEOUT = { timeout: 300_000 };
 const IDS = Array.from({ length: 48 }, (_, i) => String(i));

@@ -14,7 +14,7 @@ import { type Breakwater, createBreakwater } from '../../src/cache/index.ts';
 import { eventually } from '../server/support.ts';
 import { LiveCluster, type LiveMember } from '../support/live-cluster.ts';
 
-const BOUND_MS = 250;
+const BOUND_MS = 500;
 const KEYS = 24;
 const PATIENCE_MS = 120_000;
 const TIMEOUT = { timeout: 300_000 };
@@ -44,7 +44,7 @@ class Process {
 
   constructor(name: string, url: `breakwater://${string}`, load: Load) {
     this.name = name;
-    this.bw = createBreakwater({ store: url, staleness: BOUND_MS, readTimeout: '500ms', writeTimeout: '1s' });
+    this.bw = createBreakwater({ store: url, staleness: BOUND_MS, readTimeout: '2s', writeTimeout: '4s' });
     this.cache = cacheOf(this.bw, load);
   }
 }
@@ -102,7 +102,7 @@ class World {
       () =>
         this.processes.every(
           ({ acknowledged, l1, l2 }, i) =>
-            acknowledged >= had[i]!.acknowledged + 15 && l1 >= had[i]!.l1 + 15 && l2 >= had[i]!.l2 + 5,
+            acknowledged >= had[i]!.acknowledged + 10 && l1 >= had[i]!.l1 + 10 && l2 >= had[i]!.l2 + 3,
         ),
       () => `both go on ${when}: ${JSON.stringify(this.processes.map(({ bw, cache, ...counts }) => counts))}`,
       PATIENCE_MS,
