@@ -41,6 +41,8 @@ export interface CoreOptions {
   readonly self: NodeId;
   /** Grows with each start. */
   readonly incarnation: number;
+  /** The first record of a range has at least this epoch: one that was formed anew is above what was formed before it. Default 1. */
+  readonly firstEpoch?: number;
   /** The founding ones: the list that everybody was started with. */
   readonly members: readonly NodeId[];
   /** How they are reached, in the same order. Default: nobody says. */
@@ -804,6 +806,7 @@ export class ClusterCore {
       epoch = Math.max(epoch, this.views.epochs[range]!, basis.ballot.epoch, this.copies.reignOf(range).epoch);
     }
     epoch += 1;
+    if (wishes[0]!.kind === 'first') epoch = Math.max(epoch, this.#options.firstEpoch ?? 1);
     for (const { range, kind, basis } of wishes) {
       this.views.note(null, range, epoch);
       const ballot = { epoch, node: this.self };

@@ -6,6 +6,7 @@ import { assert } from '../base/assert.ts';
 import type { Random } from '../base/random.ts';
 import type { EvictionPolicy, StoreFace, TagList } from '../engine/face.ts';
 import { MAX_TAGS } from '../engine/face.ts';
+import type { Locks, Tallies } from '../freshness/beside.ts';
 import type { Freshness } from '../freshness/freshness.ts';
 import { LockTable } from '../freshness/lock-table.ts';
 import { type PlainSet, PlainSets } from '../freshness/plain-set.ts';
@@ -80,8 +81,8 @@ export class Context {
   readonly store: StoreFace;
   readonly freshness: Freshness;
   /** Beside the store: nothing evicts or flushes a lock. */
-  readonly locks = new LockTable();
-  readonly tallies = new TallyTable();
+  locks: Locks = new LockTable();
+  tallies: Tallies = new TallyTable();
   /** What plain SETs may do, by namespace. */
   readonly plainSets: PlainSets;
   readonly random: Random;

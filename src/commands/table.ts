@@ -3,7 +3,6 @@
  * the counters of INFO. To add a command: write its function in the file of its group, add its row here, add its cases to
  * test/conformance.
  */
-import { alone, COUNTERS_ALONE, LOCKS_ALONE } from './alone.ts';
 import * as cluster from './cluster-commands.ts';
 import * as config from './config.ts';
 import * as connection from './connection.ts';
@@ -235,10 +234,10 @@ export const COMMANDS: readonly CommandRow[] = [
   row('bw.invalidate', -3, 'write movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of names', 'Invalidate keys, tags and namespaces', freshness.bwInvalidate),
   row('bw.lease', -3, 'fast movablekeys', NONE, 'freshness', '0.1.0', 'O(N) in the number of keys', 'Leases to load keys anew, whether they have an entry or not', reads.bwLease),
   row('bw.release', -3, 'fast', [1, -2, 2], 'freshness', '0.1.0', 'O(N) in the number of keys', 'Give leases back whose loads will not fill', freshness.bwRelease),
-  row('bw.lock', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', alone(locks.bwLock, LOCKS_ALONE)),
-  row('bw.renew', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', alone(locks.bwRenew, LOCKS_ALONE)),
-  row('bw.unlock', 3, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', alone(locks.bwUnlock, LOCKS_ALONE)),
-  row('bw.count', -2, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', alone(bwCount, COUNTERS_ALONE)),
+  row('bw.lock', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Acquire a lock with a fencing token', locks.bwLock),
+  row('bw.renew', 4, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Hold a lock for longer', locks.bwRenew),
+  row('bw.unlock', 3, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Give a lock back', locks.bwUnlock),
+  row('bw.count', -2, 'fast', ONE, 'freshness', '0.1.0', 'O(1)', 'Add to a counter that is not evicted, or read it', bwCount),
   row('bw.stats', 1, 'loading stale fast', NONE, 'freshness', '0.1.0', 'O(1)', 'Counters as a map', freshness.bwStats),
   feeding,
   membership,

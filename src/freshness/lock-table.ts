@@ -14,6 +14,15 @@ import { assert } from '../base/assert.ts';
 export interface LockTableOptions {
   /** Locks held at once. Default 65,536, about 300 bytes each. */
   readonly capacity?: number;
+  /** Another source of tokens than the clock: larger than `last`, 0 = there are none left. */
+  readonly nextToken?: (last: number) => number;
+}
+
+/** A lock as it is told to a copy. */
+export interface HeldLock {
+  readonly owner: string;
+  readonly token: number;
+  readonly untilMs: number;
 }
 
 /** What `acquire` says: a token above 0; {@link LOCKS_FULL}; or below 0, and then the holder has at most so many milliseconds left. */
@@ -35,11 +44,14 @@ export class LockTable {
   readonly stats = { granted: 0, refused: 0, released: 0, expired: 0, full: 0 };
   readonly #capacity: number;
   readonly #held = new Map<string, Held>();
-  #lastToken = 0;
+  readonly #nextToken: ((last: number) => number) | undefined;
+  /** The largest token that was granted, or heard of. */
+  lastToken = 0;
 
-  constructor({ capacity = CAPACITY }: LockTableOptions = {}) {
+  constructor({ capacity = CAPACITY, nextToken }: LockTableOptions = {}) {
     assert(Number.isInteger(capacity) && capacity > 0, 'a table has room for something');
     this.#capacity = capacity;
+    this.#nextToken = nextToken;
   }
 
   /** Locks in the table, expired ones that nobody has met included. */
@@ -63,10 +75,18 @@ export class LockTable {
       this.stats.full += 1;
       return LOCKS_FULL;
     }
-    this.#lastToken = Math.max(this.#lastToken + 1, Math.floor(nowMs) * MICROS);
+    const token =
+      this.#nextToken === undefined
+        ? Math.max(this.lastToken + 1, Math.floor(nowMs) * MICROS)
+        : this.#nextToken(this.lastToken);
+    if (token === 0) {
+      this.stats.full += 1;
+      return LOCKS_FULL;
+    }
+    this.lastToken = token;
     this.stats.granted += 1;
-    this.#held.set(name, { owner, token: this.#lastToken, untilMs: nowMs + ttlMs });
-    return this.#lastToken;
+    this.#held.set(name, { owner, token, untilMs: nowMs + ttlMs });
+    return token;
   }
 
   /** False: it is not this owner's any more. */
@@ -84,6 +104,30 @@ export class LockTable {
     this.stats.released += 1;
     this.listener?.(name);
     return true;
+  }
+
+  // -- copies
+
+  /** Who has it, if anybody, and until when. */
+  held(name: string, nowMs: number): HeldLock | null {
+    return this.#live(name, nowMs);
+  }
+
+  /** A copy is told what its owner has. Never refused: what does not fit there was refused there. What has expired the owner forgets without a word. */
+  put(name: string, owner: string, token: number, untilMs: number, nowMs: number): void {
+    if (token > this.lastToken) this.lastToken = token;
+    if (this.#held.size >= this.#capacity) this.#sweep(nowMs);
+    this.#held.set(name, { owner, token, untilMs });
+  }
+
+  drop(name: string): void {
+    this.#held.delete(name);
+  }
+
+  /** All that are held. O(locks). */
+  *live(nowMs: number): Generator<readonly [string, HeldLock]> {
+    this.#sweep(nowMs);
+    yield* this.#held;
   }
 
   #live(name: string, nowMs: number): Held | null {

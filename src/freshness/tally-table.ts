@@ -9,7 +9,7 @@ const CAPACITY = 65_536;
 /** What `add` says when it did nothing. */
 export type TallyRefusal = 'full' | 'overflow';
 
-interface Tally {
+export interface Tally {
   value: number;
   /** `Infinity`: never. */
   untilMs: number;
@@ -56,6 +56,25 @@ export class TallyTable {
   /** 0 for who is not there. */
   value(name: string, nowMs: number): number {
     return this.#live(name, nowMs)?.value ?? 0;
+  }
+
+  has(name: string, nowMs: number): boolean {
+    return this.#live(name, nowMs) !== null;
+  }
+
+  // -- copies
+
+  /** A copy is told what its owner has. Never refused: what does not fit there was refused there. What has expired the owner forgets without a word. `untilMs` Infinity: for ever. */
+  put(name: string, value: number, untilMs: number, nowMs: number): void {
+    if (untilMs < this.#nextExpiryMs) this.#nextExpiryMs = untilMs;
+    if (this.#tallies.size >= this.#capacity && nowMs >= this.#nextExpiryMs) this.#sweep(nowMs);
+    this.#tallies.set(name, { value, untilMs });
+  }
+
+  /** All that count still. O(counters). */
+  *live(nowMs: number): Generator<readonly [string, Readonly<Tally>]> {
+    this.#sweep(nowMs);
+    yield* this.#tallies;
   }
 
   #live(name: string, nowMs: number): Tally | null {

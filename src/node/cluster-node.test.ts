@@ -299,15 +299,87 @@ test('a tag is acknowledged when every range has done it: by who takes over if n
   assert.match(String(client.replies.pop()), /^-NOREPLICAS/);
 });
 
-test('what a cluster cannot do whole it refuses, and says why', () => {
+test('a lock and a sum are answered when their copies have them, and a takeover forgets neither', () => {
   const cluster = new Cluster();
   const client = cluster.at('a');
-  for (const command of [
-    ['BW.LOCK', 'a', 'me', '1000'],
-    ['BW.COUNT', 'a', '1'],
-  ]) {
-    assert.match(String(client.call(...command)), /^-ERR not offered by a cluster: /, command.join(' '));
+  client.send(['BW.LOCK', 'a', 'me', '60000'], ['BW.COUNT', 'a', '5'], ['BW.COUNT', '{a}ttl', '1', '2000']);
+  assert.deepEqual(client.replies, [], 'nothing before the copies have it');
+  cluster.settle();
+  const [[token]] = client.replies.splice(0) as unknown as [[number, number]];
+  assert.equal(client.call('FLUSHALL'), 'OK');
+  // What nobody acknowledged may be there or not; this was.
+  cluster.dead.add(cluster.ownerOf('a'));
+  cluster.pass(2500);
+  const heir = cluster.at('a');
+  const [held, waitMs] = heir.call('BW.LOCK', 'a', 'you', '1000') as [null, number];
+  assert.equal(held, null);
+  assert.ok(waitMs > 50_000 && waitMs <= 60_000, `${waitMs}`);
+  assert.equal(heir.call('BW.RENEW', 'a', 'me', '60000'), 1);
+  assert.deepEqual(heir.call('BW.LOCK', 'a', 'me', '60000'), [token, 60_000], 'its owner asks again');
+  assert.equal(heir.call('BW.COUNT', 'a', '2'), 7);
+  assert.equal(heir.call('BW.COUNT', '{a}ttl'), 0);
+  assert.equal(heir.call('BW.UNLOCK', 'a', 'me'), 1);
+  const [next] = heir.call('BW.LOCK', 'a', 'you', '1000') as [number, number];
+  assert.ok(next > token, `${next} is above ${token}`);
+});
+
+test('a copy that begins anew is filled with locks and sums, and keeps none that its owner has not', () => {
+  const cluster = new Cluster();
+  const copy = cluster.copyOf('a');
+  const client = cluster.at('a');
+  const [token] = client.call('BW.LOCK', 'a', 'me', '600000') as [number];
+  client.call('BW.LOCK', '{a}gone', 'me', '600000');
+  cluster.cut(copy);
+  cluster.pass(1000);
+  // Alone by now: the copy is out of the set.
+  for (let n = 0; n < 300; n += 1) assert.equal(client.call('BW.COUNT', `{a}${'long'.repeat(80)}${n}`, '1'), 1);
+  assert.equal(client.call('BW.UNLOCK', '{a}gone', 'me'), 1);
+  cluster.cuts.clear();
+  cluster.pass(6000);
+  assert.equal(cluster.copyOf('a') >= 0, true);
+  cluster.dead.add(cluster.nodes.indexOf(client.node));
+  cluster.pass(3000);
+  const heir = cluster.at('a');
+  assert.notEqual(heir.node, client.node);
+  for (let n = 0; n < 300; n += 1) assert.equal(heir.call('BW.COUNT', `{a}${'long'.repeat(80)}${n}`), 1);
+  const [held] = heir.call('BW.LOCK', 'a', 'you', '1000') as [null];
+  assert.equal(held, null);
+  const [free] = heir.call('BW.LOCK', '{a}gone', 'you', '1000') as [number];
+  assert.ok(free > token);
+});
+
+test('a range that lost all its copies forgets locks, and its tokens grow all the same', () => {
+  const cluster = new Cluster(5, 1);
+  const client = cluster.at('a');
+  let last = 0;
+  for (let n = 0; n < 20; n += 1) {
+    const [token] = client.call('BW.LOCK', `{a}${n}`, 'me', '600000') as [number];
+    assert.ok(token > last);
+    last = token;
   }
+  cluster.dead.add(cluster.ownerOf('a'));
+  cluster.pass(6000);
+  const heir = cluster.at('a');
+  const [token] = heir.call('BW.LOCK', '{a}0', 'you', '1000') as [number];
+  assert.ok(token > last, `${token} is above ${last}`);
+});
+
+test('an owner that is cut off grants no lock and counts nothing that it could answer for', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  assert.equal(client.call('BW.COUNT', 'a', '5'), 5);
+  cluster.cut(cluster.ownerOf('a'));
+  client.send(['BW.LOCK', 'a', 'me', '60000'], ['BW.COUNT', 'a', '1']);
+  cluster.pass(2100);
+  assert.match(String(client.replies.shift()), /^-NOREPLICAS/);
+  assert.match(String(client.replies.shift()), /^-NOREPLICAS/);
+  cluster.pass(1000);
+  const heir = cluster.at('a');
+  assert.equal(heir.call('BW.COUNT', 'a'), 5);
+  assert.equal((heir.call('BW.LOCK', 'a', 'you', '1000') as [number, number])[1], 1000);
+  cluster.cuts.clear();
+  cluster.pass(4000);
+  assert.match(String(client.call('BW.LOCK', 'a', 'me', '60000')), /^-MOVED/);
 });
 
 test('everywhere: each member speaks for the slots that it owns, and for no others', () => {

@@ -46,6 +46,7 @@ import { Node, type ReplyGate } from './node.ts';
 import type { NodeSession } from './node-session.ts';
 import { NOT_ACKNOWLEDGED, ParkedReplies, ParkedReply } from './parked-replies.ts';
 import { Proxies } from './proxy.ts';
+import { RangeBeside } from './range-beside.ts';
 import { RangeMemory } from './range-memory.ts';
 import { Spreads } from './spreads.ts';
 
@@ -53,6 +54,8 @@ const MINUS = 45;
 const NOT_ACKNOWLEDGED_BYTES = new TextEncoder().encode(`-${NOT_ACKNOWLEDGED}\r\n`);
 const NO_REQUEST_BYTES = new TextEncoder().encode('-ERR Protocol error: no whole request\r\n');
 const NOTHING: readonly ClusterEffect[] = [];
+/** The first records of a cluster are named by the minutes since then: fencing tokens go on growing when it is formed anew (`range-beside.ts`). 2020-01-01. */
+const EPOCHS_SINCE_MS = 1_577_836_800_000;
 /** Fits into one frame (`wire/frame.ts`) with room to spare. */
 export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
 
@@ -130,13 +133,22 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#store = store!;
     this.#nowMs = node.startMs;
     const { context } = this.node;
-    this.memory = new RangeMemory(this.#store, context.freshness, ranges);
+    const beside = new RangeBeside({
+      rangeCount,
+      rangeOf: (slot) => ranges.of(slot),
+      epochOf: (range) => this.core.primaries[range]!.record.ballot.epoch,
+      write: (range, body) => this.#write(range, body, false),
+    });
+    context.locks = beside.locks;
+    context.tallies = beside.tallies;
+    this.memory = new RangeMemory(this.#store, context.freshness, ranges, beside);
     this.#touch(node.startMs);
     const founding = cluster.founding ?? members.map(asFounder);
     const order = orderOf(founding, ranges, Math.min(copies, founding.length));
     this.core = new ClusterCore({
       self,
       incarnation: own.incarnation,
+      firstEpoch: Math.floor((node.startMs - EPOCHS_SINCE_MS) / 60_000),
       members: founding.map(({ id }) => id),
       founding,
       roster: cluster.roster ?? null,
@@ -533,7 +545,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       if (left === 0) isAcknowledged(all);
     };
     for (const { kind, name } of names) {
-      if (kind === 'everything') this.memory.clear(range);
+      if (kind === 'everything') this.memory.flush(range);
       this.#lastWrite += 1;
       this.#spreadWrites.set(this.#lastWrite, one);
       this.core.write(range, this.#lastWrite, effectOf(kind, name), false, this.#nowMs);

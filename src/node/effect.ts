@@ -7,7 +7,8 @@
  *   REMOVE     key: deleted, evicted or expired; to a copy it is all the same
  *   EXPIRE     key, what is left of its TTL (0 = it has none any more)
  *   TAG, NAMESPACE   the hash: everything stored before is dead
- *   CLEAR      the whole range
+ *   CLEAR      the whole range: its entries
+ *   LOCK, SUM  what is kept beside entries (`beside-effect.ts`)
  *
  * Entries of a synchronisation (`part`) have the form of STORE. Little-endian throughout. What has not this form is a broken promise of another member's, and an assertion says so.
  */
@@ -20,6 +21,10 @@ export const EXPIRE = 3;
 export const TAG = 4;
 export const NAMESPACE = 5;
 export const CLEAR = 6;
+export const LOCK = 7;
+export const SUM = 8;
+/** Among the entries of a synchronisation only. */
+export const BESIDE = 9;
 
 const HAS_TTL = 1;
 const HAS_SOURCE = 2;

@@ -18,19 +18,23 @@ import type { Freshness } from '../freshness/freshness.ts';
 import { keyHash } from '../freshness/names.ts';
 import { slotOf } from '../hash/slot.ts';
 import {
+  BESIDE,
   CLEAR,
   EXPIRE,
   EXPIRE_KEY_AT,
+  LOCK,
   NAMESPACE,
   numberOf,
   REMOVE,
   REMOVE_KEY_AT,
   readStore,
   STORE,
+  SUM,
   storeFrame,
   TAG,
 } from './effect.ts';
 import type { MemberStore } from './member-store.ts';
+import type { RangeBeside } from './range-beside.ts';
 
 /** One part has about so many bytes... */
 const PART_BYTES = 128 * 1024;
@@ -40,6 +44,10 @@ const STEP_BUCKETS = 16;
 /** What one step may add however large values are: a frame has a bound. An entry left out is an entry the copy does not have. */
 const MOST_PART_BYTES = 16 * 1024 * 1024;
 const EVERY_MARK = 256;
+/** What is kept beside entries goes with the first of them if it is no more than this, else alone. */
+const SMALL_BYTES = 64 * 1024;
+/** Behind what is kept beside entries, when that went alone. 0 and -1 say something else already. */
+const FIRST_ENTRY = -2;
 
 export class RangeMemory implements RangeStore {
   /** The moment of the door that was entered last. */
@@ -49,6 +57,7 @@ export class RangeMemory implements RangeStore {
   readonly ranges: Ranges;
   readonly #store: MemberStore;
   readonly #freshness: Freshness;
+  readonly #beside: RangeBeside;
   /** By range: what was stored before is gone. */
   readonly #floors: Float64Array;
   /** By range: what was there when its synchronisation began was stored before. */
@@ -62,9 +71,10 @@ export class RangeMemory implements RangeStore {
   readonly #source = { high: 0, low: 0 };
   readonly #tags = { count: 0, hashes: new Float64Array(255) };
 
-  constructor(store: MemberStore, freshness: Freshness, ranges: Ranges) {
+  constructor(store: MemberStore, freshness: Freshness, ranges: Ranges, beside: RangeBeside) {
     this.#store = store;
     this.#freshness = freshness;
+    this.#beside = beside;
     this.ranges = ranges;
     this.#floors = new Float64Array(ranges.count);
     this.#syncFloors = new Float64Array(ranges.count);
@@ -126,7 +136,11 @@ export class RangeMemory implements RangeStore {
         this.#freshness.copyNamespace(numberOf(body));
         break;
       case CLEAR:
-        this.clear(range);
+        this.flush(range);
+        break;
+      case LOCK:
+      case SUM:
+        this.#beside.apply(range, body, this.nowMs);
         break;
       default:
         // Of a newer version of ours. What it did is not known, so nothing of the range may stay.
@@ -134,8 +148,14 @@ export class RangeMemory implements RangeStore {
     }
   }
 
-  clear(range: number): void {
+  /** Its entries go. What is kept beside them stays: nobody flushes a lock or a sum. */
+  flush(range: number): void {
     this.#raise(range, this.#store.nextVersion());
+  }
+
+  clear(range: number): void {
+    this.flush(range);
+    this.#beside.clear(range);
   }
 
   beginSync(range: number): void {
@@ -143,7 +163,10 @@ export class RangeMemory implements RangeStore {
   }
 
   put(range: number, entries: readonly Uint8Array[]): void {
-    for (const entry of entries) this.#take(range, entry);
+    for (const entry of entries) {
+      if (entry[0] === BESIDE) this.#beside.put(range, entry, this.nowMs);
+      else this.#take(range, entry);
+    }
   }
 
   endSync(range: number): void {
@@ -162,7 +185,13 @@ export class RangeMemory implements RangeStore {
       bytes += size;
       entries.push(this.#entryOf(ref));
     };
-    let at = cursor;
+    if (cursor === 0) {
+      const beside = this.#beside.cut(range, this.nowMs);
+      if (beside.length > SMALL_BYTES) return { entries: [beside], cursor: FIRST_ENTRY };
+      bytes = beside.length;
+      entries.push(beside);
+    }
+    let at = cursor === FIRST_ENTRY ? 0 : cursor;
     for (let walked = 0; walked < PART_BUCKETS && bytes < PART_BYTES; walked += STEP_BUCKETS) {
       at = store.scan(at, STEP_BUCKETS, this.nowMs, visit);
       if (at === 0) return { entries, cursor: -1 };

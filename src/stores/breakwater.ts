@@ -89,9 +89,8 @@ export class BreakwaterStore implements CacheStore {
   readonly takesLeasedWrites = true;
   readonly feed: StoreFeeds;
   readonly maxValueBytes: number;
-  /** Absent where the URL says that it is a cluster: its members keep none yet. */
-  readonly locks?: StoreLocks;
-  readonly counters?: StoreCounters;
+  readonly locks: StoreLocks;
+  readonly counters: StoreCounters;
   readonly #options: BreakwaterStoreOptions;
   readonly #clientOptions: Omit<ClientOptions, 'host' | 'port'>;
   readonly #seeds: readonly HostPort[];
@@ -117,6 +116,8 @@ export class BreakwaterStore implements CacheStore {
     this.#options = options;
     this.#seeds = url.hosts;
     const { host, port, ...client } = clientOptionsOf(url, 0, ['maxValue']);
+    this.locks = this.#makeLocks();
+    this.counters = this.#makeCounters();
     this.#clientOptions = { name: 'breakwater-library', ...given({ ...client, dial }) };
     if (url.hosts.length > 1) {
       this.feed = new StoreFeeds(null, () => this.#members!.client, scheduler);
@@ -135,8 +136,6 @@ export class BreakwaterStore implements CacheStore {
       scheduler,
       random,
     });
-    this.locks = this.#locksOfTheNode();
-    this.counters = this.#countersOfTheNode();
   }
 
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
@@ -287,28 +286,23 @@ export class BreakwaterStore implements CacheStore {
     }
   }
 
-  // -- what a node keeps beside its entries, and members do not
+  // -- what is kept beside entries
 
-  /** As `#send`, for what members do not keep. */
-  async #sendAlone(words: Words, call: StoreCall, idempotent: boolean, refusal: () => BreakwaterError): Promise<Reply> {
-    if (this.#members !== null) throw refusal();
+  /** Of the lock or counter `name`. */
+  async #ask(name: string, words: Words, call: StoreCall, idempotent: boolean): Promise<Reply> {
+    if (this.#members !== null) return this.#members.ask(name, words, call, idempotent);
     try {
       return await this.#send(words, call, idempotent);
     } catch (error) {
-      if (!isSentElsewhere(error) && this.#members === null) throw error;
-      this.#becomeCluster();
-      throw refusal();
+      return this.#membersInstead(error).ask(name, words, call, idempotent);
     }
   }
 
-  /** A node keeps its sums in memory alone. */
-  #countersOfTheNode(): StoreCounters {
-    const send = (words: Words, call: StoreCall, idempotent: boolean): Promise<Reply> =>
-      this.#sendAlone(words, call, idempotent, noCounters);
+  #makeCounters(): StoreCounters {
     const add: StoreCounters['add'] = async (key, by, ttlMs, call) => {
       const words: Words = ['BW.COUNT', key, by];
       if (ttlMs !== null) words.push(Math.ceil(ttlMs));
-      const sum = await send(words, call, false).catch((error: unknown) => {
+      const sum = await this.#ask(key, words, call, false).catch((error: unknown) => {
         throw surelyNotDone(error);
       });
       return countOf(sum, 'BW.COUNT');
@@ -317,18 +311,18 @@ export class BreakwaterStore implements CacheStore {
       add,
       draw: (key, by, call) => add(key, by, null, call),
       sum: async (keys, call) => {
-        const sums = await Promise.all(keys.map((key) => send(['BW.COUNT', key], call, true)));
+        const sums = await Promise.all(keys.map((key) => this.#ask(key, ['BW.COUNT', key], call, true)));
         return sums.reduce((sum: number, one) => sum + Number(one), 0);
       },
     };
   }
 
   /** Sent again when a connection is lost: the same owner gets the same answer. */
-  #locksOfTheNode(): StoreLocks {
-    const send = (words: Words, call: StoreCall): Promise<Reply> => this.#sendAlone(words, call, true, noLocks);
+  #makeLocks(): StoreLocks {
+    const send = (name: string, words: Words, call: StoreCall): Promise<Reply> => this.#ask(name, words, call, true);
     return {
       acquire: async (name, owner, ttlMs, call) => {
-        const reply = await send(['BW.LOCK', name, owner, Math.ceil(ttlMs)], call).catch((error: unknown) => {
+        const reply = await send(name, ['BW.LOCK', name, owner, Math.ceil(ttlMs)], call).catch((error: unknown) => {
           const isFull = error instanceof BreakwaterError && error.code === 'LOCKSFULL';
           throw isFull ? new BreakwaterError('STORE_NO_ROOM', error.message, { cause: error }) : error;
         });
@@ -337,28 +331,15 @@ export class BreakwaterStore implements CacheStore {
         if (token === null && typeof ms === 'number') return { kind: 'held', waitMs: ms };
         throw unexpected('BW.LOCK');
       },
-      renew: async (name, owner, ttlMs, call) => (await send(['BW.RENEW', name, owner, Math.ceil(ttlMs)], call)) === 1,
-      release: async (name, owner, call) => (await send(['BW.UNLOCK', name, owner], call)) === 1,
+      renew: async (name, owner, ttlMs, call) =>
+        (await send(name, ['BW.RENEW', name, owner, Math.ceil(ttlMs)], call)) === 1,
+      release: async (name, owner, call) => (await send(name, ['BW.UNLOCK', name, owner], call)) === 1,
     };
   }
 }
 
 function isSentElsewhere(error: unknown): boolean {
   return error instanceof BreakwaterError && SENT_ELSEWHERE.has(error.code);
-}
-
-function noLocks(): BreakwaterError {
-  return new BreakwaterError(
-    'LOCK_UNAVAILABLE',
-    'cannot lock: the members of a cluster of nodes keep no locks yet; use a node of its own, or Redis or Valkey',
-  );
-}
-
-function noCounters(): BreakwaterError {
-  return new BreakwaterError(
-    'COUNTER_UNAVAILABLE',
-    'cannot count: the members of a cluster of nodes keep no counters yet; use a node of its own, or Redis or Valkey',
-  );
 }
 
 /** Without the members that are undefined, which would hide a default. */

@@ -7,6 +7,7 @@ import { systemScheduler } from '../../src/base/scheduler.ts';
 import { BreakwaterStore } from '../../src/stores/breakwater.ts';
 import { EmbeddedStore } from '../../src/stores/embedded.ts';
 import type { CacheStore } from '../../src/stores/store.ts';
+import { LiveCluster } from '../support/live-cluster.ts';
 import { RedisCluster } from '../support/redis-cluster.ts';
 import { RedisServer } from '../support/redis-server.ts';
 import { requires } from '../support/requirements.ts';
@@ -73,6 +74,31 @@ export const MAKERS: readonly { name: string; options: { skip: string | false };
         close: async () => {
           await Promise.all([store.close(), other.close()]);
           await node.close();
+        },
+      };
+    },
+  },
+  {
+    name: 'a cluster of three nodes',
+    options: { skip: false },
+    open: async () => {
+      // Nobody dies here: a machine that is slow for seconds should cost nobody a range.
+      const cluster = await LiveCluster.start(3, {
+        leaseMs: 10_000,
+        takeoverMs: 15_000,
+        ackMs: 3_000,
+        writeMs: 20_000,
+      });
+      const open = (url: string) => new BreakwaterStore({ url, ...ports() });
+      // One is told all members, the other finds out that its one is one of many.
+      const [store, other] = [open(cluster.url), open(`breakwater://127.0.0.1:${cluster.members[1]!.port}`)];
+      return {
+        store,
+        other,
+        advance: (ms) => cluster.advance(ms),
+        close: async () => {
+          await Promise.all([store.close(), other.close()]);
+          await cluster.close();
         },
       };
     },

@@ -1,5 +1,5 @@
 /**
- * Policy `behind` of two processes (two Breakwaters, each with its queue) on one real node: they see each other's writes before the database has them, and the later write
+ * Policy `behind` of two processes (two Breakwaters, each with its queue) on one real node, on a cluster of three, on Redis: they see each other's writes before the database has them, and the later write
  * wins whoever flushes first.
  */
 import assert from 'node:assert/strict';
@@ -9,12 +9,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type BehindOptions, type Breakwater, type Cache, createBreakwater } from '../../src/cache/index.ts';
 import { type LiveNode, startLiveNode } from '../contract/live-node.ts';
+import { LiveCluster } from '../support/live-cluster.ts';
 import { isAway, OrderedTable, type Row, until } from '../support/ordered-table.ts';
 import { RedisServer } from '../support/redis-server.ts';
 import { requires } from '../support/requirements.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'breakwater-behind-node-'));
-const open: (Breakwater | LiveNode | RedisServer)[] = [];
+const open: (Breakwater | LiveNode | LiveCluster | RedisServer)[] = [];
 after(async () => {
   for (const one of open.reverse()) await one.close();
   rmSync(root, { recursive: true, force: true });
@@ -48,13 +49,18 @@ async function startStore(kind: string): Promise<{ url: string; forget(): Promis
     open.push(live);
     return { url: live.url, forget: async () => void live.node };
   }
+  if (kind === 'cluster') {
+    const cluster = await LiveCluster.start(3);
+    open.push(cluster);
+    return { url: cluster.url, forget: () => Promise.resolve() };
+  }
   const redis = await RedisServer.start();
   open.push(redis);
   return { url: `redis://127.0.0.1:${redis.port}`, forget: () => redis.restart() };
 }
 
-for (const kind of ['node', 'redis'] as const) {
-  const options = { ...(kind === 'redis' ? requires('redis-server') : {}), timeout: 60_000 };
+for (const kind of ['node', 'cluster', 'redis'] as const) {
+  const options = { ...(kind === 'redis' ? requires('redis-server') : {}), timeout: 300_000 };
 
   test(`${kind}: another process sees a queued write, also when the entry is gone`, options, async () => {
     const { url } = await startStore(kind);

@@ -84,21 +84,44 @@ test('what no copy acknowledges is not acknowledged: it is kept, and retried unt
   }
 });
 
-test(
-  'no locks and no counters: said at once by many hosts, by one when it is known to be one of many',
-  TIMEOUT,
-  async () => {
-    for (const url of [cluster.url, `breakwater://127.0.0.1:${cluster.members[0]!.port}`] as const) {
-      const bw = createBreakwater({ store: url, writeTimeout: '30s' });
-      try {
-        await assert.rejects(bw.lock('job', { ttl: '30s' }), { code: 'LOCK_UNAVAILABLE' });
-        if (url === cluster.url) assert.throws(() => bw.counter('views'), { code: 'COUNTER_UNAVAILABLE' });
-      } finally {
-        await bw.close();
-      }
+test('locks and counters: a takeover forgets neither, and tokens go on growing', TIMEOUT, async () => {
+  await cluster.settled();
+  const one = createBreakwater({
+    store: `breakwater://127.0.0.1:${cluster.members[0]!.port}`,
+    readTimeout: '30s',
+    writeTimeout: '30s',
+  });
+  const all = createBreakwater({
+    store: cluster.url as `breakwater://${string}`,
+    readTimeout: '30s',
+    writeTimeout: '30s',
+  });
+  try {
+    const [first, second] = [await one.lock('job', { ttl: '10m' }), await all.lock('other', { ttl: '10m' })];
+    const views = one.counter('views');
+    views.increment(5);
+    await views.flush();
+    // Each member gives its ranges away once: whoever owned them does not any more.
+    for (const member of cluster.members) {
+      member.machine.leave(true);
+      await cluster.ownedBy(others(member));
+      member.machine.leave(false);
+      await cluster.settled();
     }
-  },
-);
+    await assert.rejects(all.lock('job', { ttl: '1m' }), { code: 'LOCK_HELD' });
+    assert.equal(await first.renew(), true);
+    assert.equal(await first.release(), true);
+    const next = await all.lock('job', { ttl: '1m' });
+    assert.ok(next.token > first.token);
+    assert.equal(await next.release(), true);
+    await second.release();
+    views.increment(2);
+    await views.flush();
+    assert.equal(await all.counter('views').value(), 7);
+  } finally {
+    await Promise.all([one.close(), all.close()]);
+  }
+});
 
 test(
   'a member that is gone takes its own keys along, and no others: they may be loaded, and not filled',

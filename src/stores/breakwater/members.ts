@@ -51,6 +51,7 @@ import {
   leaseWords,
   numbersOf,
   outcomeOf,
+  type Reply,
   readWords,
   releaseWords,
   resultsOf,
@@ -211,6 +212,12 @@ export class BreakwaterMembers {
       removed += countOf(outcome, 'BW.INVALIDATE');
     }
     return removed;
+  }
+
+  /** One command about one name (a lock, a counter), at its owner. */
+  async ask(name: string, words: Words, call: StoreCall, idempotent: boolean): Promise<Reply> {
+    const [outcome] = await this.#each(bySlot([name], String), call, { idempotent }, () => words);
+    return outcome as Reply;
   }
 
   /** Sums over the members that answer, copies included. @throws when none does */
