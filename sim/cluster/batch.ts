@@ -18,6 +18,8 @@ export const NOTHING: Counts = {
   takeovers: 0,
   emptyReigns: 0,
   handOvers: 0,
+  joins: 0,
+  forgotten: 0,
   faults: 0,
   messages: 0,
   events: 0,

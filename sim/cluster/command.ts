@@ -30,6 +30,7 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --every MS       between two faults, on average (default: drawn, 500 to 7000)
   --aim disk       faults made for one rule: of three members (--nodes 3), a voter dies while it writes
   --ranges R       default: drawn, 2 to 8
+  --joiners J      computers that join while it runs, and members that are forgotten; three vote then (default 0)
   --memory M       what members keep entries in: model (default), or node: the whole production node, asked over RESP
   --trace          with --seed: print everything that happens
   --processes N    worker processes (default: one a core)
@@ -55,6 +56,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       every: { type: 'string' },
       ranges: { type: 'string' },
       aim: { type: 'string' },
+      joiners: { type: 'string', default: '0' },
       memory: { type: 'string', default: 'model' },
       trace: { type: 'boolean', default: false },
       processes: { type: 'string', default: String(availableParallelism()) },
@@ -72,6 +74,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
   const plans: PlanOptions = {
     members: whole('nodes', values.nodes, 1, 1000),
     runMs: Math.round(60_000 * positive('minutes', values.minutes)),
+    joiners: whole('joiners', values.joiners, 0, 100),
     ...(values.faults === undefined ? {} : { faults: faultsOf(values.faults) }),
     ...(values.every === undefined ? {} : { everyMs: whole('every', values.every, 10) }),
     memory: memoryOf(values.memory),
@@ -131,7 +134,7 @@ function summary(outcome: Outcome<Counts>): string {
     headline(outcome, n),
     `${n(counts.reads)} reads: ${n(counts.hits)} hits checked (${n(counts.copyHits)} from copies, ${n(counts.gutterHits)} from a gutter), ${n(counts.misses)} misses, ${n(counts.unserved)} not served`,
     `${n(counts.acknowledged)} invalidations acknowledged; ${n(counts.unacknowledged)} times one was not, and said so; ${n(counts.fills)} fills stored, ${n(counts.refusedFills)} refused`,
-    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included; ${n(counts.handOvers)} ranges handed over), ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
+    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included; ${n(counts.handOvers)} ranges handed over), ${n(counts.joins)} joins, ${n(counts.forgotten)} forgotten, ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
     `${n(repeated)} seeds run twice with the same trace; hash ${hash.toString(16)}`,
   ].join('\n');
 }

@@ -5,6 +5,7 @@
 import type { ClusterCore } from '../../src/cluster/core.ts';
 import type { NodeId } from '../../src/cluster/member.ts';
 import type { Message } from '../../src/cluster/messages.ts';
+import type { Roster } from '../../src/cluster/roster.ts';
 import type { Machine } from '../world/machine.ts';
 import type { Reply, Request, Scene } from './member-host.ts';
 
@@ -30,6 +31,8 @@ export interface Host {
   readonly forgets: boolean;
   readonly isUp: boolean;
   attach(scene: Scene): void;
+  /** It was let in, and this is the roster. */
+  enter(roster: Roster): void;
   start(): void;
   crash(): void;
   /** Could it answer as the owner of the range at this moment? */

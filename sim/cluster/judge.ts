@@ -6,11 +6,14 @@
 import { type Ballot, compareBallots, formatBallot } from '../../src/base/ballot.ts';
 import { GIVEN_AWAY, HANDED_OVER } from '../../src/cluster/core.ts';
 import type { OwnershipRecord } from '../../src/cluster/record.ts';
+import { homesOf, type Roster } from '../../src/cluster/roster.ts';
 import type { World } from '../world/world.ts';
 import type { Host } from './host.ts';
 import type { Setup } from './plan.ts';
 
 const MOST_VIOLATIONS = 20;
+/** Of who was forgotten: until its lease is over, and until an owner without it has a record. */
+const FORGOTTEN_MS = 4000;
 
 export class Judge {
   readonly violations: string[] = [];
@@ -23,6 +26,10 @@ export class Judge {
   readonly #hosts: readonly Host[];
   /** Every record that was ever told to a voter, by range and ballot. */
   readonly #records = new Map<string, string>();
+  /** The newest that anybody knows to be chosen; null: the founding one. */
+  roster: Roster | null = null;
+  /** Since when it is known that they are. */
+  readonly #forgottenMs = new Map<string, number>();
   readonly counts = {
     reads: 0,
     hits: 0,
@@ -38,6 +45,7 @@ export class Judge {
     takeovers: 0,
     emptyReigns: 0,
     handOvers: 0,
+    joins: 0,
     longestChain: 0,
   };
 
@@ -108,6 +116,7 @@ export class Judge {
         if (holder !== null) this.violate(2, `${holder.name} and ${host.name} both hold range ${range}`);
         holder = host;
       }
+      if (holder !== null) this.#checkForgotten(range, holder);
     }
   }
 
@@ -160,6 +169,78 @@ export class Judge {
     this.holds(host, range, 'begins to reign');
   }
 
+  // -- who the members are
+
+  /** (2) One roster a ballot. */
+  toldRoster(roster: Roster): void {
+    const name = `roster ${formatBallot(roster.ballot)}`;
+    const text = JSON.stringify([roster.members, roster.forgotten, roster.homes]);
+    const known = this.#records.get(name);
+    if (known === undefined) this.#records.set(name, text);
+    else if (known !== text) this.violate(2, `two rosters of ballot ${name}: ${known}, and ${text}`);
+  }
+
+  /** (2) Somebody knows that it is chosen: nobody got lost in it. (7) Who came moves its share and no more. */
+  knows(roster: Roster): void {
+    const before = this.roster;
+    if (before !== null && compareBallots(roster.ballot, before.ballot) <= 0) return;
+    this.roster = roster;
+    const ids = new Set(roster.members.map(({ id }) => id));
+    const forgotten = new Set(roster.forgotten);
+    for (const id of forgotten) if (!this.#forgottenMs.has(id)) this.#forgottenMs.set(id, this.#world.nowMs);
+    for (const id of this.#forgottenMs.keys()) if (!forgotten.has(id)) this.#forgottenMs.delete(id);
+    if (before === null) return;
+    for (const { id } of before.members) {
+      if (!ids.has(id) && !forgotten.has(id)) {
+        this.violate(
+          2,
+          `${nameOfId(id)} was a member of roster ${formatBallot(before.ballot)}, and is lost in ${formatBallot(roster.ballot)}`,
+        );
+      }
+    }
+    const [newcomer, another] = roster.members.filter(({ id }) => !before.members.some((each) => each.id === id));
+    if (newcomer === undefined || another !== undefined || roster.members.length !== before.members.length + 1) return;
+    this.counts.joins += 1;
+    const { ranges } = this.#setup;
+    let moved = 0;
+    for (let range = 0; range < ranges; range += 1) {
+      const home = homesOf(roster, range)[0];
+      if (home === homesOf(before, range)[0]) continue;
+      moved += 1;
+      if (home !== newcomer.id)
+        this.violate(7, `${nameOfId(newcomer.id)} joins, and range ${range} is to move to another`);
+    }
+    if (moved > Math.max(1, (1.2 / roster.members.length) * ranges)) {
+      this.violate(
+        7,
+        `${nameOfId(newcomer.id)} joins as one of ${roster.members.length}, and ${moved} of ${ranges} ranges are to move`,
+      );
+    }
+  }
+
+  isMember(host: Host): boolean {
+    return this.roster === null
+      ? host.index < this.#setup.members
+      : this.roster.members.some(({ id }) => id === host.id);
+  }
+
+  /** (4) Who was forgotten a while ago owns nothing, and whoever owns counts on it no more. */
+  #checkForgotten(range: number, holder: Host): void {
+    if (this.#forgottenMs.size === 0) return;
+    for (const [id, sinceMs] of this.#forgottenMs) {
+      if (this.#world.nowMs - sinceMs < FORGOTTEN_MS) continue;
+      if (holder.id === id)
+        this.violate(4, `${holder.name} was forgotten at ${sinceMs.toFixed(0)}, and owns range ${range}`);
+      const { record } = holder.core!.primaries[range]!;
+      if (record.inSync.includes(id)) {
+        this.violate(
+          4,
+          `${nameOfId(id)} was forgotten at ${sinceMs.toFixed(0)}, and ${holder.name} counts on it in range ${range}`,
+        );
+      }
+    }
+  }
+
   ends(why: string): void {
     if (why === HANDED_OVER || why === GIVEN_AWAY) this.counts.handOvers += 1;
   }
@@ -183,7 +264,16 @@ export class Judge {
 
   /** (5) Everything was healed a while ago. */
   converged(): void {
-    const { ranges, copies } = this.#setup;
+    const { ranges } = this.#setup;
+    const members = this.#hosts.filter((host) => this.isMember(host) && host.core !== null);
+    const copies = Math.min(this.#setup.copies, members.length);
+    for (const { name, core } of members) {
+      if (this.roster === null || compareBallots(core!.membership.known.ballot, this.roster.ballot) === 0) continue;
+      this.violate(
+        5,
+        `${name} knows the roster ${formatBallot(core!.membership.known.ballot)}, there is ${formatBallot(this.roster.ballot)}`,
+      );
+    }
     for (let range = 0; range < ranges; range += 1) {
       const owners = this.#hosts.filter((host) => host.isLeased(range));
       if (owners.length !== 1) {
@@ -198,7 +288,7 @@ export class Judge {
           `range ${range} of ${owner.name} has ${record.inSync.length} members in its set, not ${copies}`,
         );
       }
-      for (const host of this.#hosts) {
+      for (const host of members) {
         const known = host.core!.views.chosen[range]!;
         if (compareBallots(known.ballot, record.ballot) !== 0) {
           this.violate(
@@ -216,4 +306,8 @@ export class Judge {
       }
     }
   }
+}
+
+function nameOfId(id: string): string {
+  return `m${Number.parseInt(id.slice(-6), 16)}`;
 }

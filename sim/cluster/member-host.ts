@@ -8,6 +8,7 @@ import { ClusterCore } from '../../src/cluster/core.ts';
 import type { NodeId } from '../../src/cluster/member.ts';
 import type { Message, VoterRow } from '../../src/cluster/messages.ts';
 import type { ClusterEvent } from '../../src/cluster/outputs.ts';
+import type { Roster, RosterRow } from '../../src/cluster/roster.ts';
 import { DEFAULT_TIMING, type Timing } from '../../src/cluster/timing.ts';
 import type { Datagrams } from '../world/datagrams.ts';
 import { Machine } from '../world/machine.ts';
@@ -93,6 +94,9 @@ export class MemberHost implements Host {
   incarnation = 0;
   #scene: Scene | null = null;
   readonly #disk = new Map<number, VoterRow>();
+  #diskRoster: RosterRow | null = null;
+  /** What it was told when it joined, or knows since: of who joined, and of who has a disk. */
+  #roster: Roster | null = null;
   #written = 0;
   #held: { readonly after: number; readonly to: NodeId; readonly message: Message }[] = [];
   #waiting = new Map<number, Waiting>();
@@ -131,6 +135,12 @@ export class MemberHost implements Host {
     this.#scene = scene;
   }
 
+  enter(roster: Roster): void {
+    if (this.isUp) return;
+    this.#roster = roster;
+    this.start();
+  }
+
   start(): void {
     const scene = this.#scene!;
     const { world, setup, hosts } = scene;
@@ -140,7 +150,7 @@ export class MemberHost implements Host {
     const store = new ModelStore(setup.ranges);
     this.store = store;
     const isDurable = setup.diskMs[index]! >= 0;
-    const members = hosts.map(({ id }) => id);
+    const members = hosts.slice(0, setup.members).map(({ id }) => id);
     this.core = new ClusterCore({
       self: this.id,
       incarnation: this.incarnation,
@@ -154,6 +164,8 @@ export class MemberHost implements Host {
       isFounder: index === 0 && this.incarnation === 1,
       isDurable,
       restored: isDurable ? [...this.#disk.values()] : null,
+      restoredRoster: isDurable ? this.#diskRoster : null,
+      roster: isDurable || index >= setup.members ? this.#roster : null,
       hasForgotten: !isDurable && this.incarnation > 1,
       nowMs: this.machine.clock.now(),
       balance: setup.balance,
@@ -377,16 +389,18 @@ export class MemberHost implements Host {
         switch (output.kind) {
           case 'send':
             if (output.message.kind === 'accept') for (const record of output.message.records) judge.told(record);
+            if (output.message.kind === 'roster-accept') judge.toldRoster(output.message.roster);
             if (output.afterWrite > this.#written) {
               this.#held.push({ after: output.afterWrite, to: output.to, message: output.message });
             } else this.#send(output.to, output.message);
             break;
           case 'write': {
-            const { rows, number } = output;
+            const { rows, roster, number } = output;
             const { machine } = this;
             const done = (): void => {
               if (machine !== this.machine || machine.state === 'dead') return;
               for (const row of rows) this.#disk.set(row.range, row);
+              if (roster !== null) this.#diskRoster = roster;
               this.#written = number;
               if (this.#held.length > 0) this.#release();
             };
@@ -443,6 +457,10 @@ export class MemberHost implements Host {
     world.trace.note(NOTE_EVENT, this.index, event.kind.length);
     world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
     if (event.kind === 'reign-ended') judge.ends(event.why);
+    if (event.kind === 'roster') {
+      this.#roster = event.roster;
+      judge.knows(event.roster);
+    }
     if (event.kind === 'reign-began') {
       this.store!.voidTokens(event.range);
       judge.reigns(this, event.range, event.basis, event.isEmpty, event.how);

@@ -260,6 +260,44 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     ),
     args: ['--faults', 'loss,spread', '--every', '500'],
   },
+  {
+    name: 'forgotten-still-counted',
+    what: 'a member is forgotten although records name it, and is listened to and counted on as before',
+    edits: [
+      {
+        file: 'src/cluster/core.ts',
+        find: 'if (this.#isNamed(id)) {',
+        replace: 'if (this.#isNamed(id) && id.length === 0) {',
+      },
+      {
+        file: 'src/cluster/voter.ts',
+        find: "return isNamed ? 'named' : 'accepted';",
+        replace: "return isNamed && this.#rows.length === 0 ? 'named' : 'accepted';",
+      },
+      {
+        file: 'src/cluster/voter.ts',
+        find: 'if (!members.has(ballot.node) || (owner !== null && !members.has(owner))) return true;',
+        replace: 'if (members.size >= 0) return false;',
+      },
+      { file: 'src/cluster/core.ts', find: 'if (!this.membership.has(from)) return;', replace: '' },
+      {
+        file: 'src/cluster/core.ts',
+        find: 'if (!this.membership.has(id)) return Number.POSITIVE_INFINITY;',
+        replace: '',
+      },
+    ],
+    args: ['--joiners', '3', '--faults', 'none'],
+  },
+  {
+    ...one(
+      'roster-change-lost',
+      'a change of the roster is applied to the one that its proposer knows, not to the newest that the voters accepted',
+      'src/cluster/membership.ts',
+      'const basis = proposal.newest ?? this.founding;',
+      'const basis = this.known;',
+    ),
+    args: ['--joiners', '4', '--faults', 'spread,loss', '--every', '700'],
+  },
   one(
     'tokens-unchecked',
     'rule 4: a fill is stored whatever became of its token (in the model of a memory)',

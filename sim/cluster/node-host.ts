@@ -11,6 +11,7 @@ import type { Member, NodeId } from '../../src/cluster/member.ts';
 import type { Message, VoterRow } from '../../src/cluster/messages.ts';
 import type { ClusterEvent } from '../../src/cluster/outputs.ts';
 import { Ranges } from '../../src/cluster/ranges.ts';
+import type { Roster, RosterRow } from '../../src/cluster/roster.ts';
 import { slotOf } from '../../src/hash/slot.ts';
 import { ClusterNode } from '../../src/node/cluster-node.ts';
 import type { NodeSession } from '../../src/node/node-session.ts';
@@ -129,6 +130,9 @@ export class NodeHost implements Host {
   #scene: Scene | null = null;
   readonly #keys: Keys;
   readonly #disk = new Map<number, VoterRow>();
+  #diskRoster: RosterRow | null = null;
+  /** What it was told when it joined, or knows since: of who joined, and of who has a disk. */
+  #roster: Roster | null = null;
   readonly #connections = new Map<string, Connection>();
   readonly #request = new RequestWriter();
   readonly #out = new ReplyWriter();
@@ -161,6 +165,12 @@ export class NodeHost implements Host {
     this.#scene = scene;
   }
 
+  enter(roster: Roster): void {
+    if (this.isUp) return;
+    this.#roster = roster;
+    this.start();
+  }
+
   start(): void {
     const { world, setup, hosts } = this.#scene!;
     const { index } = this;
@@ -172,6 +182,7 @@ export class NodeHost implements Host {
       const { id, name } = host;
       return { id, host: name, port: 7379, httpPort: 0, linkPort: 0, zone: '', machine: '', weight: 1, incarnation };
     });
+    const founders = members.slice(0, setup.members);
     const seed = world.between(0, 2 ** 32);
     this.#random = new SeededRandom(seed);
     const startMs = this.machine.clock.now();
@@ -193,7 +204,10 @@ export class NodeHost implements Host {
       },
       cluster: {
         self: this.id,
-        members,
+        members: index < setup.members ? founders : [...founders, members[index]!],
+        founding: founders.map(({ id, host, linkPort, zone, weight }) => ({ id, host, linkPort, zone, weight })),
+        roster: isDurable || index >= setup.members ? this.#roster : null,
+        restoredRoster: isDurable ? this.#diskRoster : null,
         voters: members.slice(0, setup.voters).map(({ id }) => id),
         rangeCount: setup.ranges,
         copies: setup.copies,
@@ -205,6 +219,10 @@ export class NodeHost implements Host {
         hasForgotten: !isDurable && this.incarnation > 1,
       },
     });
+    if (this.#roster !== null) {
+      this.node.guard.onRoster(this.node.core.membership.known);
+      this.#meet();
+    }
     this.memory = new NodeMemory(this.node, this.#keys, () => this.machine.clock.now());
     this.#connections.clear();
     world.trace.say(() => `${this.name} starts, life ${this.incarnation}`);
@@ -412,15 +430,17 @@ export class NodeHost implements Host {
         switch (effect.kind) {
           case 'send':
             if (effect.message.kind === 'accept') for (const record of effect.message.records) judge.told(record);
+            if (effect.message.kind === 'roster-accept') judge.toldRoster(effect.message.roster);
             this.#deliver(effect.to, effect.message);
             break;
           case 'persist': {
             const { machine } = this;
-            const { rows, number } = effect;
+            const { rows, roster, number } = effect;
             const diskMs = setup.diskMs[this.index]!;
             const done = (): void => {
               if (machine !== this.machine || machine.state === 'dead') return;
               for (const row of rows) this.#disk.set(row.range, row);
+              if (roster !== null) this.#diskRoster = roster;
               // A frozen program is told when it runs again.
               machine.deliver(() => {
                 if (machine !== this.machine) return;
@@ -466,11 +486,25 @@ export class NodeHost implements Host {
     datagrams.send(this.name, target.name, () => target.receive(this.id, message));
   }
 
+  /** Links say where clients reach their members. */
+  #meet(): void {
+    const { members } = this.node!.core.membership.known;
+    for (const { id } of members) {
+      const member = { id, host: nameOf(id), port: 7379, httpPort: 0, linkPort: 0, zone: '', machine: '', weight: 1 };
+      this.node!.onMember({ ...member, incarnation: 1 });
+    }
+  }
+
   #on(event: ClusterEvent): void {
     const { world, judge } = this.#scene!;
     world.trace.note(NOTE_EVENT, this.index, event.kind.length);
     world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
     if (event.kind === 'reign-began') judge.reigns(this, event.range, event.basis, event.isEmpty, event.how);
     if (event.kind === 'reign-ended') judge.ends(event.why);
+    if (event.kind === 'roster') {
+      this.#roster = event.roster;
+      judge.knows(event.roster);
+      this.#meet();
+    }
   }
 }

@@ -24,7 +24,10 @@ export const FAULT_KINDS = [
   'client-cut',
 ] as const;
 
-export type FaultKind = (typeof FAULT_KINDS)[number];
+/** Changes of the list of members: only where there are joiners. */
+export const GROWTH_KINDS = ['join', 'forget'] as const;
+
+export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof GROWTH_KINDS)[number];
 
 export interface Fault {
   readonly atMs: number;
@@ -32,7 +35,7 @@ export interface Fault {
   /** Members by index; what they mean depends on the kind. */
   readonly members: readonly number[];
   readonly forMs: number;
-  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. Move: one more than the range, of as many as there are. */
+  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. Forget: 1: the member is drained, 2: it dies. Move: one more than the range, of as many as there are. */
   readonly amount: number;
 }
 
@@ -41,7 +44,10 @@ export type MemoryKind = 'model' | 'node';
 
 export interface Setup {
   readonly memory: MemoryKind;
+  /** Those that form the cluster. */
   readonly members: number;
+  /** Those that may join later. */
+  readonly joiners: number;
   readonly voters: number;
   readonly ranges: number;
   readonly copies: number;
@@ -84,6 +90,8 @@ export interface PlanOptions {
   readonly aim?: 'disk';
   /** Default `model`. */
   readonly memory?: MemoryKind;
+  /** Computers that join, and are forgotten, among the faults; then three vote. Default 0. */
+  readonly joiners?: number;
 }
 
 /** Of forming, before anything breaks. */
@@ -94,23 +102,26 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const int = (least: number, most: number): number => least + Math.floor(random.nextFloat() * (most - least + 1));
   const one = <T>(all: readonly T[]): T => all[int(0, all.length - 1)]!;
   const members = options.members ?? 5;
-  const voters = members <= 4 ? Math.min(members, 3) : 5;
+  const joiners = options.joiners ?? 0;
+  const total = members + joiners;
+  const voters = members <= 4 || joiners > 0 ? Math.min(members, 3) : 5;
   const runMs = options.runMs ?? 30_000;
   const disk = one(['all', 'none', 'some'] as const);
   const setup: Setup = {
     memory: options.memory ?? 'model',
     members,
+    joiners,
     voters,
     ranges: options.ranges ?? one([2, 4, 8]),
     copies: Math.min(members, one([1, 2, 2, 2, 3])),
     clients: int(2, 4),
     keysPerRange: int(1, 3),
     paceMs: one([40, 60, 100]),
-    diskMs: Array.from({ length: members }, () => {
+    diskMs: Array.from({ length: total }, () => {
       const has = disk === 'all' || (disk === 'some' && random.nextFloat() < 0.5);
       return has ? one([0, 0, 2, 20]) : -1;
     }),
-    rates: Array.from({ length: members }, () => 1 + (random.nextFloat() - 0.5) * 0.02),
+    rates: Array.from({ length: total }, () => 1 + (random.nextFloat() - 0.5) * 0.02),
     loadMs: one([5, 40, 300]),
     onMinority: one(['miss', 'miss', 'gutter', 'error'] as const),
     gutterMs: 2000,
@@ -131,11 +142,39 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     for (;;) {
       atMs += Math.round(everyMs * (0.2 + 1.6 * random.nextFloat()));
       if (atMs >= runMs) break;
-      if (isVolley) faults.push(...volleyOf(atMs, members, random));
-      else faults.push(faultOf(one(kinds), atMs, members, random));
+      if (isVolley) faults.push(...volleyOf(atMs, total, random));
+      else faults.push(faultOf(one(kinds), atMs, total, random));
     }
   }
-  return { seed, setup, faults, runMs };
+  if (joiners > 0) faults.push(...growthOf(seed, setup, runMs));
+  return { seed, setup, faults: faults.sort((a, b) => a.atMs - b.atMs), runMs };
+}
+
+/** Everybody joins, half of the time two at once; some are forgotten in between. */
+function growthOf(seed: number, { members, joiners, voters }: Setup, runMs: number): Fault[] {
+  const random = new SeededRandom(seed ^ 0x2c1b_3c6d);
+  const faults: Fault[] = [];
+  const stepMs = (runMs - FORMING_MS) / (joiners + 1);
+  for (let index = 0; index < joiners; index += 1) {
+    const isWithLast = index % 2 === 1 && random.nextFloat() < 0.5;
+    const base = FORMING_MS + stepMs * (isWithLast ? index - 1 : index);
+    const atMs = Math.round(base + (isWithLast ? 0 : random.nextFloat() * 500));
+    faults.push({ atMs, kind: 'join', members: [members + index], forMs: 0, amount: 0 });
+    if (random.nextFloat() < 0.6) {
+      const able = members + joiners - voters;
+      const first = Math.floor(random.nextFloat() * able);
+      const victims = Array.from({ length: able }, (_, at) => voters + ((first + at) % able));
+      const when = Math.round(base + stepMs * (0.2 + 0.6 * random.nextFloat()));
+      faults.push({
+        atMs: when,
+        kind: 'forget',
+        members: victims,
+        forMs: 12_000,
+        amount: random.nextFloat() < 0.6 ? 1 : 2,
+      });
+    }
+  }
+  return faults;
 }
 
 /** Every member is a voter with a slow disk. */
@@ -182,6 +221,9 @@ function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededR
     amount,
   });
   switch (kind) {
+    case 'join':
+    case 'forget':
+      throw new Error('changes of the list of members are planned by themselves');
     case 'loss':
       return fault([], between(500, 8000), random.nextFloat() * 0.3);
     case 'duplication':

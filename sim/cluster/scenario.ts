@@ -146,6 +146,7 @@ export class Scenario {
       replaceMs: 30_000,
       evictions: 0,
       ackMs: 300,
+      joiners: 0,
       copyReads: 0,
       balance: null,
     };

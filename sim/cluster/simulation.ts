@@ -19,6 +19,8 @@ const CHECK_MS = 1000;
 /** After the heal. */
 export const HEALED_MS = 5000;
 const LAST_READS_MS = 1500;
+/** Between two tries to be let in, or to have somebody forgotten. */
+const KNOCK_MS = 350;
 
 export interface Counts {
   readonly reads: number;
@@ -36,6 +38,9 @@ export interface Counts {
   readonly emptyReigns: number;
   /** Ranges that an owner handed over by itself: sent home, moved, given away. */
   readonly handOvers: number;
+  /** Members that were let in, and that were forgotten. */
+  readonly joins: number;
+  readonly forgotten: number;
   readonly faults: number;
   readonly messages: number;
   readonly events: number;
@@ -68,7 +73,7 @@ export class Simulation {
     const { setup } = plan;
     const datagrams = new Datagrams(world, { ...CALM });
     const keys = new Keys(setup);
-    this.hosts = Array.from({ length: setup.members }, (_, index) =>
+    this.hosts = Array.from({ length: setup.members + setup.joiners }, (_, index) =>
       setup.memory === 'node' ? new NodeHost(world, index, keys) : new MemberHost(world, index, setup),
     );
     this.judge = new Judge(world, setup, this.hosts);
@@ -80,7 +85,7 @@ export class Simulation {
 
   run(): Report {
     const { world, plan } = this;
-    for (const host of this.hosts) world.after(world.between(0, 100), () => host.start());
+    for (const host of this.hosts.slice(0, plan.setup.members)) world.after(world.between(0, 100), () => host.start());
     for (const client of this.clients) client.start();
     for (const fault of plan.faults) world.at(fault.atMs, () => this.#strike(fault));
     const healMs = plan.runMs;
@@ -221,7 +226,7 @@ export class Simulation {
           world.trace.say(() => `${each.name} dies`);
           each.crash();
           later(() => {
-            if (!each.isUp) each.start();
+            if (!each.isUp) this.#begin(each);
           });
         }
         break;
@@ -260,6 +265,12 @@ export class Simulation {
           if (each.isUp && each.machine.state === 'up') each.core!.rebalance(each.machine.clock.now());
         }
         break;
+      case 'join':
+        this.#knock(host!);
+        break;
+      case 'forget':
+        this.#forget(hosts, amount === 1, world.nowMs + forMs);
+        break;
       case 'client-cut':
         cutAll(
           this.clients
@@ -270,6 +281,66 @@ export class Simulation {
         );
         break;
     }
+  }
+
+  /** Who was let in while it was down, or before it ever was up, is told so. */
+  #begin(host: Host): void {
+    const { roster } = this.judge;
+    if (host.index >= this.plan.setup.members && roster !== null) host.enter(roster);
+    else host.start();
+  }
+
+  /** It asks somebody to be let in, again and again, until it is told the roster with itself in it. */
+  #knock(host: Host): void {
+    const { world, judge } = this;
+    const { datagrams } = this.scene;
+    if (this.#isHealed || host.isUp) return;
+    const up = this.hosts.filter((each) => each.isUp && judge.isMember(each));
+    const seed = up[Math.floor(world.between(0, up.length))];
+    if (seed !== undefined) {
+      datagrams.send(host.name, seed.name, () =>
+        seed.machine.deliver(() => {
+          const { core } = seed;
+          if (core === null) return;
+          const { known } = core.membership;
+          if (known.members.some(({ id }) => id === host.id)) {
+            datagrams.send(seed.name, host.name, () => host.enter(known));
+            return;
+          }
+          const member = { id: host.id, host: host.name, linkPort: 1, zone: '', weight: 1 };
+          core.changeRoster({ kind: 'add', member }, seed.machine.clock.now());
+        }),
+      );
+    }
+    world.after(KNOCK_MS, () => this.#knock(host));
+  }
+
+  /** The first of these that is a member is drained, or dies; then somebody asks that it be forgotten until it is, or it is given up. Its process goes on as if it knew nothing. */
+  #forget(hosts: readonly Host[], isDrained: boolean, untilMs: number): void {
+    const { world, judge } = this;
+    const victim = hosts.find((each) => each.isUp && judge.isMember(each));
+    if (victim === undefined) return;
+    world.trace.say(() => `${victim.name} is to be forgotten`);
+    if (isDrained) victim.core!.isDrained = true;
+    else victim.crash();
+    const again = (): void => {
+      if (this.#isHealed) return;
+      if (!judge.isMember(victim)) {
+        if (victim.core !== null) victim.core.isDrained = false;
+        return;
+      }
+      if (world.nowMs >= untilMs) {
+        if (victim.core !== null) victim.core.isDrained = false;
+        else this.#begin(victim);
+        return;
+      }
+      if (isDrained && victim.core !== null) victim.core.isDrained = true;
+      const others = this.hosts.filter((each) => each !== victim && each.machine.state === 'up');
+      const asked = others[Math.floor(world.between(0, others.length))];
+      asked?.core?.changeRoster({ kind: 'forget', id: victim.id }, asked.machine.clock.now());
+      world.after(KNOCK_MS, again);
+    };
+    again();
   }
 
   /** Of the voters without a disk fewer than a majority may be without memory at a time: else it is gone, and the cluster with it. */
@@ -295,8 +366,8 @@ export class Simulation {
     this.world.trace.say(() => '---- everything is healed');
     this.scene.datagrams.healAll(CALM);
     for (const host of this.hosts) {
-      if (!host.isUp) host.start();
-      else host.machine.resume();
+      if (host.isUp) host.machine.resume();
+      else if (this.judge.isMember(host)) this.#begin(host);
       if (host.core !== null) {
         host.core.isLeaving = false;
         host.core.isDrained = false;
@@ -315,6 +386,7 @@ export class Simulation {
       hash: world.trace.hash,
       counts: {
         ...counts,
+        forgotten: judge.roster?.forgotten.length ?? 0,
         faults: this.#faults,
         messages: scene.datagrams.sent,
         events: world.events,
