@@ -20,7 +20,7 @@ import { eventually } from '../support.ts';
 
 const TIMEOUT = { timeout: 300_000 };
 const PATIENCE_MS = 120_000;
-const RANGES = 32;
+const RANGES = 16;
 const BALANCE = { ...STANDING_RULES, stableMs: 400, flapLosses: 1_000_000 };
 const SECRET = 'a secret of the test';
 
