@@ -28,6 +28,13 @@ export const clusterNodes = inCluster(({ view }, _context, _args, out) => out.ve
 export const clusterInfo = inCluster(({ view }, _context, _args, out) => out.verbatim(infoText(view)));
 export const clusterMyid = inCluster(({ view }, _context, _args, out) => out.bulkText(view.self.id));
 
+/** CLUSTER RESET [HARD|SOFT]: Redis's way of making a node forget its cluster, by itself. Here that would let a voter forget what it promised. */
+export const clusterReset = inCluster((_cluster, _context, _args, out) =>
+  out.error(
+    'ERR cannot reset: a member does not leave its cluster by itself, for it may be a copy or a voter that others count on; drain it (`breakwater drain`), then stop it and remove its data directory',
+  ),
+);
+
 /** CLUSTER KEYSLOT key */
 export const clusterKeyslot = inCluster((_cluster, _context, args, out) =>
   out.integer(slotOf(args.bytes, args.start[2]!, args.start[2]! + args.length[2]!)),

@@ -109,8 +109,32 @@ export interface MemberFace {
   pardon(id: string): RosterRefused | null;
 }
 
+/** Another member as a copy of ranges of this one. */
+export interface CopyView {
+  readonly host: string;
+  readonly port: number;
+  /** Ranges of this member that it copies in sync, and that it is to copy and is not in sync with yet. */
+  readonly ranges: number;
+  readonly staged: number;
+  /** Effects that it has applied, over its ranges; and how many it has not, in the range where that is most. */
+  readonly applied: number;
+  readonly behind: number;
+  /** For how long it has not got on while it was behind; 0 when it is not. */
+  readonly behindMs: number;
+}
+
+export interface ReplicationView {
+  /** Effects of all ranges of this member, in their present reigns. */
+  readonly offset: number;
+  readonly copies: readonly CopyView[];
+}
+
 export interface ClusterFace {
   readonly member: MemberFace;
+  /** Computed when asked: O(ranges x copies). */
+  readonly replication: ReplicationView;
+  /** The reply of the command at hand waits until so many copies have what this connection wrote, or the time is over (0: however long). */
+  wait(count: number, timeoutMs: number): void;
   /** Swapped whole when anything changes. */
   readonly view: ClusterView;
   /** {@link OWNED} ... {@link UNOWNED}. Asked for every command with a key: O(1), allocates nothing. */

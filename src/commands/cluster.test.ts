@@ -174,6 +174,8 @@ function answered(
     isVouching: true,
     spread: () => assert.fail('nothing is invalidated'),
     forward: () => assert.fail('nothing is forwarded'),
+    wait: () => assert.fail('nothing is waited for'),
+    replication: { offset: 0, copies: [] },
   };
   const where = redirectOf(rowOf(words[0]!))(face, session, argsOf(words), out);
   assert.equal(where, out.length > 0 ? REFUSED : HERE);

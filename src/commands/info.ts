@@ -103,10 +103,21 @@ const SECTIONS: Readonly<Record<string, Section>> = {
       ['generations_forgotten', tags.forgotten + namespaces.forgotten],
     ];
   },
-  Replication: () => [
-    ['role', 'master'],
-    ['connected_slaves', 0],
-  ],
+  Replication: ({ cluster }) => {
+    const { offset, copies } = cluster?.replication ?? { offset: 0, copies: [] };
+    return [
+      ['role', 'master'],
+      ['connected_slaves', copies.length],
+      // `lag` in whole seconds, as Redis has it; what follows it are ours: ranges, and effects of the range where most are missing.
+      ...copies.map(({ host, port, ranges, staged, applied, behind, behindMs }, index) => {
+        const state = ranges === 0 ? 'wait_bgsave' : 'online';
+        const lag = Math.floor(behindMs / 1000);
+        const text = `ip=${host},port=${port},state=${state},offset=${applied},lag=${lag},ranges=${ranges},staged=${staged},behind=${behind}`;
+        return [`slave${index}`, text] as const;
+      }),
+      ['master_repl_offset', offset],
+    ];
+  },
   CPU: (context) => [
     ['used_cpu_sys', context.host.cpuSystemSeconds.toFixed(6)],
     ['used_cpu_user', context.host.cpuUserSeconds.toFixed(6)],

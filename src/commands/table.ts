@@ -21,6 +21,7 @@ import * as members from './member-commands.ts';
 import { NameIndex } from './name-index.ts';
 import { type CommandRow, row } from './row.ts';
 import * as strings from './strings.ts';
+import { wait } from './wait-command.ts';
 
 const NONE = [0, 0, 0] as const;
 const ONE = [1, 1, 1] as const;
@@ -136,6 +137,7 @@ const clustering = container('cluster', '', 'cluster', '3.0.0', 'A container for
   row('cluster|myid', 2, 'loading stale', NONE, 'cluster', '3.0.0', 'O(1)', 'Return the id of this member.', cluster.clusterMyid),
   row('cluster|keyslot', 3, 'loading stale', NONE, 'cluster', '3.0.0', 'O(N) in the length of the key', 'Return the slot of a key.', cluster.clusterKeyslot),
   row('cluster|countkeysinslot', 3, 'stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of keys of this member', 'Return how many keys of a slot this member holds.', cluster.clusterCountKeysInSlot),
+  row('cluster|reset', -2, 'admin stale', NONE, 'cluster', '3.0.0', 'O(1)', 'Refused: who is a member is agreed by the voters.', cluster.clusterReset),
   row('cluster|getkeysinslot', 4, 'stale', NONE, 'cluster', '3.0.0', 'O(N) in the number of keys of this member', 'Return keys of a slot that this member holds.', cluster.clusterGetKeysInSlot),
 ]);
 
@@ -217,6 +219,7 @@ export const COMMANDS: readonly CommandRow[] = [
 
   // -- cluster
   clustering,
+  row('wait', 3, 'blocking', NONE, 'generic', '3.0.0', 'O(N) in the number of ranges that the connection wrote', 'Wait until copies have what this connection wrote', wait),
   row('readonly', 1, 'loading stale fast', NONE, 'connection', '3.0.0', 'O(1)', 'Let this connection read in-sync copies', cluster.readonly),
   row('readwrite', 1, 'loading stale fast', NONE, 'connection', '3.0.0', 'O(1)', 'Let this connection read owners only', cluster.readwrite),
 

@@ -23,6 +23,7 @@ import type { ClusterView } from '../commands/cluster-face.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import type { NodeOptions } from './node.ts';
 import type { NodeSession } from './node-session.ts';
+import type { WriteMode } from './write-modes.ts';
 
 /** What a member is told of its cluster when it starts. All members must be told the same of voters, range count and copies. */
 export interface ClusterOptions {
@@ -44,6 +45,8 @@ export interface ClusterOptions {
   readonly timing?: Partial<Timing>;
   /** When a range goes back to the member that placement wants. Default `STANDING_RULES`; null: never by itself. */
   readonly balance?: StandingRules | null;
+  /** When writes are acknowledged, by namespace; `*` = every other. Default: `safe`. */
+  readonly writeModes?: Readonly<Record<string, WriteMode>>;
   /** It proposes the first record of every range: one member, in one life, of a cluster. */
   readonly isFounder: boolean;
   /** `persist` effects are wanted, and `onPersisted` will be called for each. */

@@ -21,11 +21,13 @@ import {
   type MemberFace,
   type MemberView,
   OWNED,
+  type ReplicationView,
   UNOWNED,
   UNSURE,
 } from '../commands/cluster-face.ts';
 import type { Session } from '../commands/session.ts';
 import { clusterViewOf, type Heard } from './cluster-view.ts';
+import { replicationOf } from './replication-view.ts';
 
 const NEVER = Number.NEGATIVE_INFINITY;
 /** A member of whom so many heartbeats are missing is shown as suspected. */
@@ -47,6 +49,7 @@ export class ClusterGuard implements ClusterFace {
   readonly member: MemberFace;
   onForward: ((command: Forwarded) => void) | null = null;
   onHold: ((session: Session, range: number) => boolean) | null = null;
+  onWait: ((count: number, timeoutMs: number) => void) | null = null;
   /** All of what is ours is ours to serve until then. */
   #vouchesUntilMs = NEVER;
   #isCurrent = false;
@@ -137,6 +140,14 @@ export class ClusterGuard implements ClusterFace {
   spread(kind: SpreadKind, name: Uint8Array, start: number, length: number): void {
     // A copy: the request's bytes are gone when others are told.
     this.onSpread?.({ kind, name: new Uint8Array(name.subarray(start, start + length)) });
+  }
+
+  wait(count: number, timeoutMs: number): void {
+    this.onWait?.(count, timeoutMs);
+  }
+
+  get replication(): ReplicationView {
+    return replicationOf(this.#core.primaries, this.#map.members, this.nowMs);
   }
 
   forward(command: Forwarded): void {

@@ -49,6 +49,8 @@ import { Proxies } from './proxy.ts';
 import { RangeBeside } from './range-beside.ts';
 import { RangeMemory } from './range-memory.ts';
 import { Spreads } from './spreads.ts';
+import { Waits, WrittenRanges } from './waits.ts';
+import { type WriteMode, WriteModes } from './write-modes.ts';
 
 const MINUS = 45;
 const NOT_ACKNOWLEDGED_BYTES = new TextEncoder().encode(`-${NOT_ACKNOWLEDGED}\r\n`);
@@ -93,6 +95,10 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   /** Names that the command at hand invalidates everywhere. */
   #names: SpreadName[] = [];
   readonly #proxies: Proxies;
+  readonly #modes: WriteModes;
+  readonly #waits: Waits;
+  /** The command at hand is a WAIT. */
+  #wait: { readonly count: number; readonly timeoutMs: number } | null = null;
   /** The command at hand is others' to execute. */
   #forwarded: Forwarded | null = null;
   /** Sessions whose command waits until a range has its owner. */
@@ -145,6 +151,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#touch(node.startMs);
     const founding = cluster.founding ?? members.map(asFounder);
     const order = orderOf(founding, ranges, Math.min(copies, founding.length));
+    this.#modes = new WriteModes(cluster.writeModes ?? {});
+    this.#waits = new Waits(() => this.core.primaries);
     this.core = new ClusterCore({
       self,
       incarnation: own.incarnation,
@@ -176,10 +184,13 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       ownerOf: (range) => this.core.ownerOf(range),
       send: (to, message) => this.#send(to, message, 0),
       isOwned: (range) => this.guard.isOwned(range),
-      note: (names) => this.#note(names),
+      note: (names) => this.#noteNames(names),
       write: (range, names, isAcknowledged) => this.#spreadTo(range, names, isAcknowledged),
       finished: (id, isAcknowledged) => this.#settled(id, isAcknowledged),
     });
+    this.guard.onWait = (count, timeoutMs) => {
+      this.#wait = { count, timeoutMs };
+    };
     this.guard.onForward = (command) => {
       this.#forwarded = command;
     };
@@ -226,6 +237,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.node.closeSession(session);
     this.#due.delete(session);
     this.held.forget(session);
+    if (this.#waits.count > 0) this.#waits.drop(session);
   }
 
   onRequest(
@@ -355,6 +367,10 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       this.#forward(session, this.#forwarded, out, from);
       return;
     }
+    if (this.#wait !== null) {
+      this.#beginWait(session, this.#wait, out, from);
+      return;
+    }
     if (this.#names.length > 0) this.#beginSpread(session);
     const reply = this.#reply;
     this.#reply = null;
@@ -397,25 +413,26 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     const frame = storeFrame(keyLength, valueLength, leftMs, this.#store.lastVersion, tags, source);
     frame.body.set(key.subarray(keyStart, keyStart + keyLength), frame.keyAt);
     frame.body.set(value.subarray(valueStart, valueStart + valueLength), frame.valueAt);
-    if (this.node.context.isFill) this.core.note(range, frame.body, false, this.#nowMs);
-    else this.#write(range, frame.body, isFirst);
+    const mode = this.#modes.of(key, keyStart, keyLength);
+    if (this.node.context.isFill && mode !== 'all') this.#note(range, frame.body, false);
+    else this.#write(range, frame.body, isFirst, mode);
   }
 
   deleted(range: number, key: Uint8Array, start: number, length: number): void {
     const body = removeFrame(length);
     body.set(key.subarray(start, start + length), REMOVE_KEY_AT);
-    this.#write(range, body, false);
+    this.#write(range, body, false, this.#modes.of(key, start, length));
   }
 
   expiryMoved(range: number, key: Uint8Array, length: number, leftMs: number, isNearer: boolean): void {
     const body = expireFrame(length, leftMs);
     body.set(key.subarray(0, length), EXPIRE_KEY_AT);
-    this.#write(range, body, !isNearer);
+    this.#write(range, body, !isNearer, this.#modes.of(key, 0, length));
   }
 
   cleared(): void {
     for (const primary of this.core.primaries) {
-      if (primary !== null) this.#write(primary.range, CLEAR_EFFECT, false);
+      if (primary !== null) this.#write(primary.range, CLEAR_EFFECT, false, 'safe');
     }
   }
 
@@ -434,18 +451,52 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.core.note(range, body, true, this.#nowMs);
   }
 
-  #write(range: number, body: Uint8Array, isFirst: boolean): void {
+  /** Something that nobody waits for. */
+  #note(range: number, body: Uint8Array, removes: boolean): void {
+    if (this.#session !== null) this.#noteWritten(this.#session, range);
+    this.core.note(range, body, removes, this.#nowMs);
+  }
+
+  #noteWritten(session: NodeSession, range: number): void {
+    session.written ??= new WrittenRanges(this.core.primaries.length);
+    session.written.add(range);
+  }
+
+  #write(range: number, body: Uint8Array, isFirst: boolean, mode: WriteMode): void {
     assert(this.core.primaries[range] !== null, 'only an owner changes a range');
     const session = this.#session;
-    if (session === null) {
-      this.core.note(range, body, !isFirst, this.#nowMs);
+    if (session === null || mode === 'async') {
+      this.#note(range, body, !isFirst);
       return;
     }
+    this.#noteWritten(session, range);
     this.#reply ??= new ParkedReply();
     this.#reply.writes += 1;
     this.#lastWrite += 1;
     this.#waiting.set(this.#lastWrite, { reply: this.#reply, session });
-    this.core.write(range, this.#lastWrite, body, isFirst, this.#nowMs);
+    // In the mode `all` nothing is first: whoever has a copy is waited for.
+    this.core.write(range, this.#lastWrite, body, isFirst && mode !== 'all', this.#nowMs);
+  }
+
+  /** The reply to a WAIT comes when copies have got on, or its time is over. */
+  #beginWait(
+    session: NodeSession,
+    { count, timeoutMs }: { count: number; timeoutMs: number },
+    out: ReplyWriter,
+    from: number,
+  ): void {
+    this.#wait = null;
+    const reply = new ParkedReply();
+    reply.writes = 1;
+    session.parked ??= new ParkedReplies();
+    const { parked } = session;
+    parked.park(reply, out, from);
+    this.#waits.begin(session, session.written?.all() ?? [], count, timeoutMs, this.#nowMs, (copies) => {
+      reply.writes = 0;
+      parked.fill(reply, new TextEncoder().encode(`:${copies}\r\n`));
+      if (parked.isDue) this.#due.add(session);
+    });
+    if (parked.isFull) session.halted = true;
   }
 
   /** Has the owners execute the command at hand. Its reply waits, as that to a write does. */
@@ -524,7 +575,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   }
 
   /** Names that are invalidated everywhere, in this member's own memory; followers of its feed hear of them here. */
-  #note(names: readonly SpreadName[]): void {
+  #noteNames(names: readonly SpreadName[]): void {
     const { context } = this.node;
     for (const { kind, name } of names) {
       if (kind === 'tag') context.freshness.invalidateTag(name, 0, name.length);
@@ -573,6 +624,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       for (const output of outputs) this.#do(output);
       this.#spreads.flush();
     }
+    if (this.#waits.count > 0) this.#waits.look(this.#nowMs);
     if (!this.#hasEnded) return;
     this.#hasEnded = false;
     // What was read here of a range that is another's now: nobody tells of its changes any more. Before any ping is answered, and it may be everything, which costs misses.

@@ -74,6 +74,7 @@ test('every setting can be given in all three ways', () => {
     takeover: '3s',
     'proxy-port': '7002',
     zone: 'a',
+    'write-mode': 'session=all,*=async',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());
   const byFlag = resolve({ flags: samples }).config;
@@ -90,7 +91,8 @@ test('every setting can be given in all three ways', () => {
   assert.deepEqual(byEnv, byFlag);
   assert.deepEqual(byFile, byFlag);
   assert.deepEqual([byFlag.eviction, byFlag.idleTimeoutMs, byFlag.maxValueBytes], ['lfu', 600_000, 1024 ** 2]);
-  const { setup, data, proxyPort } = byFlag.cluster!;
+  const { setup, data, proxyPort, writeModes } = byFlag.cluster!;
+  assert.deepEqual(writeModes, { session: 'all', '*': 'async' });
   assert.deepEqual(
     [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, data, proxyPort],
     ['shop', 256, 3, 3000, '/var/lib/breakwater', 7002],

@@ -72,6 +72,26 @@ export function oneOf<T extends string>(choices: readonly T[], aliases: Readonly
   };
 }
 
+/** `user=holdoff,session=refuse`, `*` for all other namespaces; a namespace may be empty (keys without `:`). */
+export function modesByNamespace<T extends string>(choices: readonly T[]): Read<Readonly<Record<string, T>>> {
+  return (text, what) => {
+    const modes: Record<string, T> = {};
+    for (const part of text.split(',')) {
+      const at = part.lastIndexOf('=');
+      const word = part
+        .slice(at + 1)
+        .trim()
+        .toLowerCase();
+      const mode = choices.find((choice) => choice === word);
+      if (at < 0 || mode === undefined) {
+        throw invalid(what, `namespace=mode, separated by commas, a mode one of ${choices.join(', ')}`, text);
+      }
+      modes[part.slice(0, at).trim()] = mode;
+    }
+    return modes;
+  };
+}
+
 export function address(text: string, what: string): string {
   const value = text.trim().replace(/^\[(.*)\]$/, '$1');
   if (!/^[0-9A-Za-z.:_%-]{1,255}$/.test(value)) throw invalid(what, 'an address or host name such as 127.0.0.1', text);

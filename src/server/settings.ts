@@ -6,7 +6,17 @@
  * A setting stands here only when it does something today: an option that is parsed and ignored is a lie.
  */
 import { CLUSTER_SETTINGS, type ClusterConfig, type JoiningConfig } from './cluster/settings.ts';
-import { address, duration, integer, invalid, oneOf, PORT_MAX, type Setting, size } from './setting.ts';
+import {
+  address,
+  duration,
+  integer,
+  invalid,
+  modesByNamespace,
+  oneOf,
+  PORT_MAX,
+  type Setting,
+  size,
+} from './setting.ts';
 
 export { environmentName, type Setting } from './setting.ts';
 
@@ -64,27 +74,6 @@ function hostNames(text: string, what: string): readonly string[] {
   });
 }
 
-/** `user=holdoff,session=refuse`; a namespace may be empty (keys without `:`). */
-function plainSets(text: string, what: string): Readonly<Record<string, PlainSet>> {
-  const modes: Record<string, PlainSet> = {};
-  for (const part of text.split(',')) {
-    const at = part.lastIndexOf('=');
-    const mode = PLAIN_SETS.find(
-      (each) =>
-        each ===
-        part
-          .slice(at + 1)
-          .trim()
-          .toLowerCase(),
-    );
-    if (at < 0 || mode === undefined) {
-      throw invalid(what, `namespace=mode, separated by commas, a mode one of ${PLAIN_SETS.join(', ')}`, text);
-    }
-    modes[part.slice(0, at).trim()] = mode;
-  }
-  return modes;
-}
-
 /** The table, in the order of `--help` and of the documentation. */
 export const SETTINGS: readonly Setting[] = [
   {
@@ -133,7 +122,7 @@ export const SETTINGS: readonly Setting[] = [
     summary: `what a plain SET may do in a namespace: ${PLAIN_SETS.join(', ')}`,
     effect:
       'A SET after a miss, without a lease, may put back what was just invalidated (docs/protocol.md). holdoff: for 2 s after its key or namespace was invalidated it is not stored, and answered with null. refuse: never stored, answered with an error. Comma-separated, * stands for all other namespaces: user=holdoff,*=write.',
-    read: plainSets,
+    read: modesByNamespace(PLAIN_SETS),
   },
   {
     field: 'memoryBytes',

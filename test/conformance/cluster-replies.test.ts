@@ -84,6 +84,8 @@ before(async () => {
     isVouching: true,
     spread: () => assert.fail('nothing is invalidated'),
     forward: () => assert.fail('nothing is forwarded'),
+    wait: () => assert.fail('nothing is waited for'),
+    replication: { offset: 0, copies: [] },
   };
   ours.node.context.cluster = face;
 });

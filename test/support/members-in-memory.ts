@@ -6,6 +6,7 @@ import type { Message } from '../../src/cluster/messages.ts';
 import { slotOf } from '../../src/hash/slot.ts';
 import { ClusterNode } from '../../src/node/cluster-node.ts';
 import type { NodeSession } from '../../src/node/node-session.ts';
+import type { WriteMode } from '../../src/node/write-modes.ts';
 import { type Reply, ReplyError, replyText } from '../../src/resp/reply.ts';
 import { REPLY, ReplyParser } from '../../src/resp/reply-parser.ts';
 import { type Command, RequestWriter } from '../../src/resp/request-writer.ts';
@@ -79,7 +80,7 @@ export class Cluster {
   readonly held: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
   readonly #queue: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
 
-  constructor(size = 3, copies = 2) {
+  constructor(size = 3, copies = 2, writeModes: Readonly<Record<string, WriteMode>> = {}) {
     const members = Array.from({ length: size }, (_, index): Member => {
       const host = `10.0.0.${index + 1}`;
       return {
@@ -115,6 +116,7 @@ export class Cluster {
             voters: members.map((member) => member.id),
             rangeCount: RANGES,
             copies,
+            writeModes,
             isFounder: index === 0,
             isDurable: false,
             restored: null,

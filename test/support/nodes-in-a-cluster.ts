@@ -170,6 +170,10 @@ export class NodesInACluster {
         throw new Error('these members ask nothing of each other');
       },
       hold: () => false,
+      wait: () => {
+        throw new Error('these members have no copies');
+      },
+      replication: { offset: 0, copies: [] },
       stateOf: (slot) => {
         if (this.unsure.has(self)) return UNSURE;
         const { owner, inSync } = this.map.recordOf(slot);

@@ -405,6 +405,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         voters: setup.voters,
         rangeCount: setup.rangeCount,
         copies: setup.copies,
+        writeModes: this.config.writeModes,
         timing: setup.timing,
         // In every life: a first record is only made where no majority knows of any, and who dies while founding must be able to go on.
         isFounder: setup.members[0]!.id === setup.self,
@@ -532,9 +533,9 @@ function ownAddress({ setup, announce, linkPort }: ClusterConfig): Omit<RosterMe
 /** Nothing, for who is of the list or remembers; who joins asks the members that it was told. @throws BreakwaterError `MEMBER_REFUSED`, `CONFIG_INVALID` */
 async function letIn({ config, port, httpPort, log }: MemberOptions, memory: MemberMemory | null): Promise<LetIn> {
   if ('setup' in config) return { config, welcome: null };
-  const { seeds, name, secret, zone, announce, linkPort, proxyPort, data } = config;
+  const { seeds, name, secret, zone, announce, linkPort, proxyPort, data, writeModes } = config;
   const self = { host: announce, linkPort };
-  const made = { announce, linkPort, proxyPort, data };
+  const made = { announce, linkPort, proxyPort, data, writeModes };
   const known = memory?.state ?? null;
   if (known !== null && known.facts !== null && known.cluster !== '') {
     return { config: { ...made, setup: setupFrom(known.facts, self, secret) }, welcome: null };

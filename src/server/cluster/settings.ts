@@ -5,7 +5,17 @@
  * members of a cluster that is to be joined; what must be the same everywhere is told by them then (`joining.ts`), and given here it is refused.
  */
 import { BreakwaterError } from '../../base/errors.ts';
-import { address, duration, integer, invalid, PORT_MAX, type Read, type Setting } from '../setting.ts';
+import { WRITE_MODES, type WriteMode } from '../../node/write-modes.ts';
+import {
+  address,
+  duration,
+  integer,
+  invalid,
+  modesByNamespace,
+  PORT_MAX,
+  type Read,
+  type Setting,
+} from '../setting.ts';
 import { type ClusterSetup, MAX_TAKEOVER_MS, MIN_TAKEOVER_MS, makeSetup } from './setup.ts';
 
 export interface ClusterConfig {
@@ -17,6 +27,8 @@ export interface ClusterConfig {
   readonly proxyPort: number | null;
   /** null = nothing is kept on disk. */
   readonly data: string | null;
+  /** When writes are acknowledged, by namespace. */
+  readonly writeModes: Readonly<Record<string, WriteMode>>;
 }
 
 /** For a node that joins a running cluster. */
@@ -30,6 +42,7 @@ export interface JoiningConfig {
   readonly linkPort: number;
   readonly proxyPort: number | null;
   readonly data: string | null;
+  readonly writeModes: Readonly<Record<string, WriteMode>>;
 }
 
 interface ListedAddress {
@@ -185,6 +198,16 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     read: integer(1, 16_384, 'a count'),
   },
   {
+    field: 'writeModes',
+    name: 'write-mode',
+    placeholder: '<ns=mode>',
+    defaultText: '*=safe',
+    summary: `when writes of a namespace are acknowledged: ${WRITE_MODES.join(', ')}`,
+    effect:
+      'safe: invalidations and overwrites when every in-sync copy has them, first SETs and fills at once. async: everything at once; an owner that dies takes deletes of its last moments along, and what was deleted is served again until its TTL ends. all: first SETs and fills wait for the copies too. Comma-separated, * stands for all other namespaces: session=all,page=async. Tags and whole namespaces are always safe. Each owner goes by its own: give all members the same.',
+    read: modesByNamespace(WRITE_MODES),
+  },
+  {
     field: 'takeoverMs',
     name: 'takeover',
     placeholder: '<duration>',
@@ -229,6 +252,7 @@ export function clusterConfigOf(
   const name = pick('clusterName', 'breakwater');
   const zone = pick<string | null>('zone', null);
   const data = pick<string | null>('data', null);
+  const writeModes = pick<Readonly<Record<string, WriteMode>>>('writeModes', {});
   const secret = pick('clusterSecret', '');
   const own = listed.find((each) => each.host.toLowerCase() === announce.toLowerCase() && each.linkPort === linkPort);
   if (own === undefined) {
@@ -245,7 +269,7 @@ export function clusterConfigOf(
       );
     }
     const seeds = listed.map((each) => ({ host: each.host, linkPort: each.linkPort }));
-    return { seeds, name, secret, zone: zone ?? '', announce, linkPort, proxyPort, data };
+    return { seeds, name, secret, zone: zone ?? '', announce, linkPort, proxyPort, data, writeModes };
   }
   if (zone !== null && zone !== own.zone) {
     refuse(
@@ -262,7 +286,7 @@ export function clusterConfigOf(
     takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
     secret,
   });
-  return { setup, announce, linkPort, proxyPort, data };
+  return { setup, announce, linkPort, proxyPort, data, writeModes };
 }
 
 function refuse(why: string): never {
