@@ -106,7 +106,8 @@ export function postgres<Row extends object>(
 ):
   | (WritableSource<Row> & WithReplicas & WithChanges<TableChangesOptions>)
   | (DataSource<Row> & WithReplicas & WithChanges<SqlChangesOptions>) {
-  checkNames(options, 'sql' in options ? SQL_OPTIONS : TABLE_OPTIONS, WHERE);
+  const isQuery = typeof options === 'object' && options !== null && 'sql' in options;
+  checkNames(options, isQuery ? SQL_OPTIONS : TABLE_OPTIONS, WHERE);
   const { pool, prepare = true } = options;
   if (typeof pool?.connect !== 'function') throw invalid(`pool of ${WHERE}`, 'a Pool of pg', pool);
   if (typeof prepare !== 'boolean') throw invalid(`prepare of ${WHERE}`, 'a boolean', prepare);
@@ -128,7 +129,7 @@ function querySource<Row extends object>(
   const { pool, sql, keyType = 'text' } = options;
   const key = identifier(options.key, `key of ${WHERE}`);
   if (typeof sql !== 'string' || !sql.includes('$1')) throw invalid(`sql of ${WHERE}`, 'a query with $1', sql);
-  if (!Object.hasOwn(KEY_TYPES, keyType)) {
+  if (typeof keyType !== 'string' || !Object.hasOwn(KEY_TYPES, keyType)) {
     throw invalid(`keyType of ${WHERE}`, Object.keys(KEY_TYPES).join(', '), keyType);
   }
   const database = new Statement(pool, prepare, `postgres ${show(sql)}`);
