@@ -143,7 +143,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       rangeCount,
       rangeOf: (slot) => ranges.of(slot),
       epochOf: (range) => this.core.primaries[range]!.record.ballot.epoch,
-      write: (range, body) => this.#write(range, body, false),
+      // Always: a lock or a count that a dying owner takes along is no lock.
+      write: (range, body) => this.#write(range, body, false, 'safe'),
     });
     context.locks = beside.locks;
     context.tallies = beside.tallies;

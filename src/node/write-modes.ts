@@ -6,7 +6,7 @@
  *           ends. For what may be old
  *   all     first SETs and fills wait for the copies too: what was acknowledged is lost only with every copy
  *
- * Tags, other namespaces and FLUSHALL reach every range at once and are always `safe`.
+ * Tags, other namespaces and FLUSHALL reach every range at once; they, locks and counters are always `safe`.
  */
 import { namespaceHash, namespaceOfKey } from '../freshness/names.ts';
 
