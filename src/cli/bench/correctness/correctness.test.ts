@@ -74,6 +74,24 @@ describe('the judge', () => {
     assert.deepEqual([cell?.tally?.wrongHits, cell?.tally?.leftStale], [2, 0]);
   });
 
+  test('a key that cannot be read in the end is no stale one: the reads have failed', async () => {
+    let reads = 0;
+    const falls: Subject = {
+      ...mapSubject(false),
+      name: 'falls',
+      open: async (place) => ({
+        get: (id) => {
+          reads += 1;
+          return reads > 8 ? Promise.reject(new Error('down')) : place.load(id);
+        },
+        invalidateKey: async () => {},
+        close: async () => {},
+      }),
+    };
+    const [cell] = await run([falls], ['load-delete']);
+    assert.deepEqual([cell?.tally?.wrongHits, cell?.tally?.leftStale, cell?.tally?.failedReads], [0, 0, 2]);
+  });
+
   test('a subject without a word for tags is left out; one that breaks says so', async () => {
     const broken = { ...mapSubject(true), name: 'broken', open: () => Promise.reject(new Error('no such server')) };
     const cells = await run([mapSubject(true), broken], ['load-tag', 'hung-loader', 'failing-loader']);

@@ -17,6 +17,14 @@ import { Source } from './source.ts';
 import type { Instance, Row, Subject } from './subject.ts';
 import { tagOf } from './subject.ts';
 
+const FAILED = Symbol('the read failed');
+
+/** The last that an instance said of a key. */
+interface Last {
+  readonly instance: Instance;
+  readonly row: Row | null | undefined | typeof FAILED;
+}
+
 /** How an invalidation is said. */
 export type Kind = 'key' | 'tag' | 'namespace';
 
@@ -227,23 +235,32 @@ export class World {
     const known = this.#acknowledged.get(id) ?? [];
     const wanted = Math.max(0, ...known.map(({ version }) => version));
     const endMs = performance.now() + this.settings.settleMs;
-    let stale = this.#instances;
+    let wrong = this.#instances.map((instance): Last => ({ instance, row: null }));
     for (;;) {
-      const rows = await Promise.all(stale.map((instance) => this.#quietRead(instance, id)));
-      const oldest = Math.min(...rows.map((row) => row?.version ?? Number.POSITIVE_INFINITY));
-      stale = stale.filter((_, index) => (rows[index]?.version ?? 0) < wanted);
-      if (stale.length === 0) return;
+      wrong = await Promise.all(
+        wrong.map(async ({ instance }) => ({ instance, row: await this.#quietRead(instance, id) })),
+      );
+      wrong = wrong.filter(({ row }) => row === FAILED || (row?.version ?? 0) < wanted);
+      if (wrong.length === 0) return;
+      const oldest = Math.min(
+        ...wrong.map(({ row }) => (row === FAILED || !row ? Number.POSITIVE_INFINITY : row.version)),
+      );
       const missed = known.find(({ version }) => version > oldest);
       if (missed !== undefined) this.#stale(missed.atMs);
       if (performance.now() > endMs) break;
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
+    // Who answers nothing says nothing old.
+    if (wrong.every(({ row }) => row === FAILED)) {
+      this.tally.failedReads += 1;
+      return;
+    }
     this.tally.leftStale += 1;
     this.tally.worstStaleMs = Number.POSITIVE_INFINITY;
   }
 
-  async #quietRead(instance: Instance, id: string): Promise<Row | null | undefined> {
-    return await within(this.settings.readDeadlineMs, instance.get(id)).catch(() => undefined);
+  async #quietRead(instance: Instance, id: string): Promise<Last['row']> {
+    return await within(this.settings.readDeadlineMs, instance.get(id)).catch(() => FAILED);
   }
 
   #stale(sinceMs: number): void {
