@@ -435,7 +435,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         });
       },
     });
-    this.#log.info('in the cluster', { cluster, members: setup.members.length, remembers: !hasForgotten });
+    this.#log.info('in the cluster', { cluster, members: this.#members.size, remembers: !hasForgotten });
   }
 
   #onMember(member: Member): void {
