@@ -58,7 +58,10 @@ export function registerCorrectness(bench: Command): void {
     .option('--output <file>', 'write the tables as markdown')
     .addHelpText('after', HELP)
     .action(async (options: Options) => {
-      process.exitCode = await correctness(options);
+      const code = await correctness(options);
+      process.exitCode = code;
+      // Stopped by a signal: the libraries under measurement are open still, and would wait for their servers for ever.
+      if (code >= 128) process.exit();
     });
 }
 
