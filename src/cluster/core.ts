@@ -298,7 +298,10 @@ export class ClusterCore {
     this.#advance(nowMs);
     if (!this.views.hasMajority(this.#nowMs)) return false;
     const primary = this.primaries[range]!;
-    if (primary !== null) return primary.isFrozen;
+    if (primary !== null) {
+      // Or voters have promised a ballot above ours, to another or to ourselves, and it is not decided yet what comes of it.
+      return primary.isFrozen || !this.views.isLeased(range, primary.record.ballot, this.#nowMs);
+    }
     return this.#proposals.of(range)?.owner === this.self || this.ownerOf(range) === this.self;
   }
 
@@ -1103,7 +1106,8 @@ export class ClusterCore {
     const { range, record, frozenMs } = primary;
     const leasesMs = primary.leasesMs(to, this.#patientMs);
     this.#endReign(range, why);
-    const item = { range, basis: record.ballot, inSync: record.inSync, leasesMs, stays: !this.#isAway, isPinned };
+    // Who is drained copies it on until another does: nothing has fewer copies meanwhile, and clients do not lose sight of a member that they are talking to.
+    const item = { range, basis: record.ballot, inSync: record.inSync, leasesMs, stays: !this.isLeaving, isPinned };
     this.#handed[range] = { to, item, frozenMs, isTaken: false };
     this.#send(to, { kind: 'yield', items: [item] });
     // Who does not stay as a copy is told by nobody but the voters.

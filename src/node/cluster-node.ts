@@ -338,6 +338,12 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     return this.core.primaries.reduce((count, primary) => count + (primary === null ? 0 : 1), 0);
   }
 
+  /** Does it own nothing, and know who owns what was its own? */
+  get hasGivenAll(): boolean {
+    const { core } = this;
+    return core.primaries.every((primary, range) => primary === null && core.ownerOf(range) !== core.self);
+  }
+
   get view(): ClusterView {
     return this.guard.view;
   }

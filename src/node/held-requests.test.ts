@@ -186,3 +186,24 @@ test('a member that leaves gives every range away without an error to anybody', 
   }
   assert.equal(cluster.nodes[leaving]!.ownedCount, 0);
 });
+
+test('an owner that voters have promised another ballot for its range lets requests wait until that is decided', () => {
+  const cluster = new Cluster();
+  const { owner, other } = places(cluster, 'a');
+  const client = new Client(cluster, owner);
+  assert.equal(client.call('SET', 'a', '1'), 'OK');
+  const range = rangeOf('a');
+  const { core } = cluster.nodes[owner]!;
+  const { ballot } = core.views.chosen[range]!;
+  // Somebody asks for the range, is promised it by all, and goes no further.
+  for (const node of cluster.nodes) {
+    const items = [{ range, basis: ballot, owner: core.self, isYielded: true }];
+    node.onMessage(idOf(other), { kind: 'prepare', claim: 77, epoch: ballot.epoch + 5, items }, cluster.nowMs);
+  }
+  for (let ms = 0; ms < 1000 && cluster.nodes[owner]!.guard.isOwned(range); ms += 5) cluster.pass(5);
+  assert.equal(cluster.nodes[owner]!.guard.isOwned(range), false);
+  client.send(['GET', 'a']);
+  assert.deepEqual(client.replies, []);
+  for (let ms = 0; ms < 1000 && client.replies.length === 0; ms += 5) cluster.pass(5);
+  assert.deepEqual(client.replies, ['1'], 'it asked for its own record above that');
+});

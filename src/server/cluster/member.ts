@@ -47,6 +47,9 @@ export interface MemberOptions {
 /** How often a member that waits for others says so. */
 const WAITING_MS = 5000;
 const FORMING_TICK_MS = 20;
+/** A member that has given everything away sends clients to the new owners for so long at most, or until none has asked for so long. */
+const LINGER_MS = 2000;
+const QUIET_MS = 100;
 /** Lives are counted in tenths of a second since 2026: they grow without a directory too, and a claim's number (a million a life) stays exact for 28 years. */
 const LIFE_EPOCH_MS = Date.UTC(2026, 0, 1);
 const LIFE_MS = 100;
@@ -246,14 +249,27 @@ export class ClusterMember implements ListenedNode<NodeSession> {
 
   // -- the end
 
-  /** Gives its ranges to others; resolves when it has none, or nobody takes them in time. */
+  /** Gives its ranges to others, and sends clients there until they ask no more; resolves then, or when nobody takes them in time. */
   async leave(): Promise<void> {
     const { machine } = this;
+    const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, FORMING_TICK_MS));
+    const ownedAny = machine.ownedCount > 0;
     machine.leave(true);
     this.#driver!.settle();
-    const deadline = performance.now() + this.config.setup.timing.takeoverMs + 1000;
-    while (machine.ownedCount > 0 && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, FORMING_TICK_MS));
+    const { takeoverMs, heartbeatMs } = this.config.setup.timing;
+    const deadline = performance.now() + takeoverMs + 1000;
+    while (!machine.hasGivenAll && performance.now() < deadline) await turn();
+    if (!ownedAny || !machine.hasGivenAll) return;
+    // Others know the new owners in a heartbeat's time; clients that ask here are told meanwhile, and go there.
+    const sinceMs = performance.now();
+    let quietMs = sinceMs;
+    let asked = machine.node.context.commandsProcessed;
+    for (let nowMs = sinceMs; nowMs - sinceMs < LINGER_MS; nowMs = performance.now()) {
+      if (nowMs - sinceMs >= 2 * heartbeatMs && nowMs - quietMs >= QUIET_MS) return;
+      await turn();
+      const { commandsProcessed } = machine.node.context;
+      if (commandsProcessed !== asked) quietMs = performance.now();
+      asked = commandsProcessed;
     }
   }
 
