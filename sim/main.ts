@@ -6,6 +6,7 @@ import { ablationCommand } from './library/ablation.ts';
 import { libraryCommand } from './library/command.ts';
 import { pictureCommand } from './picture/command.ts';
 import { scaleCommand } from './scale/command.ts';
+import { scalePlotCommand } from './scale/plot.ts';
 import { swimCommand } from './swim/command.ts';
 
 const HELP = `${CLUSTER_HELP}
@@ -14,6 +15,7 @@ npm run sim -- --ablation [name ...] [--seeds N] [--write FILE]                 
 npm run sim -- --cluster-ablation [name ...] [--seeds N] [--write FILE]           the cluster with a rule taken out of src/cluster/
 npm run sim -- --swim [--quick] [--output FILE]                                   membership news among 10 to 1,000 members, measured
 npm run sim -- --scale N,N,... [--seed S] [--output FILE]                         clusters of up to 1,000 members, measured
+npm run sim -- --scale-plot FILE.json FILE.svg                                    their results as a picture
 npm run sim -- --picture FILE FILE.svg                                             a takeover drawn out of the trace of its script
 npm run sim -- --scenario FILE                                                    a script of the cluster, and what comes of it`;
 
@@ -23,6 +25,7 @@ else if (which === '--ablation') process.exitCode = await ablationCommand('libra
 else if (which === '--cluster-ablation') process.exitCode = await ablationCommand('cluster', rest);
 else if (which === '--swim') process.exitCode = swimCommand(rest);
 else if (which === '--scale') process.exitCode = scaleCommand(rest);
+else if (which === '--scale-plot') process.exitCode = scalePlotCommand(rest);
 else if (which === '--picture') process.exitCode = pictureCommand(rest);
 else if (which === '--scenario') for (const file of rest) process.stdout.write(play(readFileSync(file, 'utf8')));
 else if (which === undefined || which === '--help') console.log(HELP);
