@@ -3,7 +3,7 @@
  *
  *   forms     everybody starts but the last member; until every range is served
  *   rest      nothing happens for some seconds: frames and bytes of each member, voters apart from the others
- *   join      the last member, away since the start, comes: until it owns what placement wants it to own; what moved for that
+ *   join      (not in the largest) the last member, away since the start, comes: until it owns what placement wants it to own; what moved for that
  *   crash     of a member that does not vote: until its ranges are served, until everybody alive knows by whom
  *   back      it comes back: until it owns what it owned (not in the largest)
  *   third     a third of all members dies at one moment, among them as many voters as may (two of five, one of three)
@@ -67,7 +67,7 @@ export interface ScaleResult {
   readonly rest: { readonly voter: Traffic; readonly other: Traffic | null };
   readonly kinds: Readonly<Record<string, { readonly perSecond: number; readonly bytesPerSecond: number }>>;
   readonly cpu: { readonly voter: Cpu; readonly other: Cpu | null };
-  readonly join: Arrival;
+  readonly join: Arrival | null;
   readonly crash: Loss;
   readonly back: Arrival | null;
   readonly third: Loss;
@@ -81,18 +81,19 @@ const CPU_MS = 1000;
 const BEAT_MS = 200;
 /** In a larger cluster the frames behind a loss are not written, only counted. */
 const MOST_COUNTED = 300;
-/** In a larger one nobody comes back: what that takes is known from the join. */
-const MOST_RETURNED = 300;
+/** In a larger one everybody is there from the beginning, and nobody comes back: what that takes is known from smaller ones, and is twenty seconds each. */
+const MOST_ARRIVALS = 500;
 const SAMPLED = 4;
 
 export function measureScale(
   members: number,
   seed: number,
   tell: (line: string) => void = () => undefined,
+  ranges?: number,
 ): ScaleResult {
-  const fleet = new ScaleFleet({ members, seed });
+  const fleet = new ScaleFleet(ranges === undefined ? { members, seed } : { members, seed, ranges });
   const { hosts, world } = fleet;
-  const newcomer = hosts.at(-1)!;
+  const newcomer = members > MOST_ARRIVALS ? null : hosts.at(-1)!;
   for (const host of hosts) {
     if (host !== newcomer) world.after(world.between(0, 100), () => host.start());
   }
@@ -117,15 +118,15 @@ export function measureScale(
     `at rest: a voter ${Math.round(rest.voter.received)} frames/s in, ${Math.round(rest.voter.sentBytes)} bytes/s out`,
   );
 
-  const join = arrival(fleet, newcomer);
-  tell(`joined after ${join.homeMs} ms`);
+  const join = newcomer === null ? null : arrival(fleet, newcomer);
+  if (join !== null) tell(`joined after ${join.homeMs} ms`);
   const shares = sharesOf(fleet);
   fleet.run(2000);
 
   const victim = hosts[members - 2]!;
   const crash = loss(fleet, [victim]);
   tell(`crash: served after ${crash.servedMs} ms, agreed after ${crash.agreedMs} ms`);
-  const back = members > MOST_RETURNED ? null : arrival(fleet, victim);
+  const back = newcomer === null ? null : arrival(fleet, victim);
   if (back !== null) {
     tell(`back after ${back.homeMs} ms`);
     fleet.run(2000);

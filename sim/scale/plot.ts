@@ -3,6 +3,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { ScaleResult } from './measure.ts';
+import { scaleTable } from './table.ts';
 
 interface Line {
   readonly name: string;
@@ -142,7 +143,7 @@ function seconds(ms: number | null): number | null {
   return ms === null ? null : ms / 1000;
 }
 
-/** `npm run sim -- --scale-plot RESULTS.json FILE.svg`. Returns the exit code. */
+/** `npm run sim -- --scale-plot RESULTS.json FILE.svg`: the picture, and the table on standard output. Returns the exit code. */
 export function scalePlotCommand(names: readonly string[]): number {
   const [from, to] = names;
   if (from === undefined || to === undefined || names.length > 2) {
@@ -151,5 +152,6 @@ export function scalePlotCommand(names: readonly string[]): number {
   }
   const { results } = JSON.parse(readFileSync(from, 'utf8')) as { readonly results: readonly ScaleResult[] };
   writeFileSync(to, drawScale(results));
+  console.log(scaleTable(results));
   return 0;
 }

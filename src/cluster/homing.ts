@@ -17,7 +17,7 @@
 import type { NodeId } from './member.ts';
 import type { Primary } from './primary.ts';
 import type { OwnershipRecord } from './record.ts';
-import { mayReceive, type StandingRules, type Standings, sighted } from './standing.ts';
+import { mayReceive, met, type StandingRules, type Standings, sighted } from './standing.ts';
 import type { Views } from './views.ts';
 
 interface Order {
@@ -71,6 +71,9 @@ export class Homing {
     if (rules === null) return;
     if (this.#members !== members) {
       this.#members = members;
+      // Most are new to us and up: noted in one go, or the table of them would be copied once for each.
+      const up = members.filter((id) => views.silenceOf(id, nowMs) === 0);
+      this.#standings = met(this.#standings, up, nowMs);
       for (const id of members) this.#look(id, nowMs, rules);
     }
     // Of all others there is no news: they were up, and no voter says otherwise.

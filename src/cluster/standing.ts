@@ -43,6 +43,15 @@ export type Standings = ReadonlyMap<NodeId, Standing>;
 /** `lost`: others took over ranges that it owned; told once for each time, however many they were. */
 export type Sighting = { readonly kind: 'up' | 'down' | 'lost' | 'forgotten'; readonly id: NodeId };
 
+/** What is known when these are seen, those of them that nothing is known of: as `sighted` of each of them up. */
+export function met(standings: Standings, ids: readonly NodeId[], nowMs: number): Standings {
+  const next = new Map(standings);
+  for (const id of ids) {
+    if (!next.has(id)) next.set(id, { lossesMs: [], dampedUntilMs: 0, isUp: true, sinceMs: nowMs });
+  }
+  return next;
+}
+
 /** What is known after one more sighting. What is no news returns the same value. */
 export function sighted(
   standings: Standings,

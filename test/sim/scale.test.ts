@@ -8,7 +8,7 @@ const within = (ms: number | null, most: number): boolean => ms !== null && ms <
 test('a join moves what is to be its own, a crash and the loss of a third are over in time', () => {
   for (const members of [4, 9]) {
     const { join, crash, back, third, shares, rest } = measureScale(members, 1);
-    assert.ok(back !== null);
+    assert.ok(join !== null && back !== null);
     assert.deepEqual([join.moved, back.moved], [join.wanted, back.wanted], 'nothing else moves');
     assert.ok(join.wanted > 0 && within(join.homeMs, 30_000) && within(back.homeMs, 30_000));
     assert.ok(crash.ranges > 0 && within(crash.servedMs, 1700) && within(crash.agreedMs, 2000), JSON.stringify(crash));
