@@ -1101,12 +1101,11 @@ export class ClusterCore {
     }
   }
 
-  /** We serve it no more, in no life of ours. */
+  /** We serve it no more, in no life of ours. Who is drained copies it on until another does: nothing has fewer copies meanwhile, and clients do not lose sight of a member that they are talking to. */
   #handOver(primary: Primary, to: NodeId, why: string, isPinned: boolean): void {
     const { range, record, frozenMs } = primary;
     const leasesMs = primary.leasesMs(to, this.#patientMs);
     this.#endReign(range, why);
-    // Who is drained copies it on until another does: nothing has fewer copies meanwhile, and clients do not lose sight of a member that they are talking to.
     const item = { range, basis: record.ballot, inSync: record.inSync, leasesMs, stays: !this.isLeaving, isPinned };
     this.#handed[range] = { to, item, frozenMs, isTaken: false };
     this.#send(to, { kind: 'yield', items: [item] });
