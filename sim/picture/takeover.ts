@@ -220,6 +220,7 @@ function round(value: number): number {
 const HEAD = (
   height: number,
 ): string => `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="Helvetica, Arial, sans-serif">
+<title>A takeover among three members, message by message</title>
 <desc>npm run sim -- --picture test/sim/scenarios/takeover.txt docs/pictures/takeover.svg</desc>
 <style>
 text { font-size: 11.5px; fill: #222 }
@@ -230,7 +231,6 @@ text { font-size: 11.5px; fill: #222 }
 .lane { stroke: #999; fill: none }
 .serves { fill: #3a9d5d }
 text.serves { text-anchor: end; fill: #2b7a47; font-size: 11px }
-.right { text-anchor: start !important }
 .message { stroke: #2b5c9e; fill: none; stroke-width: 1.3 }
 .lost { stroke: #b0b0b0; fill: none; stroke-width: 1.3 }
 .call { stroke: #2b7a47; fill: none; stroke-width: 1.5 }
@@ -242,6 +242,7 @@ text.lost { fill: #888 }
 text.refused { fill: #b3402a; stroke: #fff }
 .report { fill: #fff6d9; stroke: #c9a227 }
 .said { text-anchor: middle; font-weight: bold }
+text.right { text-anchor: start }
 </style>
 <defs>
 <marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#2b5c9e"/></marker>

@@ -70,6 +70,7 @@ export function drawScale(results: readonly ScaleResult[]): string {
     return `<g transform="translate(${x} ${y})">\n${drawPanel(panel, results)}\n</g>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${2 * WIDE} ${2 * HIGH}" width="${2 * WIDE}" height="${2 * HIGH}" font-family="Helvetica, Arial, sans-serif" font-size="12">
+<title>A cluster's growth with the number of its members</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${panels.join('\n')}
 </svg>
