@@ -70,7 +70,11 @@ test('what cannot be done: one line and an exit code', TIMEOUT, async () => {
     [['nodes', '--http-port', 'x'], 2, /--http-port/],
     [['cluster', '--members', '0'], 2, /--members.*1 to 16/],
     [['cluster', '--members', '2', '--replicas', '2'], 2, /--replicas.*0 to 1/],
-    [['serve', '--join', '127.0.0.1:1'], 2, /none of the listed members is this node.*CONFIG_INVALID/],
+    [
+      ['serve', '--join', '127.0.0.1:1', '--voters', '3'],
+      2,
+      /not in the list of --join.*voters was decided.*CONFIG_INVALID/,
+    ],
     [['serve', '--data', '/tmp'], 2, /--join.*CONFIG_INVALID/],
   ];
   for (const [args, code, why] of cases) {
