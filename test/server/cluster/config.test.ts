@@ -50,7 +50,12 @@ test('a list makes a member: ids by place, the first vote, defaults by size', ()
 });
 
 test('a list without the node itself names members of a cluster that is to be joined', () => {
-  const { cluster, joining } = config({ join: '10.0.0.1:17379,10.0.0.2:17379', announce: '10.0.0.9', zone: 'b' });
+  const { cluster, joining } = config({
+    join: '10.0.0.1:17379,10.0.0.2:17379',
+    announce: '10.0.0.9',
+    zone: 'b',
+    'write-mode': 'page=async',
+  });
   assert.equal(cluster, null);
   assert.deepEqual(joining, {
     seeds: [
@@ -64,6 +69,7 @@ test('a list without the node itself names members of a cluster that is to be jo
     linkPort: 17_379,
     proxyPort: null,
     data: null,
+    writeModes: { page: 'async' },
   });
 });
 
