@@ -184,7 +184,7 @@ test('a slow client that reads is not taken for stalled', async () => {
   );
   const startMs = time.now();
   while (client.received.length < expected) {
-    time.advance(100);
+    time.advance(200);
     listener.tick(time.now());
     const enough = Math.min(expected, client.received.length + 4 * MIB);
     client.socket.resume();
@@ -192,7 +192,8 @@ test('a slow client that reads is not taken for stalled', async () => {
     client.socket.pause();
     assert.equal(client.closed, false);
   }
-  assert.ok(time.now() - startMs > 2 * 250);
+  // However large the pieces were that it read: it took longer than a stalled one is given.
+  assert.ok(time.now() - startMs > 250);
   assert.equal(listener.counters.closedStalled, 0);
   client.destroy();
 });
