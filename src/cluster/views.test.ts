@@ -92,6 +92,43 @@ test('a voter that does not vote, or lives no more, acknowledges nothing', () =>
   assert.equal(all.isLeased(0, ballot, 112), false);
 });
 
+test('a record that no voter in touch knows for 2 T is forgotten, and its ballot is not', () => {
+  const all = views();
+  const { takeoverMs } = DEFAULT_TIMING;
+  all.onAck(0, ack(100, 1, [row(record(3, A))]), 100, new Set());
+  all.onAck(1, ack(100, 1, [row(record(3, A))]), 100, new Set());
+  all.onAck(2, ack(100, 1, [row(record(5, C))]), 100, new Set());
+  assert.equal(all.newest[0]!.owner, C);
+  const hear = (atMs: number): void => {
+    for (const index of [0, 1]) all.onAck(index, ack(atMs, 1, [], { after: 1 }), atMs, new Set());
+  };
+  // Its only voter starts anew, and has lost it.
+  all.onAck(2, ack(150, 1, [], { life: 2, isVoting: false }), 150, new Set());
+  for (let ms = 200; ms < 150 + 2 * takeoverMs; ms += 200) hear(ms);
+  assert.equal(all.newest[0]!.owner, C, 'it may be known to somebody who is away for a moment');
+  const changes = all.newestChanges;
+  hear(200 + 2 * takeoverMs);
+  assert.deepEqual(all.newest[0], record(3, A));
+  assert.ok(all.newestChanges > changes, 'who claims looks again');
+  assert.equal(all.knownNewest(0)!.epoch, 5, 'nobody is followed whose record is older');
+  // Told of it again, we wait again.
+  all.note(record(5, C), 0, 5);
+  assert.equal(all.newest[0]!.owner, C);
+  hear(400 + 2 * takeoverMs);
+  assert.equal(all.newest[0]!.owner, C);
+});
+
+test('a record that a voter in touch has is not forgotten, chosen or not', () => {
+  const all = views();
+  for (let ms = 100; ms < 10_000; ms += 200) {
+    const after = ms === 100 ? {} : { after: 1 };
+    all.onAck(0, ack(ms, 1, [row(record(3, A))], after), ms, new Set());
+    all.onAck(1, ack(ms, 1, [row(record(3, A))], after), ms, new Set());
+    all.onAck(2, ack(ms, 1, [row(record(5, C))], after), ms, new Set());
+  }
+  assert.equal(all.newest[0]!.owner, C);
+});
+
 test('a member is silent when a majority of recent acknowledgements says so, and for as long as that majority says', () => {
   const all = views();
   const silent = (ms: number) => ({ silent: [{ id: C, ms }] });

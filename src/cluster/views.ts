@@ -56,8 +56,12 @@ const BLANK: VoterRow[] = [];
 export class Views {
   /** By range: the newest record known to be a majority's. */
   readonly chosen: OwnershipRecord[];
-  /** By range: the newest record that any voter has accepted. */
+  /** By range: the newest record that any voter has accepted, as far as voters in touch know, or as we were told in the last 2 T. */
   readonly newest: OwnershipRecord[];
+  /** By range: the ballot of the newest record that was ever heard of. */
+  readonly #highest: Ballot[];
+  /** Since when no voter in touch knows the newest record of these ranges. */
+  readonly #unknownSinceMs = new Map<number, number>();
   /** By range: the highest epoch that any voter has promised or accepted. */
   readonly epochs: number[];
   readonly majority: number;
@@ -89,6 +93,7 @@ export class Views {
     this.#rangeCount = rangeCount;
     this.chosen = Array.from({ length: rangeCount }, (_, range) => unowned(range));
     this.newest = [...this.chosen];
+    this.#highest = this.chosen.map(({ ballot }) => ballot);
     this.epochs = this.chosen.map(() => 0);
     this.#views = voters.map((id) => ({
       id,
@@ -175,9 +180,9 @@ export class Views {
     this.#unsettled.add(range);
   }
 
-  /** The newest ballot of a record that any voter accepted; null before a majority was heard in this life: then a newer one may be chosen. */
+  /** The newest ballot of a record that any voter ever accepted, those forgotten since included; null before a majority was heard in this life: then a newer one may be chosen. */
   knownNewest(range: number): Ballot | null {
-    return this.#hasHeard ? this.newest[range]!.ballot : null;
+    return this.#hasHeard ? this.#highest[range]! : null;
   }
 
   /** Is a majority of the voters in touch: did it acknowledge a heartbeat sent within F? */
@@ -316,8 +321,30 @@ export class Views {
   }
 
   #renew(record: OwnershipRecord): void {
-    this.newest[record.range] = record;
+    const { range, ballot } = record;
+    this.newest[range] = record;
     this.newestChanges += 1;
+    this.#unknownSinceMs.delete(range);
+    if (compareBallots(ballot, this.#highest[range]!) > 0) this.#highest[range] = ballot;
+  }
+
+  /**
+   * A record that was accepted by few who have lost their memory since, or are gone, stands nowhere any more: whoever heard of it would wait for its owner, who may not know of it either, and everybody else for
+   * the owner before. So it is forgotten when no voter in touch has known it for 2 T. If it was chosen all the same, voters say so to whoever claims.
+   */
+  #doubt(range: number, nowMs: number): void {
+    let known = this.chosen[range]!;
+    for (const { rows, sentMs } of this.#views) {
+      const { accepted } = rows[range]!;
+      if (nowMs - sentMs < this.#timing.leaseMs && compareBallots(accepted.ballot, known.ballot) > 0) known = accepted;
+    }
+    if (compareBallots(known.ballot, this.newest[range]!.ballot) >= 0) {
+      this.#unknownSinceMs.delete(range);
+      return;
+    }
+    const sinceMs = this.#unknownSinceMs.get(range);
+    if (sinceMs === undefined) this.#unknownSinceMs.set(range, nowMs);
+    else if (nowMs - sinceMs >= 2 * this.#timing.takeoverMs && this.hasMajority(nowMs)) this.#renew(known);
   }
 
   #takeNotes(view: View, notes: readonly Note[], nowMs: number): void {
@@ -357,6 +384,7 @@ export class Views {
       changed.add(range);
       this.chosenChanges += 1;
     }
+    this.#doubt(range, nowMs);
     if (sameBallot(chosen.ballot, this.newest[range]!.ballot)) this.#unsettled.delete(range);
   }
 
