@@ -26,7 +26,7 @@ const WHO = `
 Any member is asked who is where (--host, --http-port: HTTP); those concerned are told over RESP. A member is named by its RESP address, its link address or its id, or the beginning of one.`;
 
 const DRAIN_NOTES = `${WHO}
-The member goes on voting and answering -MOVED. Others copy what it had before it lets go; nothing is lost and clients see no error but -TRYAGAIN for some milliseconds.
+The member goes on voting and answering -MOVED. Others copy what it had before it lets go; nothing is lost, and what clients ask of a range on its way waits for some milliseconds.
 It takes nothing back until --undo, or until it is started anew: stop it while it is drained to be rid of it.
 
 Examples:

@@ -133,7 +133,7 @@ export interface ClusterFace {
   readonly member: MemberFace;
   /** Computed when asked: O(ranges x copies). */
   readonly replication: ReplicationView;
-  /** The reply of the command at hand waits until so many copies have what this connection wrote, or the time is over (0: however long). */
+  /** The reply of the command at hand waits until so many copies have what this connection wrote, or the time is over (0: ten minutes, and never more than that). */
   wait(count: number, timeoutMs: number): void;
   /** Swapped whole when anything changes. */
   readonly view: ClusterView;

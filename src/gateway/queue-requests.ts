@@ -22,6 +22,8 @@ const LOOK_MS = 500;
 /** How long a command waits for somebody to take its request, and then for the answer. */
 const PATIENCE_MS = 10_000;
 const WORK_MS = 120_000;
+/** What a command or a gateway that was killed left behind is nobody's after so long: longer than either waits. */
+const ORPHAN_MS = 600_000;
 const MOST_BYTES = 1024 * 1024;
 
 export interface QueueRequest {
@@ -77,8 +79,15 @@ export class QueueRequests {
 
   async #takeAll(): Promise<void> {
     for (const name of readdirSync(this.#directory)) {
-      const number = /^\.request-([0-9a-f-]{36})\.json$/.exec(name)?.[1];
+      const [, step, number] = /^\.(request|taken|writing|answer)-([0-9a-f-]{36})\.json$/.exec(name) ?? [];
       if (number === undefined) continue;
+      if (step !== 'request') {
+        const path = join(this.#directory, name);
+        // Its reader may take it away in this moment.
+        const left = statSync(path, { throwIfNoEntry: false });
+        if (left !== undefined && Date.now() - left.mtimeMs > ORPHAN_MS) rmSync(path, { force: true });
+        continue;
+      }
       const file = (kind: string): string => join(this.#directory, `.${kind}-${number}.json`);
       // Whoever left it has gone, or would have taken it back.
       if (Date.now() - statSync(file('request')).mtimeMs > PATIENCE_MS * 2) {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, Cluster } from '../../test/support/members-in-memory.ts';
-import { WrittenRanges } from './waits.ts';
+import type { Primary } from '../cluster/primary.ts';
+import { MAX_WAIT_MS, Waits, WrittenRanges } from './waits.ts';
 
 /** What copies are told stays on its way. */
 const holdEffects = (cluster: Cluster): void => {
@@ -39,6 +40,23 @@ test('WAIT ends with its time, and says how many have it', () => {
   assert.deepEqual(client.replies, []);
   cluster.pass(30);
   assert.deepEqual(client.replies.splice(0), [1]);
+});
+
+test('WAIT without a timeout ends too: who asked may have gone without a word', () => {
+  const behind = { isStaged: false, isFollowing: true, applied: 6 };
+  const primary = { reign: { epoch: 3, node: 'a' }, offset: 7, followers: new Map([['b', behind]]) };
+  const waits = new Waits(() => [primary as unknown as Primary]);
+  for (const timeoutMs of [0, 10 * MAX_WAIT_MS]) {
+    let answer = -1;
+    waits.begin({}, [0], 1, timeoutMs, 1000, (count) => {
+      answer = count;
+    });
+    waits.look(1000 + MAX_WAIT_MS - 1);
+    assert.equal(answer, -1);
+    waits.look(1000 + MAX_WAIT_MS);
+    assert.equal(answer, 0);
+  }
+  assert.equal(waits.count, 0);
 });
 
 test('WAIT says 0 when the range was lost, refuses what makes no sense, and forgets who has gone', () => {

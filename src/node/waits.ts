@@ -7,10 +7,13 @@
  * Which ranges a connection has written is a bit each. WAIT asks of each of them for its newest effect at that moment, which may be another connection's: what is waited for is a little more than what was asked, and a
  * write costs one bit. The answer is the least of the ranges' counts, when it is high enough or the time is over, or when a range was lost: what its new owner knows of this connection's writes is not known here.
  *
- * Bounds: one WAIT a reply that waits (`parked-replies.ts` bounds those); O(ranges written) to begin one, O(those x copies) when copies get on.
+ * Bounds: {@link MAX_WAIT_MS}, since a client may be gone without a word; one WAIT a reply that waits (`parked-replies.ts` bounds those); O(ranges written) to begin one, O(those x copies) when copies get on.
  */
 import { type Ballot, sameBallot } from '../base/ballot.ts';
 import type { Primary } from '../cluster/primary.ts';
+
+/** Longest that a WAIT lasts, one without a timeout too. */
+export const MAX_WAIT_MS = 600_000;
 
 /** Ranges that a connection has written. */
 export class WrittenRanges {
@@ -65,7 +68,7 @@ export class Waits {
    * `done` is called once, with the number of copies, now or later; never after `drop(owner)`.
    * @param ranges that the connection has written; none: how many copies every range of this member has is answered at once
    * @param count copies wanted
-   * @param timeoutMs 0: however long it takes
+   * @param timeoutMs 0, or more than {@link MAX_WAIT_MS}: that
    */
   begin(
     owner: object,
@@ -88,7 +91,7 @@ export class Waits {
       if (primary === null) isWhole = false;
       else waited.push({ range, reign: primary.reign, offset: primary.offset });
     }
-    const untilMs = timeoutMs === 0 ? Number.POSITIVE_INFINITY : nowMs + timeoutMs;
+    const untilMs = nowMs + (timeoutMs === 0 ? MAX_WAIT_MS : Math.min(timeoutMs, MAX_WAIT_MS));
     const wait: Wait = { owner, count, untilMs, ranges: isWhole ? waited : null, done };
     if (!this.#look(wait, nowMs)) this.#waiting.add(wait);
   }

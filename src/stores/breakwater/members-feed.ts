@@ -25,7 +25,7 @@ import type { ClusterClient, ClusterWatcher } from '../../client/cluster.ts';
 import type { ClusterNode } from '../../client/cluster-node.ts';
 import type { ClientState } from '../../client/state.ts';
 import type { FeedHandlers, FeedPosition } from '../feed.ts';
-import { fieldOf, type Reply } from './words.ts';
+import { fieldOf, type Reply, textOf } from './words.ts';
 
 /** Longest that an answer is waited for; the follower's own patience is shorter. */
 const ANSWER_MS = 2000;
@@ -34,8 +34,6 @@ const RETRY_MS = 200;
 /** Answers of one member that wait for records; the follower remembers as many pings. */
 const MOST_EARLY = 16;
 const RANGE = 0;
-
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** One member on the open link. */
 interface Followed {
@@ -173,8 +171,9 @@ export class MembersFeed implements ClusterWatcher {
       return;
     }
     followed.applied = seq;
-    const record = textOf(what);
-    if (record === 'key' || record === 'tag' || record === 'namespace') this.#record(record, textOf(name));
+    const record = textOf(what ?? null);
+    if (record === 'key' || record === 'tag' || record === 'namespace')
+      this.#record(record, textOf(name ?? null) ?? '');
     else if (record === 'barrier') this.#acknowledge(node, seq);
     else if (record !== 'begin') this.#record('clear', '');
     if (followed.early.length === 0) return;
@@ -288,11 +287,6 @@ export class MembersFeed implements ClusterWatcher {
     const ballot = { epoch: this.#link, node: 'members' };
     this.#handlers?.record(this.#link, this.#seq, RANGE, ballot, this.#keys, kind, name);
   }
-}
-
-function textOf(reply: Reply | undefined): string {
-  if (typeof reply === 'string') return reply;
-  return reply instanceof Uint8Array ? decoder.decode(reply) : '';
 }
 
 function ignore(): void {}
