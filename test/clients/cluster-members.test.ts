@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { GlideClient, GlideClusterClient } from '@valkey/valkey-glide';
 import { Cluster, Redis } from 'ioredis';
 import { createClient, createCluster } from 'redis';
 import { freePorts } from '../../src/cli/children/ports.ts';
@@ -225,7 +226,37 @@ test('metrics: what a member knows of its cluster, as Prometheus reads it', TIME
   assert.match(text, /^breakwater_cluster_link_waiting_bytes\{member="127\.0\.0\.1:\d+"\} \d+$/m);
 });
 
-test('ioredis and node-redis: from one address to all members, and on when one leaves', TIMEOUT, async () => {
+async function glide(port: number): Promise<AnyClient & { close(): void }> {
+  const client = await GlideClusterClient.createClient({
+    addresses: [{ host: '127.0.0.1', port }],
+    requestTimeout: 10_000,
+  });
+  return {
+    set: (key, value) => client.set(key, value),
+    get: async (key) => (await client.get(key)) as string | null,
+    del: (key) => client.del([key]),
+    close: () => client.close(),
+  };
+}
+
+test('glide that knows nothing of clusters, by one member', TIMEOUT, async () => {
+  const client = await GlideClient.createClient({
+    addresses: [{ host: '127.0.0.1', port: members[0]!.proxyPort! }],
+    requestTimeout: 10_000,
+  });
+  try {
+    await patiently(() => client.mset(Object.fromEntries(keys.map((key) => [key, `${key} plain glide`]))));
+    const values = (await patiently(() => client.mget(keys))) as (string | null)[];
+    assert.ok(values.some((value) => value !== null));
+    for (const [n, value] of values.entries()) assert.ok(value === null || value === `${keys[n]} plain glide`);
+    await patiently(() => client.del(keys));
+    assert.equal(await patiently(() => client.exists(keys)), 0);
+  } finally {
+    client.close();
+  }
+});
+
+test('ioredis, node-redis and glide: from one address to all members, and on when one leaves', TIMEOUT, async () => {
   const cluster = new Cluster([{ host: '127.0.0.1', port: members[0]!.respPort }], { clusterRetryStrategy: () => 100 });
   cluster.on('error', () => {});
   const ioredis: AnyClient = {
@@ -234,8 +265,10 @@ test('ioredis and node-redis: from one address to all members, and on when one l
     del: (key) => cluster.del(key),
   };
   let redis = await nodeRedis(members[0]!.respPort);
+  const valkey = await glide(members[0]!.respPort);
   try {
     await useIt(redis, 'node-redis');
+    await useIt(valkey, 'glide');
     await useIt(ioredis, 'ioredis');
     await eventually(
       () => members.every(({ node }) => node.store.size > 0),
@@ -252,10 +285,12 @@ test('ioredis and node-redis: from one address to all members, and on when one l
     await isWhole(members, 1);
     assert.ok((await hitsOf(ioredis, keys.slice(20), 'ioredis')) > 0, 'what was copied is there');
     await useIt(ioredis, 'ioredis again');
+    await useIt(valkey, 'glide again');
     redis = await nodeRedis(members[1]!.respPort);
     await useIt(redis, 'node-redis again');
   } finally {
     cluster.disconnect();
     redis.destroy();
+    valkey.close();
   }
 });

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { GlideClusterClient } from '@valkey/valkey-glide';
 import { Cluster, Redis } from 'ioredis';
 import { createClient, createCluster } from 'redis';
 import { createBreakwater } from '../../src/cache/index.ts';
@@ -126,6 +127,11 @@ async function callers(): Promise<Caller[]> {
   redis.on('error', () => {});
   await redis.connect();
   closers.push(() => redis.destroy());
+  const glide = await GlideClusterClient.createClient({
+    addresses: [{ host: '127.0.0.1', port: members[0]!.respPort }],
+    requestTimeout: 60_000,
+  });
+  closers.push(() => glide.close());
   const plain = createClient({ url: `redis://127.0.0.1:${members[0]!.proxyPort}` });
   await plain.connect();
   closers.push(() => plain.destroy());
@@ -159,6 +165,12 @@ async function callers(): Promise<Caller[]> {
       get: async (key) => (await redis.get(key)) as string | null,
       set: (key, value) => redis.set(key, value),
       del: (key) => redis.del(key),
+    },
+    {
+      name: 'glide cluster',
+      get: async (key) => (await glide.get(key)) as string | null,
+      set: (key, value) => glide.set(key, value),
+      del: (key) => glide.del([key]),
     },
     {
       name: 'plain node-redis',
