@@ -9,16 +9,14 @@ import { slotOf } from '../../src/hash/slot.ts';
 import { ReplyError } from '../../src/resp/reply.ts';
 import { eventually } from '../server/support.ts';
 import {
-  type AskingClient,
   ClusterProcesses,
   connectTo,
-  JudgedWorker,
   type MemberProcess,
   PATIENCE_MS,
-  PlainClient,
   RoutingClient,
   replyOf,
 } from '../support/cluster-processes.ts';
+import { moreFrom, whileJudged } from '../support/judged-clients.ts';
 
 const TIMEOUT = { timeout: 600_000 };
 /** Its links go through proxies. */
@@ -32,45 +30,9 @@ before(async () => {
 }, TIMEOUT);
 after(() => cluster?.close());
 
-const keysOf = (name: string, count: number): string[] => Array.from({ length: count }, (_, n) => `${name}:${n}`);
-
-/** Runs four clients that follow MOVED, and two that know nothing of clusters, over all slots while `fault` happens, until each got on after it. */
-async function whileJudged(name: string, fault: (workers: readonly JudgedWorker[]) => Promise<void>): Promise<void> {
-  const clients: AskingClient[] = Array.from({ length: 4 }, () => new RoutingClient(cluster.members));
-  // They live longer than the faults do, or their member does.
-  clients.push(new PlainClient(cluster.members[0]!), new PlainClient(cluster.members[1]!));
-  const workers = clients.map((client, n) => new JudgedWorker(client, keysOf(`${name}-${n}`, 40)));
-  try {
-    for (const worker of workers) worker.run();
-    await moreFrom(workers, 80, 'before the fault');
-    await fault(workers);
-    for (const worker of workers) await worker.stop();
-    for (const worker of workers) await worker.readAll();
-    assert.deepEqual(
-      workers.flatMap(({ wrong }) => wrong),
-      [],
-    );
-    for (const { hits } of workers) assert.ok(hits > 0, 'a cache that always misses proves nothing');
-  } finally {
-    for (const worker of workers) void worker.stop();
-    await Promise.all(clients.map((client) => client.close()));
-  }
-}
-
-/** Each of them gets so many more acknowledgements. */
-async function moreFrom(workers: readonly JudgedWorker[], count: number, when: string): Promise<void> {
-  const had = workers.map(({ acknowledged }) => acknowledged);
-  await eventually(
-    () => workers.every(({ acknowledged }, n) => acknowledged >= had[n]! + count),
-    () =>
-      `${count} acknowledgements ${when}: ${JSON.stringify(workers.map(({ acknowledged, refused }) => [acknowledged, refused]))}`,
-    PATIENCE_MS,
-  );
-}
-
 test('an owner is killed: others take over, it comes back, and nothing old is read', TIMEOUT, async () => {
   const victim = cluster.members[FORGETS]!;
-  await whileJudged('kill', async (workers) => {
+  await whileJudged(cluster, 'kill', cluster.members.slice(0, 2), async (workers) => {
     await victim.kill();
     await cluster.takenOver(victim);
     await moreFrom(workers, 80, 'without it');
@@ -93,7 +55,7 @@ test(
         () => 'it owns the key',
         PATIENCE_MS,
       );
-      await whileJudged('stop', async (workers) => {
+      await whileJudged(cluster, 'stop', cluster.members.slice(0, 2), async (workers) => {
         victim.signal('SIGSTOP');
         try {
           await cluster.takenOver(victim);
@@ -155,6 +117,38 @@ test(
     }
   },
 );
+
+test(
+  'one member is heard by nobody and hears everybody, then the other way round: nothing old is read, and it comes back',
+  TIMEOUT,
+  async () => {
+    const victim = cluster.members[CUT]!;
+    await whileJudged(cluster, 'one-way', cluster.members.slice(1), async (workers) => {
+      for (const says of [false, true]) {
+        cluster.cutOneWay(says ? 'hears' : 'is heard');
+        await cluster.takenOver(victim);
+        await moreFrom(workers.slice(0, 4), 80, 'without it');
+        for (const proxy of cluster.proxies) proxy.heal();
+        await cluster.settled();
+        if (!says) await giveTo(victim);
+      }
+      await moreFrom(workers, 80, 'with it again');
+    });
+  },
+);
+
+test('every member is restarted, one after the other: nothing old is read', TIMEOUT, async () => {
+  await whileJudged(cluster, 'rolling', [], async (workers) => {
+    for (const member of cluster.members) {
+      await member.leave();
+      await cluster.takenOver(member);
+      await moreFrom(workers, 20, `without member ${member.index}`);
+      await member.start();
+      await cluster.settled();
+    }
+    await moreFrom(workers, 80, 'with all of them again');
+  });
+});
 
 // -- what the tests are made of
 

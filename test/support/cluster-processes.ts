@@ -89,6 +89,13 @@ export class MemberProcess {
     await exited;
   }
 
+  /** Tells it to end, and waits until it has. */
+  async leave(): Promise<void> {
+    const exited = once(this.#child!, 'exit');
+    this.signal('SIGTERM');
+    await exited;
+  }
+
   async status(): Promise<ClusterStatus | null> {
     try {
       const response = await fetch(`http://${HOST}:${this.httpPort}/cluster.json`, {
@@ -116,10 +123,10 @@ export class ClusterProcesses {
   }
 
   /**
-   * @param cut the links of this member go through proxies
-   * @param forgets this one keeps nothing on disk
+   * @param cut the links of this member go through proxies; default none's
+   * @param forgets this one keeps nothing on disk; default none
    */
-  static async start(count: number, cut: number, forgets: number): Promise<ClusterProcesses> {
+  static async start(count: number, cut = -1, forgets = -1): Promise<ClusterProcesses> {
     const directory = mkdtempSync(join(tmpdir(), 'breakwater-cluster-'));
     const ports = await freePorts(4 * count);
     const places = Array.from(
@@ -130,7 +137,7 @@ export class ClusterProcesses {
     const proxies: FaultProxy[] = [];
     const links: Record<string, number>[] = places.map(() => ({}));
     for (const [index, [, , linkPort]] of places.entries()) {
-      if (index === cut) continue;
+      if (cut === -1 || index === cut) continue;
       const out = await FaultProxy.start({ host: HOST, port: linkPort });
       links[cut]![linkPort] = out.port;
       const back = await FaultProxy.start({ host: HOST, port: places[cut]![2] });
@@ -162,6 +169,14 @@ export class ClusterProcesses {
     return cluster;
   }
 
+  /** The member `cut` hears nothing, or is heard by nobody; what it sends, or is sent, arrives. */
+  cutOneWay(lost: 'hears' | 'is heard'): void {
+    // Those at even places carry the links that the member dials, the others those that it accepts.
+    for (const [index, proxy] of this.proxies.entries()) {
+      proxy.blackhole((index % 2 === 0) === (lost === 'is heard') ? 'up' : 'down');
+    }
+  }
+
   /** Every range has its owner and all its copies, and all of these members say the same of who owns what. */
   async settled(members: readonly MemberProcess[] = this.members): Promise<void> {
     let last = '';
@@ -184,15 +199,16 @@ export class ClusterProcesses {
     );
   }
 
-  /** Another member than `without` sees that it owns nothing any more. */
-  async takenOver(without: MemberProcess): Promise<void> {
-    const others = this.members.filter((member) => member !== without);
+  /** Every other member than those `without` sees that they own nothing any more. */
+  async takenOver(...without: readonly MemberProcess[]): Promise<void> {
+    const others = this.members.filter((member) => !without.includes(member));
+    const gone = without.map(({ linkPort }) => linkPort);
     await eventually(
       async () => {
         const all = await Promise.all(others.map((member) => member.status()));
         return all.every((status) => {
-          const found = status?.members.find(({ linkPort }) => linkPort === without.linkPort);
-          return status?.isOk === true && found?.owned === 0;
+          const owned = status?.members.filter(({ linkPort }) => gone.includes(linkPort)).map((one) => one.owned);
+          return status?.isOk === true && owned?.length === gone.length && owned.every((count) => count === 0);
         });
       },
       () => `its ranges are taken over\n${this.#outputs()}`,
