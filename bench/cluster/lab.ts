@@ -33,6 +33,8 @@ export function enterLab(): number | null {
 
 export interface Machine {
   readonly host: string;
+  /** What stands before a command line that is to run on it. */
+  readonly launcher: readonly string[];
   /** Starts a program on it. */
   start(command: string, args: readonly string[], label: string): Child;
   /** What a program on it prints. */
@@ -69,6 +71,7 @@ export async function machines(children: Children, count: number): Promise<Machi
     }
     made.push({
       host,
+      launcher: ['nsenter', ...within],
       start: (command, args, label) => children.start('nsenter', [...within, command, ...args], { label }),
       output: async (command, args) =>
         (await run('nsenter', [...within, command, ...args], { timeout: 20_000 })).stdout,

@@ -22,13 +22,24 @@ const LINK_PORTS = new URL('./link-ports.ts', import.meta.url).href;
 /** Nothing here is about speed: whatever a slow machine needs. */
 export const PATIENCE_MS = 180_000;
 
+/** Where a member runs; another one than this machine has an address of its own. */
+export interface Place {
+  readonly host: string;
+  /** What stands before its command line. */
+  readonly launcher: readonly string[];
+}
+
+const HERE: Place = { host: HOST, launcher: [] };
+
 export class MemberProcess {
   readonly index: number;
+  readonly host: string;
   readonly port: number;
   readonly httpPort: number;
   readonly linkPort: number;
   /** For clients that know nothing of clusters. */
   readonly proxyPort: number;
+  readonly #launcher: readonly string[];
   readonly #flags: readonly string[];
   readonly #links: Readonly<Record<string, number>>;
   #child: ChildProcess | null = null;
@@ -39,8 +50,11 @@ export class MemberProcess {
     [port, httpPort, linkPort, proxyPort]: readonly [number, number, number, number],
     flags: readonly string[],
     links: Readonly<Record<string, number>>,
+    { host, launcher }: Place = HERE,
   ) {
     this.index = index;
+    this.host = host;
+    this.#launcher = launcher;
     this.port = port;
     this.httpPort = httpPort;
     this.linkPort = linkPort;
@@ -56,7 +70,11 @@ export class MemberProcess {
   /** Resolves when it says that it is ready. */
   async start(): Promise<void> {
     this.#output = '';
-    const child = spawn(process.execPath, ['--import', 'tsx', '--import', LINK_PORTS, MAIN, 'serve', ...this.#flags], {
+    const line = [
+      ...this.#launcher,
+      ...[process.execPath, '--import', 'tsx', '--import', LINK_PORTS, MAIN, 'serve', ...this.#flags],
+    ];
+    const child = spawn(line[0]!, line.slice(1), {
       env: cleanEnvironment({ TEST_LINK_PORTS: JSON.stringify(this.#links) }),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -98,7 +116,7 @@ export class MemberProcess {
 
   async status(): Promise<ClusterStatus | null> {
     try {
-      const response = await fetch(`http://${HOST}:${this.httpPort}/cluster.json`, {
+      const response = await fetch(`http://${this.host}:${this.httpPort}/cluster.json`, {
         signal: AbortSignal.timeout(10_000),
       });
       return (await response.json()) as ClusterStatus;
@@ -125,15 +143,22 @@ export class ClusterProcesses {
   /**
    * @param cut the links of this member go through proxies; default none's
    * @param forgets this one keeps nothing on disk; default none
+   * @param machines where they run; default all here
    */
-  static async start(count: number, cut = -1, forgets = -1): Promise<ClusterProcesses> {
+  static async start(
+    count: number,
+    cut = -1,
+    forgets = -1,
+    machines: readonly Place[] = [],
+  ): Promise<ClusterProcesses> {
     const directory = mkdtempSync(join(tmpdir(), 'breakwater-cluster-'));
     const ports = await freePorts(4 * count);
     const places = Array.from(
       { length: count },
       (_, index) => ports.slice(4 * index, 4 * index + 4) as [number, number, number, number],
     );
-    const list = places.map(([, , linkPort]) => `${HOST}:${linkPort}`).join(',');
+    const hostOf = (index: number): string => machines[index]?.host ?? HOST;
+    const list = places.map(([, , linkPort], index) => `${hostOf(index)}:${linkPort}`).join(',');
     const proxies: FaultProxy[] = [];
     const links: Record<string, number>[] = places.map(() => ({}));
     for (const [index, [, , linkPort]] of places.entries()) {
@@ -152,10 +177,12 @@ export class ClusterProcesses {
           [
             ...['--port', String(place[0]), '--http-port', String(place[1]), '--link-port', String(place[2])],
             ...['--proxy-port', String(place[3])],
+            ...(hostOf(index) === HOST ? [] : ['--bind', hostOf(index)]),
             ...['--join', list, '--memory', '32mb', '--log-format', 'text'],
             ...(index === forgets ? [] : ['--data', join(directory, String(index))]),
           ],
           links[index]!,
+          machines[index],
         ),
     );
     const cluster = new ClusterProcesses(members, proxies, directory);
@@ -233,7 +260,7 @@ export class ClusterProcesses {
 /** A connection to one member. No command of it is given up by time: what was sent may be done later, and then it would be judged wrongly. */
 export function connectTo(member: MemberProcess, port = member.port): RespClient {
   return new RespClient({
-    host: HOST,
+    host: member.host,
     port,
     whenDown: 'reject',
     connectTimeoutMs: 30_000,

@@ -15,8 +15,6 @@ import {
   RoutingClient,
 } from './cluster-processes.ts';
 
-const HOST = '127.0.0.1';
-
 const answerOf = async (ask: () => Promise<string | number | null>): Promise<Answer> => {
   try {
     const reply = await ask();
@@ -29,7 +27,7 @@ const answerOf = async (ask: () => Promise<string | number | null>): Promise<Ans
 /** ioredis: tries each command again itself. */
 export function ioredisClient(members: readonly MemberProcess[]): AskingClient {
   const cluster = new Cluster(
-    members.map(({ port }) => ({ host: HOST, port })),
+    members.map(({ host, port }) => ({ host, port })),
     { clusterRetryStrategy: () => 200, slotsRefreshInterval: 2000, redisOptions: { maxRetriesPerRequest: 1 } },
   );
   cluster.on('error', () => {});
@@ -43,7 +41,7 @@ export function ioredisClient(members: readonly MemberProcess[]): AskingClient {
 /** node-redis: waits up to 5 s for a member that is gone, then asks others for the map. */
 export async function nodeRedisClient(members: readonly MemberProcess[]): Promise<AskingClient> {
   const cluster = createCluster({
-    rootNodes: members.map(({ port }) => ({ url: `redis://${HOST}:${port}` })),
+    rootNodes: members.map(({ host, port }) => ({ url: `redis://${host}:${port}` })),
   });
   cluster.on('error', () => {});
   await cluster.connect();
@@ -57,7 +55,7 @@ export async function nodeRedisClient(members: readonly MemberProcess[]): Promis
 /** The library: SET, GET and DEL are `set`, `get` and `delete` of a cache whose source has nothing. */
 export function libraryClient(members: readonly MemberProcess[], name: string): AskingClient {
   const bw = createBreakwater({
-    store: `breakwater://${members.map(({ port }) => `${HOST}:${port}`).join(',')}`,
+    store: `breakwater://${members.map(({ host, port }) => `${host}:${port}`).join(',')}`,
   });
   const cache = bw.cache<string>(name, { ttl: '10m', load: async (ids) => ids.map(() => null) });
   return {
