@@ -1,6 +1,8 @@
 /** Six servers as one cluster, on machines of the lab: ours, and Redis Cluster with three primaries and a replica each. */
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import type { Child, Children } from '../../src/cli/children/children.ts';
 import { RespClient } from '../../src/client/client.ts';
 import { slotOf } from '../../src/hash/slot.ts';
@@ -8,6 +10,7 @@ import { ReplyError } from '../../src/resp/reply.ts';
 import type { ClusterStatus } from '../../src/server/cluster/status.ts';
 import type { Machine } from './lab.ts';
 
+const run = promisify(execFile);
 const PORT = 7379;
 const LINK_PORT = 17379;
 const COUNT = 6;
@@ -33,6 +36,15 @@ export interface Fleet {
   close(): Promise<void>;
 }
 
+export interface BreakwaterFleet extends Fleet {
+  /** As the first server says. */
+  members(): Promise<ClusterStatus['members']>;
+  /** Resolves when every range is where placement wants it. */
+  home(): Promise<void>;
+  /** One more, on a machine beside them; `leave` ends it in good order and has it forgotten. Its address may not come back. */
+  join(machine: Machine): Promise<{ readonly server: Server; readonly leave: () => Promise<void> }>;
+}
+
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** @throws Error with what is still missing, when that takes two minutes */
@@ -47,7 +59,7 @@ async function until(what: () => string, isSo: () => Promise<boolean>): Promise<
 /** One key for each slot, made when asked for. */
 const keys = new Map<number, string>();
 let tried = 0;
-function keyOf(slot: number): string {
+export function keyOf(slot: number): string {
   for (; !keys.has(slot); tried += 1) {
     const key = `key:${tried}`;
     const found = slotOf(Buffer.from(key), 0, key.length);
@@ -87,9 +99,12 @@ export async function breakwaterFleet(
   children: Children,
   machines: readonly Machine[],
   flags: readonly string[] = [],
-): Promise<Fleet> {
+): Promise<BreakwaterFleet> {
   const directory = children.directory('breakwater-lab-');
-  const list = machines.map(({ host }) => `${host}:${LINK_PORT}`).join(',');
+  const list = machines
+    .slice(0, COUNT)
+    .map(({ host }) => `${host}:${LINK_PORT}`)
+    .join(',');
   const launch = async (machine: Machine, index: number): Promise<Child> => {
     const own = [
       '--bind',
@@ -169,6 +184,37 @@ export async function breakwaterFleet(
     restart: async (server) => {
       await server.process.exited;
       server.process = await launch(server.machine, servers.indexOf(server));
+    },
+    members: async () => (await statusOf(servers[0]!))!.members,
+    home: async () => {
+      let astray: number | undefined;
+      await until(
+        () => `${astray} ranges are not where they belong`,
+        async () => {
+          astray = (await statusOf(servers[0]!))?.astray;
+          return astray === 0;
+        },
+      );
+    },
+    join: async (machine) => {
+      const child = await launch(machine, machines.indexOf(machine));
+      const server = { machine, port: PORT, process: child, client: clientOf(machine, PORT) };
+      const operate = (command: string): Promise<unknown> =>
+        run(
+          process.execPath,
+          [MAIN, command, `${machine.host}:${PORT}`]
+            .concat(['--host', servers[0]!.machine.host, '--http-port', String(PORT + 1000)])
+            .concat(['--timeout', '120s']),
+        );
+      return {
+        server,
+        leave: async () => {
+          await operate('drain');
+          await server.client.close({ drain: false });
+          await child.stop();
+          await operate('forget');
+        },
+      };
     },
     close: () => closeAll(servers),
   };
