@@ -50,17 +50,24 @@ export async function behindOf(status: ClusterStatus): Promise<ReadonlyMap<strin
 
 /** Members, what they own and copy, and how they are. `behind`: null = not asked. */
 export function membersTable(status: ClusterStatus, behind: ReadonlyMap<string, number> | null): string {
+  // Columns that would say the same of everybody are left out.
+  const hasMachines = status.members.some(({ machine }) => machine !== '');
+  const hasWeights = status.members.some(({ weight }) => weight !== 1);
   const head = ['member', 'zone', 'role', 'health', 'owns', 'copies', 'slots', 'link'];
+  const labels = [...(hasMachines ? ['machine'] : []), ...(hasWeights ? ['weight'] : [])];
+  head.splice(2, 0, ...labels);
   if (behind !== null) head.push('behind');
   const table = new Table({
     head,
     style: { head: [], border: [] },
-    colAligns: ['left', 'left', 'left', 'left', 'right', 'right', 'left', 'left', 'right'],
+    colAligns: head.map((name) => (['owns', 'copies', 'weight', 'behind'].includes(name) ? 'right' : 'left')),
   });
   for (const member of status.members) {
     const row = [
       `${addressOf(member)}${member.isSelf ? ' *' : ''}`,
       member.zone || '-',
+      ...(hasMachines ? [member.machine || '-'] : []),
+      ...(hasWeights ? [String(member.weight)] : []),
       member.isVoter ? 'voter' : 'member',
       member.stance === 'here' ? member.health : `${member.health}, ${member.stance}`,
       String(member.owned),

@@ -7,7 +7,17 @@ function member(id: string, port: number): MemberStatus {
   const slots: string[] = [];
   return {
     ...{ id: id.repeat(40), host: '10.0.0.1', port, httpPort: 0, linkPort: port + 10_000, zone: '', isVoter: true },
-    ...{ isSelf: false, health: 'online', stance: 'here', owned: 0, copied: 0, slots, link: null },
+    ...{
+      machine: '',
+      weight: 1,
+      isSelf: false,
+      health: 'online',
+      stance: 'here',
+      owned: 0,
+      copied: 0,
+      slots,
+      link: null,
+    },
   };
 }
 

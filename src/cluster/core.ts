@@ -349,7 +349,7 @@ export class ClusterCore {
       if (!membership.has(id)) return known.forgotten.includes(id) ? 'done' : 'not-member';
       if (this.#isNamed(id)) {
         const isDead = views.silenceOf(id, this.#nowMs) >= this.#timing.takeoverMs;
-        return isDead || views.stanceOf(id, this.#nowMs) === 'drained' ? 'holds' : 'held';
+        return isDead || this.#isDrainedOne(id) ? 'holds' : 'held';
       }
     }
     if (membership.isBusy) return 'busy';
@@ -918,15 +918,23 @@ export class ClusterCore {
     for (const range of [...this.#owned]) {
       const primary = this.primaries[range]!;
       const home = this.#isAway ? null : this.homing.homeOf(primary, this.#nowMs);
-      if (home !== null && primary.followers.get(home)?.isStaged === true) copying += 1;
-      const wish = this.#wishForReign(primary, home, silences);
+      // First where it is to be owned, then where it is to be copied.
+      const guest = home ?? (this.#isAway ? null : this.homing.copyOf(primary, this.#options.copies, this.#nowMs));
+      if (guest !== null && primary.followers.get(guest)?.isStaged === true) copying += 1;
+      const wish = this.#wishForReign(primary, home, guest, silences);
       if (wish !== null) wishes.push(wish);
     }
     this.#copying = copying;
     if (wishes.length > 0) this.#propose(wishes);
   }
 
-  #wishForReign(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): Wish | null {
+  /** `home`: who is to own it; `guest`: who is to come into its set, though that is whole. */
+  #wishForReign(
+    primary: Primary,
+    home: NodeId | null,
+    guest: NodeId | null,
+    silences: Map<NodeId, number>,
+  ): Wish | null {
     const now = this.#nowMs;
     const { range, record } = primary;
     const isContested = this.views.isContested(range, record.ballot);
@@ -936,9 +944,9 @@ export class ClusterCore {
     if (this.#isAway) this.#giveAway(primary, silences);
     else this.#sendTo(primary, home, isContested);
     if (this.primaries[range] !== primary) return null;
-    this.#stage(primary, home, silences);
+    this.#stage(primary, guest, silences);
     if (this.#proposals.of(range) !== null || now < this.#retryAtMs[range]!) return null;
-    const inSync = this.#wantedSet(primary, home, silences);
+    const inSync = this.#wantedSet(primary, guest, silences);
     if (inSync !== record.inSync && !sameSet(inSync, record.inSync)) {
       for (const follower of primary.followers.values()) {
         if (!follower.isStaged) follower.isLeaving = !inSync.includes(follower.id);
@@ -955,14 +963,14 @@ export class ClusterCore {
    * The present set without those that do not answer, and with those that have caught up. Who is drained, and who stands behind the range's new owner to be, leaves when another has come: never are there
    * fewer on purpose.
    */
-  #wantedSet(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): readonly NodeId[] {
+  #wantedSet(primary: Primary, guest: NodeId | null, silences: Map<NodeId, number>): readonly NodeId[] {
     const { copies } = this.#options;
     const { replaceMs } = this.#timing;
     const { inSync } = primary.record;
     const isWhole =
       inSync.length === copies &&
       primary.followers.size < copies &&
-      !this.#isAnybodyDrained &&
+      !(this.#isAnybodyDrained && inSync.some((id) => this.#isDrainedOne(id))) &&
       this.#nowMs >= this.#strangersUntilMs;
     if (isWhole && primary.pendingCount === 0 && !inSync.some((id) => this.views.isReportedSilent(id))) return inSync;
     const kept = inSync.filter((id) => {
@@ -975,47 +983,50 @@ export class ClusterCore {
         primary.isReady(follower) && !kept.includes(follower.id) && !this.#isDrainedOne(follower.id),
     );
     // The new owner to be first.
-    ready.sort((a, b) => Number(b.id === home) - Number(a.id === home));
+    ready.sort((a, b) => Number(b.id === guest) - Number(a.id === guest));
     const seats = kept.filter((id) => !this.#isDrainedOne(id)).length;
-    const room = Math.max(copies - seats, ready[0]?.id === home && home !== null ? 1 : 0);
+    const room = Math.max(copies - seats, ready[0]?.id === guest && guest !== null ? 1 : 0);
     const wanted = [...kept, ...ready.slice(0, Math.max(0, room)).map(({ id }) => id)];
-    return this.#withoutSurplus(primary, wanted, home);
+    return this.#withoutSurplus(primary, wanted, guest);
   }
 
-  /** Of more than there are to be: first who is drained, then who stands last in the order. Never ourselves, nor the new owner to be. */
-  #withoutSurplus(primary: Primary, wanted: readonly NodeId[], home: NodeId | null): readonly NodeId[] {
+  /** Of more than there are to be: first who is drained, then who stands last in the order. Never ourselves, nor who is to come in. */
+  #withoutSurplus(primary: Primary, wanted: readonly NodeId[], guest: NodeId | null): readonly NodeId[] {
     const { copies } = this.#options;
     // Our own place is not counted while we are drained: somebody else is to have it.
     const { ids } = this.membership;
     const able = this.#isAnybodyDrained ? ids.filter((id) => !this.#isDrainedOne(id)).length : ids.length;
     const most = Math.min(copies, Math.max(1, able)) + (this.isDrained ? 1 : 0);
     // The new owner to be needs one to hand the range over from, and that is us.
-    const least = home === null ? most : Math.max(most, 2);
+    const least = guest === null ? most : Math.max(most, 2);
     if (wanted.length <= least) return wanted;
     const places = this.membership.order(primary.range);
-    const rank = (id: NodeId): number => places.indexOf(id) + (this.#isDrainedOne(id) ? places.length : 0);
+    const rank = (id: NodeId): number => {
+      const place = places.indexOf(id);
+      return (place < 0 ? places.length : place) + (this.#isDrainedOne(id) ? places.length : 0);
+    };
     const going = wanted
-      .filter((id) => id !== this.self && id !== home)
+      .filter((id) => id !== this.self && id !== guest)
       .sort((a, b) => rank(b) - rank(a))
       .slice(0, wanted.length - least);
     return wanted.filter((id) => !going.includes(id));
   }
 
   /** Chooses who is to become a copy while the set is too small, or somebody in it is drained. */
-  #stage(primary: Primary, home: NodeId | null, silences: Map<NodeId, number>): void {
+  #stage(primary: Primary, guest: NodeId | null, silences: Map<NodeId, number>): void {
     const { copies } = this.#options;
     const { takeoverMs, replaceMs } = this.#timing;
     const { inSync } = primary.record;
     const drained = this.#isAnybodyDrained ? inSync.filter((id) => this.#isDrainedOne(id)).length : 0;
     const missing = copies - (inSync.length - drained);
-    if (home !== null && !primary.followers.has(home) && this.#copying < MOVING) {
+    if (guest !== null && !primary.followers.has(guest) && this.#copying < MOVING) {
       this.#copying += 1;
-      primary.stage(home);
+      primary.stage(guest);
     }
     if (missing <= 0 && primary.followers.size < copies) return;
     let staged = 0;
     for (const { id, isStaged } of primary.followers.values()) {
-      if (!isStaged || id === home) continue;
+      if (!isStaged || id === guest) continue;
       const isUnwanted = missing <= 0 || this.#silenceOf(id, silences) >= takeoverMs || this.#isDrainedOne(id);
       if (isUnwanted) primary.unstage(id, this.#patientMs);
       else staged += 1;
@@ -1023,7 +1034,8 @@ export class ClusterCore {
     if (staged >= missing) return;
     // The places of members that have been silent for less than `replaceMs` are kept for them.
     let places = this.isDrained ? copies : copies - 1;
-    for (const id of this.membership.order(primary.range)) {
+    const present = inSync.filter((id) => id === this.self || this.#silenceOf(id, silences) < replaceMs);
+    for (const id of this.membership.orderBeside(primary.range, present)) {
       if (places <= 0 || staged >= missing) return;
       if (id === this.self || this.#isDrainedOne(id)) continue;
       const silence = this.#silenceOf(id, silences);
@@ -1171,12 +1183,13 @@ export class ClusterCore {
   }
 
   get #isAnybodyDrained(): boolean {
-    return this.isDrained || this.views.isAnybodyAway;
+    return this.isDrained || this.views.isAnybodyAway || this.membership.isAnybodyIdle;
   }
 
   /** Its copies are to be elsewhere. */
   #isDrainedOne(id: NodeId): boolean {
     if (id === this.self) return this.isDrained;
+    if (this.membership.isIdle(id)) return true;
     return this.views.isAnybodyAway && this.views.stanceOf(id, this.#nowMs) === 'drained';
   }
 

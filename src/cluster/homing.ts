@@ -4,6 +4,7 @@
  *   home     the first member of a range's `order` that is not drained. It gets the range back when it has been up for `stableMs`, has not lost what it owned too often (`standing.ts`),
  *            and every copy of the range is heard
  *   order    what an operator asked of this owner: `move` (to one member) or `rebalance` (all home, now). It has a deadline and precedes everything else
+ *   copies   the members behind the home in its order: where a set is whole and one of them is not in it, it is copied there, and who stands last leaves
  *   pin      a range that was moved by an operator stays with its new owner for that reign
  *
  * Each owner decides about its own ranges by what it has seen itself; nobody agrees on a plan. Owners that see differently do no harm, since all that comes of it is a hand-over, which needs a majority of the voters as
@@ -105,7 +106,7 @@ export class Homing {
   /** The member that the range is to go to now; null: it stays. */
   homeOf(primary: Primary, nowMs: number): NodeId | null {
     const { range } = primary;
-    const { self, views, rules, leastReignMs } = this.#options;
+    const { self, rules, leastReignMs } = this.#options;
     const ordered = this.#orders.get(range);
     if (ordered !== undefined) {
       if (nowMs >= ordered.untilMs) this.#orders.delete(range);
@@ -114,11 +115,26 @@ export class Homing {
     if (!this.isOn || rules === null || primary.isPinned) return null;
     const home = this.#firstOf(range, nowMs);
     if (home === null || home === self || nowMs - primary.beganMs < leastReignMs) return null;
-    const standing = this.#standings.get(home);
-    if (!mayReceive(standing, nowMs, rules) || nowMs < standing!.dampedUntilMs) return null;
-    if (views.lifeMsOf(home, nowMs) < rules.stableMs) return null;
-    if (!this.#isReachable(home, nowMs)) return null;
-    return primary.record.inSync.every((id) => views.silenceOf(id, nowMs) === 0) ? home : null;
+    return this.#mayBeGiven(home, primary, rules, nowMs) ? home : null;
+  }
+
+  /**
+   * A member that should copy the range and does not, while its set is whole: who has joined, whose weight, zone or machine is another one now, who comes back after its place was given away. It takes the place of
+   * the one that stands last in the order. null: there is none, or this is not the moment. O(copies).
+   */
+  copyOf(primary: Primary, copies: number, nowMs: number): NodeId | null {
+    const { self, order, views, rules, leastReignMs } = this.#options;
+    const { range, record } = primary;
+    if (!this.isOn || rules === null || this.#orders.has(range)) return null;
+    if (record.inSync.length < copies || nowMs - primary.beganMs < leastReignMs) return null;
+    let places = copies - 1;
+    for (const id of order(range)) {
+      if (places === 0) return null;
+      if (id === self || (views.isAnybodyAway && views.stanceOf(id, nowMs) === 'drained')) continue;
+      places -= 1;
+      if (!record.inSync.includes(id) && this.#mayBeGiven(id, primary, rules, nowMs)) return id;
+    }
+    return null;
   }
 
   /** Was the range sent to where it goes by an operator's choice of a member? */
@@ -181,6 +197,15 @@ export class Homing {
     if (isUp) this.#down.delete(id);
     else this.#down.add(id);
     this.#standings = sighted(this.#standings, { kind: isUp ? 'up' : 'down', id }, nowMs, rules);
+  }
+
+  /** Of a range whose whole set is heard: to who is up for long enough, in one life, and does not flap. */
+  #mayBeGiven(id: NodeId, { record }: Primary, rules: StandingRules, nowMs: number): boolean {
+    const { views } = this.#options;
+    const standing = this.#standings.get(id);
+    if (!mayReceive(standing, nowMs, rules) || nowMs < standing!.dampedUntilMs) return false;
+    if (views.lifeMsOf(id, nowMs) < rules.stableMs || !this.#isReachable(id, nowMs)) return false;
+    return record.inSync.every((each) => views.silenceOf(each, nowMs) === 0);
   }
 
   #isReachable(id: NodeId, nowMs: number): boolean {

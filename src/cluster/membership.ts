@@ -16,6 +16,7 @@ import {
   type ChangeRefused,
   changedRoster,
   foundingRoster,
+  nearness,
   orderIn,
   type Roster,
   type RosterChange,
@@ -73,6 +74,9 @@ export class Membership {
   readonly #majority: number;
   #ids: ReadonlySet<NodeId>;
   #list: readonly NodeId[];
+  #byId: ReadonlyMap<NodeId, RosterMember> = new Map();
+  /** Members of weight 0. */
+  #idle: ReadonlySet<NodeId> = new Set();
   #order: readonly (readonly NodeId[])[] | null = null;
   #epoch = 0;
   #claims = 0;
@@ -86,6 +90,7 @@ export class Membership {
     this.known = known ?? this.founding;
     this.#list = this.known.members.map(({ id }) => id);
     this.#ids = new Set(this.#list);
+    this.#index();
     if (known !== null) this.#order = orderIn(known);
   }
 
@@ -101,6 +106,27 @@ export class Membership {
   /** Who should hold the range, best first. */
   order(range: number): readonly NodeId[] {
     return this.#order === null ? this.#options.order(range) : this.#order[range]!;
+  }
+
+  /** It is to own and copy nothing: its weight is 0. */
+  isIdle(id: NodeId): boolean {
+    return this.#idle.has(id);
+  }
+
+  get isAnybodyIdle(): boolean {
+    return this.#idle.size > 0;
+  }
+
+  /**
+   * Who should hold the range beside these: its homes first, in their order; of all others those first that share neither zone nor machine with any of `holders`, then those that share no machine.
+   * O(members log members).
+   */
+  orderBeside(range: number, holders: readonly NodeId[]): readonly NodeId[] {
+    const order = this.order(range);
+    const homes = this.known.homes[range]!.length;
+    const near = new Map(order.slice(homes).map((id) => [id, this.#nearness(id, holders)]));
+    if (new Set(near.values()).size < 2) return order;
+    return [...order.slice(0, homes), ...order.slice(homes).sort((a, b) => near.get(a)! - near.get(b)!)];
   }
 
   /** A change is on its way. */
@@ -139,6 +165,7 @@ export class Membership {
     if (this.open !== null && !isNewer(this.open, roster)) this.open = null;
     this.#list = roster.members.map(({ id }) => id);
     this.#ids = new Set(this.#list);
+    this.#index();
     this.#order = orderIn(roster);
     this.#options.changed(before);
   }
@@ -226,6 +253,22 @@ export class Membership {
   }
 
   // -- within
+
+  #index(): void {
+    const { members } = this.known;
+    this.#byId = new Map(members.map((member) => [member.id, member]));
+    this.#idle = new Set(members.filter(({ weight }) => weight === 0).map(({ id }) => id));
+  }
+
+  #nearness(id: NodeId, holders: readonly NodeId[]): number {
+    const member = this.#byId.get(id);
+    let most = 0;
+    for (const holder of holders) {
+      const other = this.#byId.get(holder);
+      if (member !== undefined && other !== undefined) most = Math.max(most, nearness(member, other));
+    }
+    return most;
+  }
 
   #say({ claim, epoch, roster, granted, accepted, refused }: Proposal): void {
     const done = refused | (roster === null ? granted : accepted);

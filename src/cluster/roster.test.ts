@@ -8,6 +8,7 @@ import {
   checkRoster,
   foundingRoster,
   homesOf,
+  nearness,
   orderIn,
   type Roster,
   type RosterMember,
@@ -81,6 +82,48 @@ test('what is not changed, and why', () => {
   const pardoned = changedRoster(then, { kind: 'pardon', id: idOf(3) }, voters, 2);
   assert.ok(typeof pardoned !== 'string');
   assert.equal(add({ ...pardoned, ballot: then.ballot }, 3, voters, 2).members.length, 4);
+});
+
+test('a member changes what is said of it: another weight moves its difference, another address nothing', () => {
+  const voters = [0, 1, 2].map(idOf);
+  const roster = add(founded(4, 64, 2), 4, voters, 2);
+  const owned = (each: Pick<Roster, 'members' | 'homes'>, index: number): number =>
+    each.homes.filter(([first]) => each.members[first!]!.id === idOf(index)).length;
+  const update = (basis: Roster, member: RosterMember): Roster => {
+    const next = changedRoster(basis, { kind: 'update', member }, voters, 2);
+    assert.ok(typeof next !== 'string', `${next}`);
+    const made = { ...next, ballot: { epoch: basis.ballot.epoch + 1, node: idOf(0) } };
+    checkRoster(made);
+    return made;
+  };
+  assert.equal(changedRoster(roster, { kind: 'update', member: memberOf(3) }, voters, 2), 'done');
+  assert.equal(changedRoster(roster, { kind: 'update', member: memberOf(7) }, voters, 2), 'not-member');
+
+  const moved = update(roster, { ...memberOf(3), linkPort: 20_000 });
+  assert.deepEqual([moved.homes, moved.members[3]!.linkPort], [roster.homes, 20_000]);
+
+  const twice = update(roster, { ...memberOf(3), weight: 2 });
+  assert.ok(Math.abs(owned(twice, 3) - 64 / 3) <= 3, `${owned(twice, 3)} of 64 with a third of the weights`);
+  twice.homes.forEach((homes, range) => {
+    const [before, after] = [homesOf(roster, range)[0], twice.members[homes[0]!]!.id];
+    assert.ok(before === after || after === idOf(3), 'only towards whom the weight has grown of');
+  });
+
+  const idle = update(twice, { ...memberOf(3), weight: 0 });
+  assert.ok(idle.homes.every((homes) => homes.length === 2 && !homes.includes(3)));
+  assert.ok(orderIn(idle).every((order) => !order.includes(idOf(3))));
+
+  const elsewhere = update(roster, { ...memberOf(2), zone: 'z9', machine: 'rack' });
+  assert.deepEqual([elsewhere.members[2]!.zone, elsewhere.members[2]!.machine], ['z9', 'rack']);
+});
+
+test('how near two members are: machine before zone, and no zone is no common one', () => {
+  const at = (host: string, zone: string, machine = ''): RosterMember => ({ ...memberOf(1), host, zone, machine });
+  assert.equal(nearness(at('a', 'z'), at('a', 'y')), 2);
+  assert.equal(nearness(at('a', 'z', 'm'), at('b', 'y', 'm')), 2);
+  assert.equal(nearness(at('a', 'z', 'm'), at('a', 'z', 'n')), 1);
+  assert.equal(nearness(at('a', ''), at('b', '')), 0);
+  assert.equal(nearness(at('a', 'z'), at('b', 'y')), 0);
 });
 
 test('a roster that contradicts itself is refused', () => {

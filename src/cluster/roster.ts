@@ -16,7 +16,7 @@
 import type { Ballot } from '../base/ballot.ts';
 import { formatBallot } from '../base/ballot.ts';
 import { BreakwaterError } from '../base/errors.ts';
-import { checkMember, isNodeId, type Member, type NodeId } from './member.ts';
+import { checkMember, isNodeId, type Member, machineOf, type NodeId, sameMember } from './member.ts';
 import { place } from './placement.ts';
 import { Ranges } from './ranges.ts';
 import { MAX_COPIES, NO_BALLOT } from './record.ts';
@@ -27,6 +27,9 @@ export interface RosterMember {
   readonly host: string;
   readonly linkPort: number;
   readonly zone: string;
+  /** Default: '', by its `host`. */
+  readonly machine?: string;
+  /** 0: it owns and copies nothing. */
   readonly weight: number;
 }
 
@@ -52,6 +55,8 @@ export const NO_ROSTER_ROW: RosterRow = { promised: NO_BALLOT, accepted: null };
 
 export type RosterChange =
   | { readonly kind: 'add'; readonly member: RosterMember }
+  /** It is reached elsewhere, fails together with others, or carries more or less than it did. */
+  | { readonly kind: 'update'; readonly member: RosterMember }
   | { readonly kind: 'forget'; readonly id: NodeId }
   /** Who was forgotten may come back. */
   | { readonly kind: 'pardon'; readonly id: NodeId }
@@ -100,6 +105,22 @@ export function changedRoster(
       if (forgotten.includes(member.id)) return 'forgotten';
       if (members.length >= MAX_ROSTER) return 'full';
       return placed(roster, [...members, member], forgotten, copies);
+    }
+    case 'update': {
+      const { member } = change;
+      const at = members.findIndex(({ id }) => id === member.id);
+      if (at < 0) return 'not-member';
+      const before = members[at]!;
+      if (sameRosterMember(before, member)) return 'done';
+      const next = members.with(at, member);
+      // Another address alone moves nothing, unless the machine is known by it.
+      const isPlacedAlike =
+        before.zone === member.zone &&
+        before.weight === member.weight &&
+        machineOf(asMember(before)) === machineOf(asMember(member));
+      return isPlacedAlike
+        ? { members: next, forgotten, homes: roster.homes }
+        : placed(roster, next, forgotten, copies);
     }
     case 'forget': {
       const { id } = change;
@@ -154,8 +175,18 @@ export function rosterIncludes(roster: Roster, id: NodeId): boolean {
 }
 
 /** As placement and maps want it: what it says of itself is not known. */
-export function asMember({ id, host, linkPort, zone, weight }: RosterMember): Member {
-  return { id, host, port: 0, httpPort: 0, linkPort, zone, machine: '', weight, incarnation: 0 };
+export function asMember({ id, host, linkPort, zone, machine = '', weight }: RosterMember): Member {
+  return { id, host, port: 0, httpPort: 0, linkPort, zone, machine, weight, incarnation: 0 };
+}
+
+export function sameRosterMember(a: RosterMember, b: RosterMember): boolean {
+  return sameMember(asMember(a), asMember(b));
+}
+
+/** How much fails together with both: 2 = they are on one machine, 1 = in one zone (unless nobody says zones), 0 = nothing. */
+export function nearness(a: RosterMember, b: RosterMember): number {
+  if (machineOf(asMember(a)) === machineOf(asMember(b))) return 2;
+  return a.zone !== '' && a.zone === b.zone ? 1 : 0;
 }
 
 /** @throws BreakwaterError `ROSTER_INVALID`, `MEMBER_INVALID` */

@@ -74,6 +74,8 @@ test('every setting can be given in all three ways', () => {
     takeover: '3s',
     'proxy-port': '7002',
     zone: 'a',
+    machine: 'rack-7',
+    weight: '1.5',
     'write-mode': 'session=all,*=async',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());

@@ -41,11 +41,22 @@ export interface Join {
   readonly member: RosterMember;
 }
 
+/** One member of the list that a cluster was formed with. */
+export interface ListedMember {
+  readonly host: string;
+  readonly linkPort: number;
+  readonly zone: string;
+  /** Default: '', by its `host`. */
+  readonly machine?: string;
+  /** Default 1. */
+  readonly weight?: number;
+}
+
 /** What must be the same at every member of a cluster, as it was formed. */
 export interface Facts {
   readonly name: string;
   /** The list, in its order; the first `voters` of it vote. */
-  readonly members: readonly { readonly host: string; readonly linkPort: number; readonly zone: string }[];
+  readonly members: readonly ListedMember[];
   readonly voters: number;
   /** Copies beside the owner. */
   readonly replicas: number;

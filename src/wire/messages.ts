@@ -35,13 +35,13 @@
  * | 28 | `roster-promised` | voter | member | yes, and this is what I accepted last; or no | claim: count, isGranted: yes/no, promised: ballot, accepted: roster? |
  * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster |
  * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named, promised: ballot |
- * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, zone: text <= 64, weight: time} |
- * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, zone: text <= 64}], voters: count, replicas: count, ranges: count, takeoverMs: time}, setup: text <= 64, roster: roster? |
+ * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, labels, weight: time} |
+ * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time}, setup: text <= 64, roster: roster? |
  * | 33 | `turned-away` | member | anyone | you are no member, by the roster of this epoch | reason: later/forgotten/full/name/zone, epoch: count |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record;
- * roster = ballot, members (id, host, linkPort, zone, weight), forgotten ids, homes by range; roster-row = promised ballot, accepted roster?; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
+ * labels = zone, zone|machine or zone|machine|weight; roster = ballot, members (id, host, linkPort, labels, weight), forgotten ids, homes by range; roster-row = promised ballot, accepted roster?; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
@@ -87,7 +87,7 @@ import {
 import { MAX_BODY_BYTES, WIRE_VERSION } from './frame.ts';
 import type { FrameParser } from './frame-parser.ts';
 import type { FrameWriter } from './frame-writer.ts';
-import type { Facts, FirstLife, Form, Hello, Join, Ping, TurnedAway, Welcome } from './hello.ts';
+import type { Facts, FirstLife, Form, Hello, Join, ListedMember, Ping, TurnedAway, Welcome } from './hello.ts';
 
 export type WireMessage = Message | Hello | Form | Ping | Join | Welcome | TurnedAway | SwimMessage;
 export type WireKind = WireMessage['kind'];
@@ -176,13 +176,54 @@ function optional<T>(field: Field<T>): Field<T | null> {
   };
 }
 
-const founder: Field<RosterMember> = record<RosterMember>({
-  id,
-  host: text(253),
-  linkPort: port,
-  zone: text(64),
-  weight: time,
-});
+/**
+ * Where a member stands, as one text: its zone; `zone|machine`; `zone|machine|weight`. What was added came behind what was there, and only where somebody says it: members that know zones alone read what a cluster without
+ * the others writes.
+ */
+const labels = named(text(160), 'labels');
+
+function labelsOf(zone: string, machine = '', weight = 1): string {
+  if (weight !== 1) return `${zone}|${machine}|${weight}`;
+  return machine === '' ? zone : `${zone}|${machine}`;
+}
+
+function readLabels(from: BodyReader): { readonly zone: string; readonly machine?: string; readonly weight?: number } {
+  const [zone = '', machine = '', weight, ...rest] = labels.read(from).split('|');
+  if (rest.length > 0 || (weight !== undefined && !/^\d{1,7}(\.\d{1,3})?$/.test(weight))) {
+    invalid('its labels are not zone, machine and weight');
+  }
+  return {
+    zone,
+    ...(machine === '' ? {} : { machine }),
+    ...(weight === undefined ? {} : { weight: Number(weight) }),
+  };
+}
+
+const founder: Field<RosterMember> = {
+  write: (out, { id: its, host, linkPort, zone, machine, weight }) => {
+    id.write(out, its);
+    text(253).write(out, host);
+    port.write(out, linkPort);
+    labels.write(out, labelsOf(zone, machine));
+    time.write(out, weight);
+  },
+  read: (from) => {
+    const named = { id: id.read(from), host: text(253).read(from), linkPort: port.read(from) };
+    return { ...named, ...readLabels(from), weight: time.read(from) };
+  },
+  shape: `{id: id, host: text <= 253, linkPort: ${port.shape}, labels, weight: time}`,
+};
+
+const listed: Field<ListedMember> = {
+  write: (out, { host, linkPort, zone, machine, weight }) => {
+    text(253).write(out, host);
+    port.write(out, linkPort);
+    labels.write(out, labelsOf(zone, machine, weight));
+  },
+  read: (from) => ({ host: text(253).read(from), linkPort: port.read(from), ...readLabels(from) }),
+  shape: `{host: text <= 253, linkPort: ${port.shape}, labels}`,
+};
+
 const roster: Field<Roster> = named(
   checked(
     record<Roster>({
@@ -395,7 +436,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     cluster: text(64),
     facts: record<Facts>({
       name: text(64),
-      members: list(record<Facts['members'][number]>({ host: text(253), linkPort: port, zone: text(64) }), MAX_ROSTER),
+      members: list(listed, MAX_ROSTER),
       voters: count,
       replicas: count,
       ranges: count,

@@ -58,6 +58,7 @@ const rumor: fc.Arbitrary<Rumor> = fc.record({
   by: fc.option(id),
   member: fc.option(member),
 });
+const machine = fc.constantFrom<{ machine?: string }>({}, { machine: 'rack-7/host:1' });
 const roster: fc.Arbitrary<Roster> = fc
   .record({
     epoch: fc.integer({ min: 1 }),
@@ -65,24 +66,28 @@ const roster: fc.Arbitrary<Roster> = fc
     count: fc.nat({ max: 5 }),
     homes: fc.array(fc.array(fc.nat(), { maxLength: 2 }), { maxLength: 5 }),
     zone: fc.constantFrom('', 'eu-1'),
+    machine: machine,
     linkPort: fc.nat({ max: 65_535 }),
   })
-  .map(({ epoch, ids, count: forgotten, homes, zone, linkPort }) => {
+  .map(({ epoch, ids, count: forgotten, homes, zone, machine, linkPort }) => {
     const left = ids.slice(Math.min(forgotten, ids.length - 1));
     return {
       ballot: { epoch, node: ids[0]! },
-      members: left.map((each) => ({ id: each, host: '10.0.0.1', linkPort, zone, weight: 1 })),
+      members: left.map((each) => ({ id: each, host: '10.0.0.1', linkPort, zone, ...machine, weight: 1 })),
       forgotten: ids.slice(0, Math.min(forgotten, ids.length - 1)),
       homes: homes.map((places) => [...new Set(places.map((place) => place % left.length))]),
     };
   });
-const founder = fc.record({
-  id,
-  host: fc.constantFrom('10.0.0.1', 'a.example'),
-  linkPort: fc.nat({ max: 65_535 }),
-  zone: fc.constantFrom('', 'eu-1'),
-  weight: fc.constantFrom(0, 1, 2.5),
-});
+const founder = fc
+  .record({
+    id,
+    host: fc.constantFrom('10.0.0.1', 'a.example'),
+    linkPort: fc.nat({ max: 65_535 }),
+    zone: fc.constantFrom('', 'eu-1'),
+    weight: fc.constantFrom(0, 1, 2.5),
+    machine,
+  })
+  .map(({ machine, ...rest }) => ({ ...rest, ...machine }));
 const following = { range, reign: ballot, session: count };
 const stance = fc.constantFrom('here' as const, 'leaving' as const, 'drained' as const);
 const some = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 6 });

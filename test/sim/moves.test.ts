@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { orderOf } from '../../sim/cluster/member-host.ts';
 import { type Fault, type Plan, planOf } from '../../sim/cluster/plan.ts';
 import { Simulation } from '../../sim/cluster/simulation.ts';
+import type { RosterMember } from '../../src/cluster/roster.ts';
 import { STANDING_RULES, type StandingRules } from '../../src/cluster/standing.ts';
 
 const QUICK: StandingRules = { ...STANDING_RULES, stableMs: 800 };
@@ -149,6 +150,80 @@ test('a drained member gives its ranges and its copies away, and gets them back 
     });
     assert.equal(seen, 2);
   }
+});
+
+/** What the roster says of the member, as it says itself when it is started anew. */
+function told(cluster: Cluster, index: number, labels: Partial<RosterMember>): void {
+  const core = cluster.core(index);
+  const member = core.membership.known.members.find(({ id }) => id === core.self)!;
+  const change = { kind: 'update', member: { ...member, ...labels } } as const;
+  assert.equal(core.changeRoster(change, cluster.now(index)), null);
+}
+
+test('a member of weight 0 gives everything away and takes nothing; with a weight again it gets its share', () => {
+  for (const [seed, copies] of [
+    [12, 2],
+    [13, 3],
+  ] as const) {
+    let seen = 0;
+    new Cluster(seed, {
+      balance: QUICK,
+      runMs: 60_000,
+      copies,
+      faults: [{ atMs: 22_000, members: [3], forMs: 4000 }],
+      at: {
+        4900: (cluster) => {
+          assert.ok(cluster.owners.includes(1) && cluster.held(1).length > 0);
+          told(cluster, 1, { weight: 0 });
+        },
+        // And stays without anything while another is away.
+        ...Object.fromEntries(
+          [21_900, 25_900, 34_900].map((ms) => [
+            ms,
+            (cluster: Cluster) => {
+              seen += 1;
+              assert.ok(!cluster.owners.includes(1), `${cluster.owners}`);
+              assert.deepEqual([cluster.held(1), cluster.core(1).copiedCount], [[], 0]);
+            },
+          ]),
+        ),
+        35000: (cluster) => told(cluster, 1, { weight: 2 }),
+        59900: (cluster) => {
+          seen += 1;
+          assert.ok(cluster.owners.filter((owner) => owner === 1).length >= 2, `${cluster.owners}`);
+          for (const { inSync } of cluster.core(0).views.chosen) assert.equal(inSync.length, copies);
+        },
+      },
+    });
+    assert.equal(seen, 4);
+  }
+});
+
+test('the place of a copy that stays away is given to another zone than the owner is in', () => {
+  const zones = ['a', 'b', 'a', 'b', 'b'];
+  let seen = 0;
+  new Cluster(14, {
+    balance: QUICK,
+    runMs: 80_000,
+    faults: [{ atMs: 20_000, members: [0], forMs: 50_000 }],
+    at: {
+      ...Object.fromEntries(
+        zones.map((zone, index) => [
+          4000 + 1500 * index,
+          (cluster: Cluster) => told(cluster, index, { host: `h${index}`, zone }),
+        ]),
+      ),
+      69900: (cluster) => {
+        const index = new Map(cluster.sim.hosts.map(({ id }, at) => [id, at]));
+        for (const { owner, inSync } of cluster.core(1).views.chosen) {
+          if (owner === null || zones[index.get(owner)!] !== 'b') continue;
+          seen += 1;
+          assert.deepEqual(new Set(inSync.map((id) => zones[index.get(id)!])), new Set(['a', 'b']), `${inSync}`);
+        }
+      },
+    },
+  });
+  assert.ok(seen > 0);
 });
 
 test('a range stays where an operator moved it, until everything is sent home', () => {

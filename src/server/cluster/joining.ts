@@ -40,7 +40,7 @@ const FOREVER: { readonly [R in Exclude<TurnedAway['reason'], 'later'>]: string 
     'it was forgotten there ("breakwater forget"); "breakwater forget --undo" lets it come back, and another address makes another member of it',
   full: 'it has as many members as it can have',
   name: 'it is another one than --cluster-name says, or this node has another address there than --announce and --link-port say',
-  zone: 'it is a member already, in another zone than --zone says; a member that is to change its zone is forgotten first',
+  zone: 'it is a member already, in another zone than --zone says, of a version that cannot change that; it is to be forgotten first',
 };
 
 /**
@@ -141,6 +141,6 @@ function askSeed(
 
 const NO_SETUP = { fingerprint: '' };
 
-function asked({ id, host, linkPort, zone }: Member): RosterMember {
-  return { id, host, linkPort, zone, weight: 1 };
+function asked({ id, host, linkPort, zone, machine, weight }: Member): RosterMember {
+  return { id, host, linkPort, zone, ...(machine === '' ? {} : { machine }), weight };
 }

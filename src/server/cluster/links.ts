@@ -52,6 +52,8 @@ export class Links {
   readonly #context: LinkContext;
   readonly #acceptor: LinkAcceptor;
   readonly #peers = new Map<NodeId, PeerLink>();
+  /** What the roster said last. */
+  readonly #listed = new Map<NodeId, MemberAddress>();
   readonly #random: () => number;
   readonly #said = new Map<string, Set<string>>();
 
@@ -97,8 +99,18 @@ export class Links {
     }
     for (const address of members) {
       const { id } = address;
-      if (id !== self && !this.#peers.has(id)) this.#peers.set(id, new PeerLink(address, context, this.#random));
+      const before = this.#listed.get(id);
+      this.#listed.set(id, address);
+      if (id === self) continue;
+      if (!this.#peers.has(id)) this.#peers.set(id, new PeerLink(address, context, this.#random));
+      else if (before?.host !== address.host || before.linkPort !== address.linkPort) this.move(id, address);
     }
+    for (const id of this.#listed.keys()) if (!ids.has(id)) this.#listed.delete(id);
+  }
+
+  /** The peer is reached there now. A link that is open stays as long as it does. */
+  move(peer: NodeId, { host, linkPort }: Pick<MemberAddress, 'host' | 'linkPort'>): void {
+    this.#peers.get(peer)?.move(host, linkPort);
   }
 
   /** @throws BreakwaterError `LISTEN_FAILED` */

@@ -13,7 +13,7 @@ import type { Log } from '../../base/log.ts';
 import { checkMember, type Member, type NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
 import type { ClusterEvent } from '../../cluster/outputs.ts';
-import { asMember, type Roster, type RosterMember } from '../../cluster/roster.ts';
+import { asMember, type Roster, type RosterMember, sameRosterMember } from '../../cluster/roster.ts';
 import type { StandingRules } from '../../cluster/standing.ts';
 import type { ClusterNodeOptions } from '../../node/cluster-door.ts';
 import { ClusterNode } from '../../node/cluster-node.ts';
@@ -47,6 +47,8 @@ export interface MemberOptions {
 /** How often a member that waits for others says so. */
 const WAITING_MS = 5000;
 const FORMING_TICK_MS = 20;
+/** How often a member looks whether the roster says of it what it says itself. */
+const DECLARE_MS = 500;
 /** A member that has given everything away sends clients to the new owners for so long at most, or until none has asked for so long. */
 const LINGER_MS = 2000;
 const QUIET_MS = 100;
@@ -88,6 +90,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   #machine: ClusterNode | null = null;
   #driver: ClusterDriver | null = null;
   #saidWaitingMs = 0;
+  #declareAtMs = 0;
   #onProgress: () => void = () => {};
 
   /**
@@ -134,8 +137,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     const incarnation = lifeAfter(known);
     this.#roster = welcome === null ? (known?.roster ?? null) : welcome.roster;
     const listed = (this.#roster?.members ?? setup.members.map(founderOf)).map(asMember);
-    const own = listed.find(({ id }) => id === setup.self) ?? asMember({ ...ownAddress(config), weight: 1 });
-    this.#self = { ...own, host: announce, port, httpPort, linkPort, incarnation };
+    this.#self = { id: setup.self, host: announce, port, httpPort, linkPort, ...config.labels, incarnation };
     this.#members = new Map(
       [...listed, this.#self].map((each) => [each.id, each.id === setup.self ? this.#self : each]),
     );
@@ -313,7 +315,12 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     const { self } = this.config.setup;
     const before = new Set(this.#members.keys());
     this.#roster = roster;
-    for (const each of roster.members) if (!before.delete(each.id)) this.#members.set(each.id, asMember(each));
+    for (const each of roster.members) {
+      const { zone, machine, weight, ...address } = asMember(each);
+      const held = before.delete(each.id) ? this.#members.get(each.id)! : address;
+      // Where it listens is its own to say, once it has.
+      this.#members.set(each.id, { ...(held.port === 0 ? address : held), zone, machine, weight });
+    }
     for (const id of before) if (id !== self) this.#members.delete(id);
     this.#links.know(roster.members, roster.forgotten, roster.ballot.epoch);
     this.#memory?.keep({ ...this.#memory.state!, roster });
@@ -336,8 +343,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     }
     const known = machine.core.membership.known.members.find(({ id }) => id === guest.id);
     if (known !== undefined) {
-      if (known.zone === guest.zone) this.#welcome(answer);
-      else away('zone');
+      // Where it stands now it says itself, as a member. The id of one that has moved is not whose address it was made of.
+      if (isAt(known, guest)) this.#welcome(answer);
+      else away('name');
       return;
     }
     const refused = machine.core.changeRoster({ kind: 'add', member: guest }, this.#clock.now());
@@ -348,7 +356,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
 
   #onChange({ change, fate }: Extract<ClusterEvent, { readonly kind: 'roster-change' }>): void {
     if (change.kind !== 'add') {
-      this.#log.info('a change of the members', { change: change.kind, fate });
+      if (change.kind !== 'update' || fate === 'chosen') {
+        this.#log.info('a change of the members', { change: change.kind, fate });
+      }
       return;
     }
     const answer = this.#guests.get(change.member.id);
@@ -367,6 +377,20 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     const { known } = this.machine.core.membership;
     const roster = known.ballot.epoch === 0 ? null : known;
     answer({ kind: 'welcome', cluster, facts: factsOf(setup), setup: setup.fingerprint, roster });
+  }
+
+  /** What the roster says of this member is what it was started with, or is about to be. */
+  #declare(): void {
+    const nowMs = this.#clock.now();
+    const { core, isOk } = this.#machine!;
+    if (nowMs < this.#declareAtMs || !isOk) return;
+    this.#declareAtMs = nowMs + DECLARE_MS;
+    const { id, linkPort, zone, machine, weight } = this.#self;
+    const known = core.membership.known.members.find((member) => member.id === id);
+    if (known === undefined) return;
+    const host = isAt(known, this.#self) ? known.host : this.#self.host;
+    const member = { id, host, linkPort, zone, ...(machine === '' ? {} : { machine }), weight };
+    if (!sameRosterMember(known, member)) core.changeRoster({ kind: 'update', member }, nowMs);
   }
 
   #onTurnedAway({ reason, epoch }: TurnedAway): void {
@@ -390,6 +414,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   #onTick(): number {
     if (this.#driver !== null) {
       const wantedMs = this.#driver.onTick();
+      this.#declare();
       this.#onProgress();
       return wantedMs;
     }
@@ -457,9 +482,11 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   #onMember(member: Member): void {
     const known = this.#members.get(member.id);
     if (known === undefined || known.incarnation > member.incarnation) return;
-    // Zones are the roster's, which is the same everywhere; where it listens is its own to say.
-    const told = { ...member, zone: known.zone, weight: 1 };
+    // Labels are the roster's, which is the same everywhere; where it listens is its own to say.
+    const { zone, machine, weight } = known;
+    const told = { ...member, zone, machine, weight };
     this.#members.set(member.id, told);
+    this.#links.move(member.id, member);
     this.#formation.onMember(member.id, member.incarnation);
     this.#machine?.onMember(told);
     this.#onProgress();
@@ -542,32 +569,24 @@ function isMeant(guest: RosterMember): boolean {
   }
 }
 
-function ownAddress({ setup, announce, linkPort }: ClusterConfig): Omit<RosterMember, 'weight'> {
-  return { id: setup.self, host: announce, linkPort, zone: '' };
+function isAt(a: Pick<Member, 'host' | 'linkPort'>, b: Pick<Member, 'host' | 'linkPort'>): boolean {
+  return a.host.toLowerCase() === b.host.toLowerCase() && a.linkPort === b.linkPort;
 }
 
 /** Nothing, for who is of the list or remembers; who joins asks the members that it was told. @throws BreakwaterError `MEMBER_REFUSED`, `CONFIG_INVALID` */
 async function letIn({ config, port, httpPort, log }: MemberOptions, memory: MemberMemory | null): Promise<LetIn> {
   if ('setup' in config) return { config, welcome: null };
-  const { seeds, name, secret, zone, announce, linkPort, proxyPort, data, writeModes } = config;
+  const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes } = config;
   const self = { host: announce, linkPort };
-  const made = { announce, linkPort, proxyPort, data, writeModes };
+  const made = { announce, linkPort, proxyPort, data, writeModes, labels };
   const known = memory?.state ?? null;
   if (known !== null && known.facts !== null && known.cluster !== '') {
-    return { config: { ...made, setup: setupFrom(known.facts, self, secret) }, welcome: null };
+    // Who it is was decided when it came; it may have another address since.
+    return { config: { ...made, setup: setupFrom(known.facts, { ...self, id: known.id }, secret) }, welcome: null };
   }
   const id = memberId(name, announce, linkPort);
-  const member = {
-    id,
-    host: announce,
-    port,
-    httpPort,
-    linkPort,
-    zone,
-    machine: '',
-    weight: 1,
-    incarnation: lifeAfter(known),
-  };
+  const incarnation = lifeAfter(known);
+  const member = { id, host: announce, port, httpPort, linkPort, ...labels, incarnation };
   const welcome = await askToJoin({ seeds, secret, member, log });
   const setup = setupFrom(welcome.facts, self, secret);
   if (setup.fingerprint !== welcome.setup) {

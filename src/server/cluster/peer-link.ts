@@ -28,7 +28,7 @@ export type LinkState = 'waiting' | 'dialling' | 'greeting' | 'open' | 'closed';
 const GOOD_MS = 1000;
 
 export class PeerLink {
-  readonly peer: MemberAddress;
+  peer: MemberAddress;
   state: LinkState = 'waiting';
   /** The last round trip of a ping, ms; NaN before the first. */
   roundTripMs = Number.NaN;
@@ -116,6 +116,17 @@ export class PeerLink {
       case 'closed':
         return;
     }
+  }
+
+  /** It has another address: dialled there at once, unless a link to the old one is open. */
+  move(host: string, linkPort: number): void {
+    const { peer } = this;
+    if (peer.host.toLowerCase() === host.toLowerCase() && peer.linkPort === linkPort) return;
+    this.peer = { ...peer, host, linkPort };
+    if (this.state === 'open' || this.state === 'closed') return;
+    if (this.state !== 'waiting') this.#drop('it has another address now');
+    this.#retryMs = this.#context.limits.retryMs;
+    this.#nextDialMs = this.#nowMs;
   }
 
   close(): void {

@@ -5,7 +5,9 @@
  * members of a cluster that is to be joined; what must be the same everywhere is told by them then (`joining.ts`), and given here it is refused.
  */
 import { BreakwaterError } from '../../base/errors.ts';
+import { MAX_WEIGHT } from '../../cluster/member.ts';
 import { WRITE_MODES, type WriteMode } from '../../node/write-modes.ts';
+import type { ListedMember } from '../../wire/hello.ts';
 import {
   address,
   duration,
@@ -29,6 +31,15 @@ export interface ClusterConfig {
   readonly data: string | null;
   /** When writes are acknowledged, by namespace. */
   readonly writeModes: Readonly<Record<string, WriteMode>>;
+  readonly labels: Labels;
+}
+
+/** What a member says of where it stands and how much it carries; what the roster says of it is changed to this. */
+export interface Labels {
+  readonly zone: string;
+  /** '' = by its address. */
+  readonly machine: string;
+  readonly weight: number;
 }
 
 /** For a node that joins a running cluster. */
@@ -37,7 +48,7 @@ export interface JoiningConfig {
   readonly seeds: readonly { readonly host: string; readonly linkPort: number }[];
   readonly name: string;
   readonly secret: string;
-  readonly zone: string;
+  readonly labels: Labels;
   readonly announce: string;
   readonly linkPort: number;
   readonly proxyPort: number | null;
@@ -45,27 +56,40 @@ export interface JoiningConfig {
   readonly writeModes: Readonly<Record<string, WriteMode>>;
 }
 
-interface ListedAddress {
-  readonly host: string;
-  readonly linkPort: number;
-  readonly zone: string;
-}
-
 const LINK_OFFSET = 10_000;
 const DEFAULT_TAKEOVER_MS = 1500;
 
-const members: Read<readonly ListedAddress[]> = (text, what) =>
+const LISTED =
+  /^(?:\[([0-9A-Fa-f:.%]{2,64})\]|([0-9A-Za-z._-]{1,253})):(\d{1,5})(?:@([A-Za-z0-9._:/-]{1,64}))?(?:#([A-Za-z0-9._:/-]{1,64}))?(?:=(\d{1,7}(?:\.\d{1,3})?))?$/;
+
+const members: Read<readonly ListedMember[]> = (text, what) =>
   text.split(',').map((part) => {
-    const match =
-      /^(?:\[([0-9A-Fa-f:.%]{2,64})\]|([0-9A-Za-z._-]{1,253})):(\d{1,5})(?:@([A-Za-z0-9._:/-]{1,64}))?$/.exec(
-        part.trim(),
-      );
+    const match = LISTED.exec(part.trim());
     const linkPort = Number(match?.[3]);
     if (match === null || linkPort < 1 || linkPort > PORT_MAX) {
-      throw invalid(what, 'the link addresses of all members, host:port or host:port@zone, separated by commas', text);
+      throw invalid(
+        what,
+        'the link addresses of all members, host:port, host:port@zone or host:port@zone#machine=weight, separated by commas',
+        text,
+      );
     }
-    return { host: match[1] ?? match[2]!, linkPort, zone: match[4] ?? '' };
+    return {
+      host: match[1] ?? match[2]!,
+      linkPort,
+      zone: match[4] ?? '',
+      ...(match[5] === undefined ? {} : { machine: match[5] }),
+      ...(match[6] === undefined ? {} : { weight: weight(match[6], what) }),
+    };
   });
+
+/** Ratios: three decimals are enough to say them, and are the same text everywhere. */
+const weight: Read<number> = (text, what) => {
+  const value = /^\d{1,7}(?:\.\d{1,3})?$/.test(text.trim()) ? Number(text) : Number.NaN;
+  if (!(value <= MAX_WEIGHT)) {
+    throw invalid(what, `a weight from 0 to ${MAX_WEIGHT} with three decimals at most`, text);
+  }
+  return value;
+};
 
 const label: Read<string> = (text, what) => {
   if (!/^[A-Za-z0-9._:/-]{1,64}$/.test(text.trim())) {
@@ -94,7 +118,7 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     summary:
       'makes the node a member of a cluster: the link addresses of all that form it, this one included, or of one or several members of a running one',
     effect:
-      'host:port of each, with @zone where members fail together by zone, separated by commas. With this node among them it is the list that forms a cluster: the same in the same order at each of them (docs/cluster.md); the first of it vote; the cluster begins when all its voters are there. Without this node among them they are asked, one after the other, to let it into their cluster.',
+      'host:port of each, separated by commas; behind it @zone where members fail together by zone, #machine where several are on one, and =weight where shares differ (10.0.0.1:17379@a#rack-7=2). With this node among them it is the list that forms a cluster: the same in the same order at each of them (docs/cluster.md); the first of it vote; the cluster begins when all its voters are there. Without this node among them they are asked, one after the other, to let it into their cluster.',
     read: members,
   },
   {
@@ -131,10 +155,30 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     name: 'zone',
     placeholder: '<label>',
     defaultText: 'none',
-    summary: 'what fails together with a node that joins a running cluster',
+    summary: 'what fails together with this member on the large scale: an availability zone, a room',
     effect:
-      'Copies are placed in different zones where there are several. In the list that forms a cluster it is written @zone; given here too, it must be the same.',
+      'Copies are placed in different zones where there are several. In the list that forms a cluster it is written @zone; given here too, it must be the same. Who joined and is started with another one changes it.',
     read: label,
+  },
+  {
+    field: 'machine',
+    name: 'machine',
+    placeholder: '<label>',
+    defaultText: 'what #machine says in the list of join, else by announce: one address is one machine',
+    summary: 'what fails together with this member on the small scale: the host of several members',
+    effect:
+      'Copies are placed on other machines than the owner where there are several. In the list it is written #machine. Another one at a restart changes it.',
+    read: label,
+  },
+  {
+    field: 'weight',
+    name: 'weight',
+    placeholder: '<number>',
+    defaultText: 'what =weight says in the list of join, else 1',
+    summary: 'how much this member is to own and copy, relative to the others',
+    effect:
+      'A member of weight 2 gets twice the share of one of weight 1. 0: it owns and copies nothing, and votes if it is a voter. In the list it is written =weight: then shares are right from the first moment. Another one at a restart changes it, and ranges move until the shares are right.',
+    read: weight,
   },
   {
     field: 'data',
@@ -232,7 +276,7 @@ export function clusterConfigOf(
   node: { readonly port: number; readonly httpPort: number; readonly bind: string },
 ): ClusterConfig | JoiningConfig | null {
   const pick = <T>(field: string, fallback: T): T => (values.get(field) as T | undefined) ?? fallback;
-  const listed = pick<readonly ListedAddress[] | null>('join', null);
+  const listed = pick<readonly ListedMember[] | null>('join', null);
   if (listed === null) {
     const given = CLUSTER_SETTINGS.find(({ field }) => values.get(field) !== undefined);
     if (given !== undefined) refuse(`${given.name} is for a member of a cluster, which a node becomes by --join`);
@@ -251,6 +295,8 @@ export function clusterConfigOf(
   if (proxyPort !== null && [port, httpPort, linkPort].includes(proxyPort)) refuse(`port ${proxyPort} was given twice`);
   const name = pick('clusterName', 'breakwater');
   const zone = pick<string | null>('zone', null);
+  const machine = pick<string | null>('machine', null);
+  const weight = pick<number | null>('weight', null);
   const data = pick<string | null>('data', null);
   const writeModes = pick<Readonly<Record<string, WriteMode>>>('writeModes', {});
   const secret = pick('clusterSecret', '');
@@ -263,13 +309,14 @@ export function clusterConfigOf(
         `this node, ${announce}:${linkPort}, is not in the list of --join, so it joins a running cluster, and ${what} was decided when that was formed`,
       );
     }
-    if (listed.some((each) => each.zone !== '')) {
+    if (listed.some((each) => each.zone !== '' || each.machine !== undefined || each.weight !== undefined)) {
       refuse(
-        `this node, ${announce}:${linkPort}, is not in the list of --join, so it joins a running cluster, and the zones of its members are known: give --zone for this one`,
+        `this node, ${announce}:${linkPort}, is not in the list of --join, so it joins a running cluster, and the zones, machines and weights of its members are known: give --zone, --machine and --weight for this one`,
       );
     }
     const seeds = listed.map((each) => ({ host: each.host, linkPort: each.linkPort }));
-    return { seeds, name, secret, zone: zone ?? '', announce, linkPort, proxyPort, data, writeModes };
+    const labels = { zone: zone ?? '', machine: machine ?? '', weight: weight ?? 1 };
+    return { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes };
   }
   if (zone !== null && zone !== own.zone) {
     refuse(
@@ -281,12 +328,13 @@ export function clusterConfigOf(
     members: listed,
     self: { host: announce, linkPort },
     voters: pick('voters', null),
-    replicas: pick('replicas', Math.min(1, listed.length - 1)),
+    replicas: pick('replicas', Math.max(0, Math.min(1, listed.filter((each) => each.weight !== 0).length - 1))),
     ranges: pick('ranges', null),
     takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
     secret,
   });
-  return { setup, announce, linkPort, proxyPort, data, writeModes };
+  const labels = { zone: own.zone, machine: machine ?? own.machine ?? '', weight: weight ?? own.weight ?? 1 };
+  return { setup, announce, linkPort, proxyPort, data, writeModes, labels };
 }
 
 function refuse(why: string): never {

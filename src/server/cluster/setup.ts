@@ -13,7 +13,7 @@ import { isRangeCount } from '../../cluster/ranges.ts';
 import { MAX_COPIES } from '../../cluster/record.ts';
 import type { RosterMember } from '../../cluster/roster.ts';
 import { checkTiming, DEFAULT_TIMING, type Timing } from '../../cluster/timing.ts';
-import type { Facts } from '../../wire/hello.ts';
+import type { Facts, ListedMember } from '../../wire/hello.ts';
 
 /** One member of the list: where its link port is reached. */
 export interface MemberAddress {
@@ -23,6 +23,10 @@ export interface MemberAddress {
   readonly linkPort: number;
   /** What fails together with it; '' when nobody said. */
   readonly zone: string;
+  /** What fails together with it on the small scale. Default: '', by its host. */
+  readonly machine?: string;
+  /** Its share relative to the others'. Default 1. */
+  readonly weight?: number;
 }
 
 export interface ClusterSetup {
@@ -45,9 +49,9 @@ export interface ClusterSetup {
 
 export interface SetupWishes {
   readonly name: string;
-  readonly members: readonly { readonly host: string; readonly linkPort: number; readonly zone?: string }[];
-  /** Which of them we are. */
-  readonly self: { readonly host: string; readonly linkPort: number };
+  readonly members: readonly (Omit<ListedMember, 'zone'> & { readonly zone?: string })[];
+  /** Which of them we are; `id`: who we were when we came, whatever our address is now. */
+  readonly self: { readonly host: string; readonly linkPort: number; readonly id?: NodeId };
   /** null: {@link defaultVoters}. */
   readonly voters: number | null;
   /** Copies beside the owner. */
@@ -105,10 +109,11 @@ export function memberId(name: string, host: string, linkPort: number): NodeId {
 /** @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
 export function makeSetup(wishes: SetupWishes): ClusterSetup {
   const { name, replicas, secret, self } = wishes;
-  const members = wishes.members.map(({ host, linkPort, zone = '' }): MemberAddress => {
-    return { id: memberId(name, host, linkPort), host, linkPort, zone };
+  const members = wishes.members.map(({ host, linkPort, zone = '', machine = '', weight = 1 }): MemberAddress => {
+    const address = { id: memberId(name, host, linkPort), host, linkPort, zone };
+    return { ...address, ...(machine === '' ? {} : { machine }), ...(weight === 1 ? {} : { weight }) };
   });
-  const own = memberId(name, self.host, self.linkPort);
+  const own = self.id ?? memberId(name, self.host, self.linkPort);
   if (members.length > MAX_MEMBERS) refuse(`at most ${MAX_MEMBERS} members can be listed`, `${members.length} members`);
   const seen = new Set<NodeId>();
   for (const { id, host, linkPort } of members) {
@@ -125,6 +130,9 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
   if (voterCount > members.length) refuse('there are fewer members than voters', `${voterCount} voters`);
   const copies = replicas + 1;
   if (copies > members.length) refuse('there are too few members for so many replicas', `${replicas} replicas`);
+  const able = members.filter(({ weight }) => weight !== 0).length;
+  if (copies > able)
+    refuse('there are too few members of a weight above 0 for so many replicas', `${replicas} replicas`);
   if (copies > MAX_COPIES) refuse(`at most ${MAX_COPIES - 1} replicas are possible`, `${replicas} replicas`);
   const rangeCount = wishes.ranges ?? defaultRanges(members.length);
   if (!isRangeCount(rangeCount))
@@ -133,7 +141,10 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
   const voters = members.slice(0, voterCount).map(({ id }) => id);
   const facts = JSON.stringify([
     name,
-    members.map(({ id, zone }) => [id, zone]),
+    // What nobody says is left out: members of versions that did not know it mean the same.
+    members.map(({ id, zone, machine = '', weight = 1 }) =>
+      machine === '' && weight === 1 ? [id, zone] : [id, zone, machine, weight],
+    ),
     voterCount,
     rangeCount,
     copies,
@@ -157,7 +168,7 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
 export function factsOf({ name, members, voters, rangeCount, copies, takeoverMs }: ClusterSetup): Facts {
   return {
     name,
-    members: members.map(({ host, linkPort, zone }) => ({ host, linkPort, zone })),
+    members: members.map(({ id: _, ...listed }) => listed),
     voters: voters.length,
     replicas: copies - 1,
     ranges: rangeCount,
@@ -171,8 +182,8 @@ export function setupFrom(facts: Facts, self: SetupWishes['self'], secret: strin
 }
 
 /** A founding member as rosters have it. */
-export function founderOf({ id, host, linkPort, zone }: MemberAddress): RosterMember {
-  return { id, host, linkPort, zone, weight: 1 };
+export function founderOf({ weight = 1, ...address }: MemberAddress): RosterMember {
+  return { ...address, weight };
 }
 
 function refuse(why: string, received: string): never {

@@ -55,6 +55,10 @@ export interface MemberStatus {
   readonly httpPort: number;
   readonly linkPort: number;
   readonly zone: string;
+  /** '' = by its address. */
+  readonly machine: string;
+  /** Its share relative to the others'; 0: it is to own and copy nothing. */
+  readonly weight: number;
   readonly isVoter: boolean;
   readonly isSelf: boolean;
   readonly health: MemberHealth;
@@ -132,9 +136,11 @@ export function statusOf({
   }
   const behind: Record<NodeId, number> = {};
   let short = 0;
+  // Where there are fewer members of a weight, there can be no more copies.
+  const most = Math.min(setup.copies, Math.max(1, roster.members.filter(({ weight }) => weight > 0).length));
   for (const primary of core.primaries) {
     if (primary === null) continue;
-    if (primary.record.inSync.length < setup.copies) short += 1;
+    if (primary.record.inSync.length < most) short += 1;
     for (const { id, applied, isStaged } of primary.followers.values()) {
       if (isStaged) continue;
       behind[id] = Math.max(behind[id] ?? 0, primary.offset - Math.max(0, applied));
@@ -157,7 +163,7 @@ export function statusOf({
     rosterEpoch: roster.ballot.epoch,
     forgotten: roster.forgotten,
     members: roster.members.map((each): MemberStatus => {
-      const { id, zone } = each;
+      const { id, zone, machine = '', weight } = each;
       const { host, port, httpPort, linkPort } = members.get(id) ?? asMember(each);
       const link = links.statusOf(id);
       return {
@@ -167,6 +173,8 @@ export function statusOf({
         httpPort,
         linkPort,
         zone,
+        machine,
+        weight,
         isVoter: setup.voters.includes(id),
         isSelf: id === setup.self,
         health: view.members.find((member) => member.id === id)?.health ?? 'online',

@@ -64,13 +64,35 @@ test('a list without the node itself names members of a cluster that is to be jo
     ],
     name: 'breakwater',
     secret: '',
-    zone: 'b',
+    labels: { zone: 'b', machine: '', weight: 1 },
     announce: '10.0.0.9',
     linkPort: 17_379,
     proxyPort: null,
     data: null,
     writeModes: { page: 'async' },
   });
+});
+
+test('zones, machines and weights: in the list for the beginning, as settings for now', () => {
+  const list = '10.0.0.1:17379@a#rack-1=2,10.0.0.2:17379#rack-2,10.0.0.3:17379=0.5,10.0.0.4:17379@b=0';
+  const { setup, labels } = config({ join: list, bind: '10.0.0.1', weight: '3' }).cluster!;
+  assert.deepEqual(
+    setup.members.map(({ zone, machine, weight }) => [zone, machine, weight]),
+    [
+      ['a', 'rack-1', 2],
+      ['', 'rack-2', undefined],
+      ['', undefined, 0.5],
+      ['b', undefined, 0],
+    ],
+  );
+  assert.deepEqual(labels, { zone: 'a', machine: 'rack-1', weight: 3 });
+  const other = config({ join: list, bind: '10.0.0.2' }).cluster!;
+  assert.equal(other.setup.fingerprint, setup.fingerprint, 'what one says of itself is not what all must have alike');
+  assert.deepEqual(other.labels, { zone: '', machine: 'rack-2', weight: 1 });
+  const plain = list.replaceAll(/#[a-z0-9-]+|=[0-9.]+/g, '');
+  assert.notEqual(config({ join: plain, bind: '10.0.0.2' }).cluster!.setup.fingerprint, setup.fingerprint);
+  const { joining } = config({ join: '10.0.0.1:17379', bind: '10.0.0.9', machine: 'm', weight: '0' });
+  assert.deepEqual(joining!.labels, { zone: '', machine: 'm', weight: 0 });
 });
 
 test('what cannot be meant is refused with a sentence', () => {
@@ -93,6 +115,14 @@ test('what cannot be meant is refused with a sentence', () => {
     [{ ...local, takeover: '100ms' }, /at least 750 ms/],
     [{ ...local, takeover: '2m' }, /at most 60s/],
     [{ ...local, 'cluster-secret': 'short' }, /16 to 256 characters.*5 characters/],
+    [{ ...local, weight: '-1' }, /a weight from 0 to 1000000.*received "-1"/],
+    [{ ...local, weight: '1000001' }, /a weight from 0/],
+    [{ ...local, weight: '0.0001' }, /three decimals/],
+    [{ ...local, machine: 'a b' }, /letters, digits/],
+    [{ weight: '2' }, /weight is for a member of a cluster/],
+    [{ join: '127.0.0.1:17379=0,127.0.0.1:17380', replicas: '1' }, /too few members of a weight above 0/],
+    [{ join: '127.0.0.1:17379=x' }, /host:port/],
+    [{ join: '127.0.0.1:17379=2', port: '9000' }, /not in the list.*--weight/],
     [{ join: '127.0.0.1' }, /host:port/],
     [{ join: '127.0.0.1:17379,' }, /host:port/],
     [{ join: '127.0.0.1:17379,127.0.0.1:17379' }, /twice/],
