@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { GlideClient, GlideClusterClient } from '@valkey/valkey-glide';
+import { GlideClient, GlideClusterClient, Logger } from '@valkey/valkey-glide';
 import { Cluster, Redis } from 'ioredis';
 import { createClient, createCluster } from 'redis';
 import { freePorts } from '../../src/cli/children/ports.ts';
@@ -12,6 +12,7 @@ import { resolveConfig } from '../../src/server/config.ts';
 import { type RunningServer, startServer } from '../../src/server/serve.ts';
 import { eventually } from '../server/support.ts';
 
+Logger.setLoggerConfig('off');
 const TIMEOUT = { timeout: 300_000 };
 const PATIENCE_MS = 120_000;
 const keys = Array.from({ length: 200 }, (_, n) => `user:${n}`);

@@ -4,37 +4,40 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { GlideClusterClient } from '@valkey/valkey-glide';
+import { GlideClusterClient, Logger } from '@valkey/valkey-glide';
 import { Cluster, Redis } from 'ioredis';
 import { createClient, createCluster } from 'redis';
 import { createBreakwater } from '../../src/cache/index.ts';
 import { freePorts } from '../../src/cli/children/ports.ts';
+import { STANDING_RULES } from '../../src/cluster/standing.ts';
 import { resolveConfig } from '../../src/server/config.ts';
 import { type RunningServer, startServer } from '../../src/server/serve.ts';
 import { eventually } from '../server/support.ts';
 
+Logger.setLoggerConfig('off');
 const TIMEOUT = { timeout: 300_000 };
 const KEYS = 12;
+const RANGES = 16;
+/** A newcomer may own at once: what is tested is its coming, not the wait before. */
+const BALANCE = { ...STANDING_RULES, stableMs: 400, flapLosses: 1_000_000 };
 
 let members: RunningServer[] = [];
+let join = '';
+const start = (
+  [port, http, link, proxy]: readonly number[],
+  flags: Readonly<Record<string, string>> = {},
+): Promise<RunningServer> => {
+  const own = { port, 'http-port': http, 'link-port': link, 'proxy-port': proxy };
+  const given = { ...Object.fromEntries(Object.entries(own).map(([name, value]) => [name, String(value)])), ...flags };
+  const { config } = resolveConfig({ flags: { ...given, join, memory: '16mb' }, env: {}, file: null });
+  return startServer(config, { version: '0.0.0', balance: BALANCE });
+};
 const closers: (() => unknown)[] = [];
 before(async () => {
   const ports = await freePorts(12);
-  const join = [0, 1, 2].map((n) => `127.0.0.1:${ports[4 * n + 2]}`).join(',');
+  join = [0, 1, 2].map((n) => `127.0.0.1:${ports[4 * n + 2]}`).join(',');
   members = await Promise.all(
-    [0, 1, 2].map((n) => {
-      const [port, http, link, proxy] = ports.slice(4 * n, 4 * n + 4).map(String) as [string, string, string, string];
-      const flags = {
-        port,
-        'http-port': http,
-        'link-port': link,
-        'proxy-port': proxy,
-        join,
-        memory: '16mb',
-        takeover: '12s',
-      };
-      return startServer(resolveConfig({ flags, env: {}, file: null }).config, { version: '0.0.0' });
-    }),
+    [0, 1, 2].map((n) => start(ports.slice(4 * n, 4 * n + 4), { takeover: '12s', ranges: String(RANGES) })),
   );
   await eventually(
     () => members.every(({ member }) => wholeAt(member!.machine.core.views.chosen)),
@@ -238,6 +241,33 @@ test(
     assert.ok(handOvers.every(({ count }) => count > 0));
   },
 );
+
+test('three members join under load: no client is told an error, and none reads what is gone', TIMEOUT, async () => {
+  const traffic = (await callers()).map((caller) => new Traffic(caller));
+  await eventually(
+    () => traffic.every(({ hits }) => hits > 0),
+    () => 'everybody reads what was written',
+  );
+  const ports = await freePorts(12);
+  const joined = await Promise.all([0, 1, 2].map((n) => start(ports.slice(4 * n, 4 * n + 4))));
+  closers.push(() => Promise.all(joined.map((member) => member.close({ isLeaving: false }))));
+  const all = [...members, ...joined];
+  await eventually(
+    () => {
+      for (const { member } of members) member!.machine.guard.member.rebalance();
+      return joined.every(({ member }) => member!.machine.ownedCount >= Math.floor(RANGES / 6));
+    },
+    () => `they own ${all.map(({ member }) => member!.machine.ownedCount)}`,
+    240_000,
+  );
+  for (const each of traffic) each.isStopped = true;
+  await Promise.all(traffic.map(({ done }) => done));
+  assert.deepEqual(
+    traffic.flatMap(({ errors, wrong }) => [...errors, ...wrong]),
+    [],
+  );
+  for (const { hits, asked } of traffic) assert.ok(hits > 0 && asked > 0);
+});
 
 test(
   'a member leaves under load: clients that follow the map, and those of other members, are told no error',
