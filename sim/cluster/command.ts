@@ -135,6 +135,7 @@ function summary(outcome: Outcome<Counts>): string {
     `${n(counts.reads)} reads: ${n(counts.hits)} hits checked (${n(counts.copyHits)} from copies, ${n(counts.gutterHits)} from a gutter), ${n(counts.misses)} misses, ${n(counts.unserved)} not served`,
     `${n(counts.acknowledged)} invalidations acknowledged; ${n(counts.unacknowledged)} times one was not, and said so; ${n(counts.fills)} fills stored, ${n(counts.refusedFills)} refused`,
     `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included; ${n(counts.handOvers)} ranges handed over), ${n(counts.joins)} joins, ${n(counts.forgotten)} forgotten, ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
+    `copies made whole: ${n(counts.partialResyncs)} went on from where they were, ${n(counts.fullResyncs)} from nothing, ${n(counts.comparedCopies)} of a new reign compared`,
     `${n(repeated)} seeds run twice with the same trace; hash ${hash.toString(16)}`,
   ].join('\n');
 }

@@ -7,6 +7,7 @@ import { type Ballot, compareBallots, formatBallot } from '../../src/base/ballot
 import { GIVEN_AWAY, HANDED_OVER } from '../../src/cluster/core.ts';
 import type { OwnershipRecord } from '../../src/cluster/record.ts';
 import { homesOf, type Roster } from '../../src/cluster/roster.ts';
+import type { Resyncs } from '../../src/cluster/streams.ts';
 import type { World } from '../world/world.ts';
 import type { Host } from './host.ts';
 import type { Setup } from './plan.ts';
@@ -45,6 +46,9 @@ export class Judge {
     takeovers: 0,
     emptyReigns: 0,
     handOvers: 0,
+    partialResyncs: 0,
+    fullResyncs: 0,
+    comparedCopies: 0,
     joins: 0,
     longestChain: 0,
   };
@@ -222,6 +226,12 @@ export class Judge {
     return this.roster === null
       ? host.index < this.#setup.members
       : this.roster.members.some(({ id }) => id === host.id);
+  }
+
+  resynced(how: keyof Resyncs): void {
+    if (how === 'partial') this.counts.partialResyncs += 1;
+    else if (how === 'full') this.counts.fullResyncs += 1;
+    else this.counts.comparedCopies += 1;
   }
 
   /** (4) Who was forgotten a while ago owns nothing, and whoever owns counts on it no more. */

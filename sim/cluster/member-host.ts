@@ -457,6 +457,7 @@ export class MemberHost implements Host {
     world.trace.note(NOTE_EVENT, this.index, event.kind.length);
     world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
     if (event.kind === 'reign-ended') judge.ends(event.why);
+    if (event.kind === 'copy-resynced') judge.resynced(event.how);
     if (event.kind === 'roster') {
       this.#roster = event.roster;
       judge.knows(event.roster);
@@ -499,6 +500,8 @@ export function describeEvent(event: ClusterEvent): string {
       return `copies range ${event.range} from reign ${event.reign.epoch}${event.keeps ? ', keeping what it has' : ', from nothing'}`;
     case 'copy-complete':
       return `has all of range ${event.range}`;
+    case 'copy-resynced':
+      return `has ${nameOf(event.to)} whole as a copy of range ${event.range} (${event.how})`;
     case 'voter-recovered':
       return `votes again`;
     case 'roster':

@@ -184,8 +184,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'joins-unready',
     'a copy is proposed before it has what was acknowledged',
     'src/cluster/primary.ts',
-    'follower.isStaged && follower.isFollowing && !follower.isSyncing && follower.applied >= this.#acknowledged',
-    'follower.isStaged',
+    'return isStaged && isFollowing && isHeard && !isSyncing && most <= follower.applied;',
+    'return isStaged || (isFollowing && isHeard && !isSyncing && most < 0);',
   ),
   one(
     'outsider-keeps-content',
@@ -211,6 +211,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
         find: 'export const MAX_BACKLOG = 512;',
         replace: 'export const MAX_BACKLOG = 4;',
       },
+      { file: 'src/cluster/primary.ts', find: 'const TRIM_COUNT = 16;', replace: 'const TRIM_COUNT = 4;' },
     ],
     args: ['--faults', 'loss,spread,slow,stall', '--every', '500'],
   },
@@ -222,6 +223,47 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'if (from > copy.applied + 1) return;',
     'if (from > copy.applied + 1) copy.applied = from - 1;',
   ),
+  {
+    name: 'resync-of-another-reign',
+    what: 'an offset of another reign, or of another session, is as good as one of ours: a copy goes on from a place in another stream',
+    edits: [
+      {
+        file: 'src/cluster/primary.ts',
+        find: 'if (!sameBallot(message.reign, this.reign) || message.session !== follower.session) {',
+        replace: 'if (message.session < 0) {',
+      },
+      {
+        file: 'src/cluster/copies.ts',
+        find: 'if (copy.owner === null || session !== copy.session || !sameBallot(reign, copy.reign)) return;',
+        replace: 'if (copy.owner === null || session < 0 || reign.epoch < 0) return;',
+      },
+      {
+        file: 'src/cluster/copies.ts',
+        find: 'if (copy.owner === null || session !== copy.session || !sameBallot(reign, copy.reign)) return null;',
+        replace: 'if (copy.owner === null || session < 0 || reign.epoch < 0) return null;',
+      },
+    ],
+    args: ['--faults', 'isolate,crash', '--every', '1500'],
+  },
+  {
+    name: 'resync-over-a-gap',
+    what: 'a copy whose next effect left the backlog goes on behind the gap, as if it had them (with a backlog of 4 effects)',
+    edits: [
+      {
+        file: 'src/cluster/primary.ts',
+        find: 'if (from < this.#backlogFrom) {\n        this.#restart(follower, false);\n        return;\n      }',
+        replace:
+          'if (from < this.#backlogFrom) {\n        follower.sentUpTo = this.#backlogFrom - 1;\n        follower.applied = this.#backlogFrom - 1;\n        continue;\n      }',
+      },
+      {
+        file: 'src/cluster/primary.ts',
+        find: 'export const MAX_BACKLOG = 512;',
+        replace: 'export const MAX_BACKLOG = 4;',
+      },
+      { file: 'src/cluster/primary.ts', find: 'const TRIM_COUNT = 16;', replace: 'const TRIM_COUNT = 4;' },
+    ],
+    args: ['--faults', 'isolate,spread', '--every', '1000'],
+  },
   one(
     'part-anywhere',
     'a copy takes a part that was cut at another place of the stream',

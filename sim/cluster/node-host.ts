@@ -501,6 +501,7 @@ export class NodeHost implements Host {
     world.trace.say(() => `${this.name}: ${describeEvent(event)}`);
     if (event.kind === 'reign-began') judge.reigns(this, event.range, event.basis, event.isEmpty, event.how);
     if (event.kind === 'reign-ended') judge.ends(event.why);
+    if (event.kind === 'copy-resynced') judge.resynced(event.how);
     if (event.kind === 'roster') {
       this.#roster = event.roster;
       judge.knows(event.roster);

@@ -38,6 +38,10 @@ export interface Counts {
   readonly emptyReigns: number;
   /** Ranges that an owner handed over by itself: sent home, moved, given away. */
   readonly handOvers: number;
+  /** Copies that became whole: that left the set and went on from where they were; from nothing; of a new reign, with what they had. */
+  readonly partialResyncs: number;
+  readonly fullResyncs: number;
+  readonly comparedCopies: number;
   /** Members that were let in, and that were forgotten. */
   readonly joins: number;
   readonly forgotten: number;

@@ -33,6 +33,7 @@ import { NO_BALLOT, type OwnershipRecord } from './record.ts';
 import type { ChangeRefused, Roster, RosterChange, RosterMember, RosterRow } from './roster.ts';
 import { drop, placeOf, put } from './sorted.ts';
 import type { StandingRules } from './standing.ts';
+import { Streams } from './streams.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
 import { Views } from './views.ts';
 import { Voter } from './voter.ts';
@@ -117,6 +118,8 @@ const STRANGERS_MS = 10_000;
 const MOVING = 4;
 /** Ranges that who leaves gives away at the same time: each is without an owner for as long as all of these take. */
 const GIVING = 16;
+/** While copies are filled: the next pieces are cut after so long, if no answer comes sooner (`streams.ts`). */
+const REFILL_MS = 4;
 /** Heartbeats follow each other so closely while news is waited for that requests wait for; and for so long. */
 const HURRY_MS = 5;
 const HURRY_FOR_MS = 300;
@@ -148,6 +151,8 @@ export class ClusterCore {
   readonly views: Views;
   readonly voter: Voter | null;
   readonly copies: Copies;
+  /** What our reigns send to their copies together. */
+  readonly streams = new Streams();
   readonly primaries: (Primary | null)[];
   /** The ranges of `primaries` that are not null, in their order. */
   readonly #owned: number[] = [];
@@ -402,6 +407,11 @@ export class ClusterCore {
     this.primaries[range]?.append(effect, removes, this.#nowMs);
   }
 
+  /** The link to this member holds more than it should, because nobody reads at its other end; or it does not any more. */
+  onLinkFull(to: NodeId, isFull: boolean): void {
+    this.streams.linkFull(to, isFull);
+  }
+
   // -- messages and time
 
   onMessage(from: NodeId, message: Message, nowMs: number): void {
@@ -513,6 +523,7 @@ export class ClusterCore {
     this.#finishRoster();
     this.#recover();
     for (const range of this.#owned) this.primaries[range]!.onTick(now, this.#patientMs);
+    if (this.streams.takeWanted()) this.#wakeMs = Math.min(this.#wakeMs, REFILL_MS);
     if (this.views.hasMajority(now)) this.#planClaims();
     this.#planOwned();
     return Math.max(1, Math.min(this.#wakeMs, this.#heartbeatAtMs - now));
@@ -876,6 +887,11 @@ export class ClusterCore {
       this.#timing,
       {
         store: this.#options.store,
+        streams: this.streams,
+        resynced: (to, how) => {
+          this.streams.resyncs[how] += 1;
+          this.#event({ kind: 'copy-resynced', range, to, how });
+        },
         send: (to, message) => this.#send(to, message),
         settled: (id, isAcknowledged) => this.#out.push({ kind: 'settled', id, isAcknowledged }),
       },
@@ -1028,7 +1044,7 @@ export class ClusterCore {
     for (const { id, isStaged } of primary.followers.values()) {
       if (!isStaged || id === guest) continue;
       const isUnwanted = missing <= 0 || this.#silenceOf(id, silences) >= takeoverMs || this.#isDrainedOne(id);
-      if (isUnwanted) primary.unstage(id, this.#patientMs);
+      if (isUnwanted) primary.unstage(id, this.#patientMs, missing > 0 && !this.#isDrainedOne(id), this.#nowMs);
       else staged += 1;
     }
     if (staged >= missing) return;
@@ -1208,6 +1224,7 @@ export class ClusterCore {
     const gapMs = nowMs - this.#nowMs;
     if (gapMs <= 0) return;
     this.#nowMs = nowMs;
+    this.streams.turn(nowMs);
     if (gapMs <= this.#timing.stallMs) {
       this.#patientMs += gapMs;
       return;

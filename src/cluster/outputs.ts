@@ -7,6 +7,7 @@ import type { ChangeFate } from './membership.ts';
 import type { Message, VoterRow } from './messages.ts';
 import type { OwnershipRecord } from './record.ts';
 import type { Roster, RosterChange, RosterRow } from './roster.ts';
+import type { Resyncs } from './streams.ts';
 
 export type Output =
   /**
@@ -44,6 +45,8 @@ export type ClusterEvent =
   | { readonly kind: 'claim-failed'; readonly how: string; readonly range: number; readonly why: string }
   | { readonly kind: 'copy-began'; readonly range: number; readonly reign: Ballot; readonly keeps: boolean }
   | { readonly kind: 'copy-complete'; readonly range: number; readonly reign: Ballot }
+  /** A copy of ours is whole (`streams.ts`). */
+  | { readonly kind: 'copy-resynced'; readonly range: number; readonly to: NodeId; readonly how: keyof Resyncs }
   | { readonly kind: 'voter-recovered'; readonly life: number }
   /** Another roster is known to be chosen. */
   | { readonly kind: 'roster'; readonly roster: Roster }

@@ -5,6 +5,7 @@ import type { Message } from './messages.ts';
 import { Primary } from './primary.ts';
 import type { RangeStore } from './range-store.ts';
 import type { OwnershipRecord } from './record.ts';
+import { CUTS_AT_ONCE, CUTS_PER_MS, Streams } from './streams.ts';
 import { DEFAULT_TIMING, DRIFT } from './timing.ts';
 
 const [A, B, C] = ['a', 'b', 'c'].map((letter) => letter.repeat(40)) as [string, string, string];
@@ -56,8 +57,12 @@ function scene(inSync: readonly string[], kept: readonly string[] = [], graceUnt
   const settled: [number, boolean][] = [];
   const queue: [string, Message][] = [];
   const time = { nowMs: 0 };
+  const streams = new Streams();
+  const resynced: [string, string][] = [];
   const primary = new Primary(A, record(5, inSync), kept, graceUntilMs, DEFAULT_TIMING, {
     store: memory,
+    streams,
+    resynced: (to, how) => resynced.push([to, how]),
     send: (to, message) => queue.push([to, message]),
     settled: (id, isAcknowledged) => settled.push([id, isAcknowledged]),
   });
@@ -77,6 +82,7 @@ function scene(inSync: readonly string[], kept: readonly string[] = [], graceUnt
   };
   const pass = (ms: number): void => {
     time.nowMs += ms;
+    streams.turn(time.nowMs);
     primary.onTick(time.nowMs, time.nowMs);
     talk();
     primary.invariants();
@@ -86,7 +92,7 @@ function scene(inSync: readonly string[], kept: readonly string[] = [], graceUnt
     primary.write(id, Uint8Array.of(byte), isFirst, time.nowMs, time.nowMs);
     talk();
   };
-  return { memory, primary, copies, deaf, settled, pass, write, time };
+  return { memory, primary, streams, resynced, copies, deaf, settled, pass, write, time };
 }
 
 test('an invalidation is acknowledged when every copy of the set has applied it', () => {
@@ -230,5 +236,119 @@ test('what every copy has applied is kept no longer, be it one effect', () => {
   deaf.delete(C);
   pass(100);
   assert.equal(primary.backlogCount, 0);
+  primary.invariants();
+});
+
+test('a copy that was removed goes on from where it was, and is not ready before it has everything', () => {
+  const { primary, resynced, deaf, pass, write, copies, memory } = scene([A, B]);
+  pass(100);
+  write(1, 4, false);
+  pass(1);
+  resynced.length = 0;
+  deaf.add(B);
+  for (const byte of [5, 6, 7]) write(byte, byte, false);
+  primary.adopt(record(6, [A]));
+  pass(1000);
+  const follower = primary.followers.get(B)!;
+  const { session } = follower;
+  assert.equal(primary.isReady(follower), false);
+  deaf.delete(B);
+  // What it has of its own would be gone, were it to begin anew.
+  copies.get(B)!.memory.bytes.push(99);
+  pass(500);
+  assert.deepEqual([primary.isReady(follower), follower.session], [true, session]);
+  primary.propose([A, B]);
+  primary.adopt(record(7, [A, B]));
+  assert.deepEqual(resynced, [[B, 'partial']]);
+  assert.deepEqual(copies.get(B)!.memory.bytes, [4, 99, 5, 6, 7]);
+  assert.deepEqual(memory.bytes, [4, 5, 6, 7]);
+});
+
+test('a copy that was silent and given up goes on too, as long as the backlog reaches back to it; then it is forgotten', () => {
+  for (const writes of [3, 1100]) {
+    const { primary, deaf, pass, copies, time, memory } = scene([A, B]);
+    pass(100);
+    deaf.add(B);
+    primary.append(Uint8Array.of(1), true, time.nowMs);
+    primary.adopt(record(6, [A]));
+    primary.unstage(B, time.nowMs, true, time.nowMs);
+    assert.equal(primary.followers.size, 0);
+    for (let i = 0; i < writes; i += 1) primary.append(Uint8Array.of(2), false, time.nowMs);
+    memory.bytes = [9];
+    pass(2000);
+    primary.stage(B);
+    const follower = primary.followers.get(B)!;
+    assert.equal(primary.isReady(follower), false, 'it has not been heard');
+    deaf.delete(B);
+    for (let i = 0; i < 30; i += 1) pass(100);
+    assert.equal(primary.isReady(follower), true);
+    assert.deepEqual(copies.get(B)!.memory.bytes, writes === 3 ? [1, 2, 2, 2] : [9]);
+  }
+});
+
+test('who is away is remembered for no longer than its place is kept, and its backlog no longer than it', () => {
+  const { primary, deaf, pass, time, streams } = scene([A, B]);
+  pass(100);
+  deaf.add(B);
+  primary.append(Uint8Array.of(1), true, time.nowMs);
+  primary.adopt(record(6, [A]));
+  primary.unstage(B, time.nowMs, true, time.nowMs);
+  pass(DEFAULT_TIMING.replaceMs - 1);
+  assert.equal(primary.backlogCount, 1);
+  pass(1);
+  assert.deepEqual([primary.backlogCount, streams.backlogBytes], [0, 0]);
+});
+
+test('a copy whose memory is lost says so, and begins anew although its offset is remembered', () => {
+  const { primary, deaf, pass, copies, time, memory } = scene([A, B]);
+  pass(100);
+  deaf.add(B);
+  primary.append(Uint8Array.of(1), true, time.nowMs);
+  primary.adopt(record(6, [A]));
+  const lost = copies.get(B)!;
+  lost.memory.bytes = [];
+  lost.side = new Copies(1, lost.memory, DEFAULT_TIMING);
+  memory.bytes = [7, 8];
+  deaf.delete(B);
+  for (let i = 0; i < 10; i += 1) pass(100);
+  assert.deepEqual(lost.memory.bytes, [7, 8]);
+});
+
+test('nothing is sent into a full link, and what was held back goes when there is room', () => {
+  const { primary, pass, copies, time, streams, deaf } = scene([A, B]);
+  pass(100);
+  streams.linkFull(B, true);
+  for (let i = 0; i < 200; i += 1) primary.append(Uint8Array.of(1), false, time.nowMs);
+  pass(1000);
+  assert.equal(copies.get(B)!.memory.bytes.length, 0);
+  deaf.add(C);
+  streams.linkFull(B, false);
+  pass(1);
+  pass(100);
+  assert.equal(copies.get(B)!.memory.bytes.length, 200);
+});
+
+test('one turn cuts a few pieces and no more, over all ranges; time brings more', () => {
+  const streams = new Streams();
+  streams.turn(0);
+  const taken = (): number => Array.from({ length: 100 }, () => streams.takeCut()).filter(Boolean).length;
+  assert.equal(taken(), CUTS_AT_ONCE);
+  streams.turn(2);
+  assert.equal(taken(), 2 * CUTS_PER_MS);
+  streams.turn(1000);
+  assert.equal(taken(), CUTS_AT_ONCE);
+});
+
+test('the backlogs of all ranges together are bounded: then each keeps less', () => {
+  const { primary, pass, deaf, streams } = scene([A, B]);
+  pass(100);
+  deaf.add(B);
+  const body = new Uint8Array(1000);
+  for (let i = 0; i < 400; i += 1) primary.append(body, false, 0);
+  assert.ok(primary.backlogCount > 100);
+  streams.kept(0, 1e9);
+  primary.append(body, false, 0);
+  assert.ok(primary.backlogCount < 20);
+  streams.kept(0, -1e9);
   primary.invariants();
 });

@@ -16,12 +16,16 @@
  * given without them. They are told to follow from offset 0 and keep what they have; the entries of the owner then go over in parts, and what the owner does not have goes
  * at the end. A copy that was outside of the set, or missed an effect, begins empty instead: an empty copy is right at any offset.
  *
+ * A copy that left the set goes on in its session from where it is, if the backlog still holds what comes next (*partial resync*): it is the same stream, and it enters a set again only when it has said that it has
+ * everything that was acknowledged. So does one that was away for up to `replaceMs`. An offset means something within one reign and session alone: who follows another reign, or lost its memory, begins anew.
+ * Why an offset of the reign before is no help, though its new owner copied the same stream: a copy drops entries for want of room and tells nobody, so of two at one offset either may have what the other has not.
+ *
  *   begin(session, offset)     the copy follows from here
  *   effects(from)              numbered; a gap is answered with the offset it has, and what is missing is sent again out of the backlog
  *   part(number, at)           entries as they were behind effect `at`: a copy that stands elsewhere says so, and the part is cut anew
  *
- * Bounds: the backlog in effects and bytes (a copy that is further behind begins anew, empty), writes that wait, one part on the way a copy. What every copy has applied leaves the backlog, so a
- * healthy range keeps what is on its way and no more.
+ * Bounds: the backlog in effects and bytes (a copy that is further behind begins anew, empty), writes that wait, one part on the way a copy; and what all reigns of a member send together (`streams.ts`). What every copy
+ * has applied leaves the backlog, so a healthy range keeps what is on its way and no more.
  */
 import { assert } from '../base/assert.ts';
 import { type Ballot, sameBallot } from '../base/ballot.ts';
@@ -29,21 +33,26 @@ import type { NodeId } from './member.ts';
 import type { Applied, Message, Part, PartAck, Position } from './messages.ts';
 import type { RangeStore } from './range-store.ts';
 import type { OwnershipRecord } from './record.ts';
+import { MAX_BACKLOG_BYTES, type Resyncs, type Streams } from './streams.ts';
 import { DRIFT, type Timing } from './timing.ts';
 
 /** Effects kept for copies that are behind. */
 export const MAX_BACKLOG = 512;
-/** Their bytes, the last one left out of account. */
-export const MAX_BACKLOG_BYTES = 256 * 1024;
 /** Writes of one range that wait for their copies. */
 export const MAX_PENDING = 4096;
 /** While a copy lacks any, those that nobody needs any more leave together, when there are so many of them or so many bytes are kept. */
 const TRIM_COUNT = 16;
 const TRIM_BYTES = 16 * 1024;
-/** In one message. */
+/** In one message; bytes count behind the first effect. */
 const MAX_BATCH = 64;
-/** Several times within `ackMs`: one loss must not cost a copy its place. */
+const MAX_BATCH_BYTES = 64 * 1024;
+/** Single effects are counted against what a copy may be sent in a turn from so many bytes on: smaller ones are bounded by what clients may ask in one. */
+const COUNTED_BYTES = 512;
+/** Several times within `ackMs`: one loss must not cost a copy its place... */
 const RESEND_MS = 60;
+const SOON_RESENDS = 3;
+/** ...and then each time twice as late: who reads slowly is not helped by being sent everything again and again. */
+const MAX_RESEND_MS = 240;
 
 export interface Follower {
   readonly id: NodeId;
@@ -58,7 +67,18 @@ export interface Follower {
   sentUpTo: number;
   /** When something was last sent to it for the first or another time, or it last got on: the clock of sending again. New effects do not turn it back, or a busy range never would. */
   movedMs: number;
+  /** How often something was sent again since it last got on. */
+  resends: number;
   partMs: number;
+  partResends: number;
+  /** Effects were not sent, for want of room in its link. */
+  isHeldBack: boolean;
+  /** It said where it is since it left the set, or was taken up. */
+  isHeard: boolean;
+  /** It left the set in this session. */
+  wasInSync: boolean;
+  /** It is to have this before it enters a set: what was done by the time it left the last one, be it acknowledged or not. Else who is cut off in one direction would come and go. */
+  neededOffset: number;
   /** Entries are on their way to it. */
   isSyncing: boolean;
   /** It stood elsewhere in the stream when a part came: the next one is cut when it has caught up. */
@@ -78,6 +98,12 @@ export interface Follower {
   isStaged: boolean;
 }
 
+/** A copy that was given up, with what is known of it: it may come back. */
+interface Absent {
+  readonly follower: Follower;
+  readonly untilMs: number;
+}
+
 interface Pending {
   readonly id: number;
   readonly offset: number;
@@ -88,6 +114,9 @@ const NEVER = Number.NEGATIVE_INFINITY;
 
 export interface PrimaryPorts {
   readonly store: RangeStore;
+  readonly streams: Streams;
+  /** A copy is whole that was not. */
+  resynced(to: NodeId, how: keyof Resyncs): void;
   send(to: NodeId, message: Message): void;
   settled(id: number, isAcknowledged: boolean): void;
 }
@@ -110,6 +139,8 @@ export class Primary {
   /** Since when a voter has objected to our record; -1: none does. */
   contestedSinceMs = -1;
   readonly followers = new Map<NodeId, Follower>();
+  /** Away, and the backlog still holds what they lack. */
+  readonly #absent = new Map<NodeId, Absent>();
   readonly #self: NodeId;
   readonly #timing: Timing;
   readonly #ports: PrimaryPorts;
@@ -171,9 +202,16 @@ export class Primary {
     if (removes) this.#removalOffset = this.offset;
     this.#backlog.push(body);
     this.#backlogBytes += body.length;
+    const { streams } = this.#ports;
+    streams.kept(1, body.length);
     for (const follower of this.followers.values()) {
       if (!follower.isFollowing || follower.sentUpTo !== this.offset - 1) continue;
+      if (!streams.hasRoom(follower.id)) {
+        follower.isHeldBack = true;
+        continue;
+      }
       follower.sentUpTo = this.offset;
+      if (body.length >= COUNTED_BYTES) streams.sent(follower.id, body.length);
       if (follower.applied === this.offset - 1) follower.movedMs = nowMs;
       this.#ports.send(follower.id, this.#effects(follower, this.offset, [body]));
     }
@@ -225,6 +263,11 @@ export class Primary {
 
   /** The reign is over, or nothing can be acknowledged any more: every caller that waits is told. */
   end(): void {
+    this.#ports.streams.kept(-this.#backlog.length, -this.#backlogBytes);
+    this.#backlog = [];
+    this.#backlogFrom = this.offset + 1;
+    this.#backlogBytes = 0;
+    this.#absent.clear();
     const pending = this.#pending;
     this.#pending = [];
     for (const { id } of pending) this.#ports.settled(id, false);
@@ -244,30 +287,54 @@ export class Primary {
     for (const follower of this.followers.values()) {
       const isIn = record.inSync.includes(follower.id);
       if (isIn) {
+        if (follower.isStaged && follower.wasInSync) this.#ports.resynced(follower.id, 'partial');
         follower.isStaged = false;
         follower.isLeaving = false;
       } else if (!follower.isStaged) {
-        // It begins anew, and empty, if it is wanted again. Its read lease goes on counting until then.
+        // If it is wanted again it goes on from where it is, or begins anew where the backlog has moved on. Its read lease goes on counting until then.
         follower.isStaged = true;
         follower.isLeaving = false;
-        this.#restart(follower, false);
+        follower.isHeard = false;
+        follower.wasInSync = follower.isFollowing;
+        follower.neededOffset = this.offset;
       }
     }
   }
 
   /** A member outside of the set is to become a copy. */
   stage(id: NodeId): void {
-    if (!this.followers.has(id)) this.#follow(id, false, true);
+    if (this.followers.has(id)) return;
+    const absent = this.#absent.get(id);
+    if (absent === undefined) {
+      this.#follow(id, false, true);
+      return;
+    }
+    this.#absent.delete(id);
+    const { follower } = absent;
+    follower.movedMs = NEVER;
+    follower.resends = 0;
+    follower.partMs = NEVER;
+    follower.partResends = 0;
+    follower.isHeard = false;
+    follower.neededOffset = this.offset;
+    this.followers.set(id, follower);
   }
 
-  unstage(id: NodeId, patientMs: number): void {
+  /** It is not to become a copy now. `isAway`: because it is silent, so where it is in the stream is remembered for a while. */
+  unstage(id: NodeId, patientMs: number, isAway: boolean, nowMs: number): void {
     const follower = this.followers.get(id);
-    if (follower?.isStaged && follower.readUntilMs <= patientMs && !this.#isProposed(id)) this.followers.delete(id);
+    if (!follower?.isStaged || follower.readUntilMs > patientMs || this.#isProposed(id)) return;
+    this.followers.delete(id);
+    if (isAway && follower.isFollowing && follower.applied + 1 >= this.#backlogFrom) {
+      this.#absent.set(id, { follower, untilMs: nowMs + this.#timing.replaceMs });
+    } else this.#trim();
   }
 
-  /** Staged, and it has everything that was acknowledged. What is acknowledged from now on waits for it, if it is proposed now. */
+  /** Staged, it has said so, and it has everything that was acknowledged. What is acknowledged from now on waits for it, if it is proposed now. */
   isReady(follower: Follower): boolean {
-    return follower.isStaged && follower.isFollowing && !follower.isSyncing && follower.applied >= this.#acknowledged;
+    const { isStaged, isFollowing, isHeard, isSyncing, neededOffset } = follower;
+    const most = Math.max(this.#acknowledged, neededOffset);
+    return isStaged && isFollowing && isHeard && !isSyncing && most <= follower.applied;
   }
 
   /** A copy of the set because of which a write has waited longer than `ackMs`. */
@@ -293,9 +360,11 @@ export class Primary {
       follower.applied = follower.startOffset;
       if (!follower.keeps) follower.mayHoldMore = false;
     }
+    follower.isHeard = true;
     if (message.offset > follower.applied) {
       follower.applied = Math.min(message.offset, this.offset);
       follower.movedMs = nowMs;
+      follower.resends = 0;
       this.#trim();
     }
     this.#feed(follower, nowMs, false);
@@ -316,6 +385,7 @@ export class Primary {
       if (isLast) {
         follower.isSyncing = false;
         follower.mayHoldMore = false;
+        this.#ports.resynced(from, follower.keeps ? 'compared' : 'full');
         return;
       }
     }
@@ -342,12 +412,19 @@ export class Primary {
   }
 
   onTick(nowMs: number, patientMs: number): void {
+    if (this.#absent.size > 0) {
+      for (const [id, { untilMs }] of this.#absent) if (nowMs >= untilMs) this.#absent.delete(id);
+      this.#trim();
+    }
     for (const follower of this.followers.values()) {
-      if (nowMs - follower.movedMs >= RESEND_MS) this.#feed(follower, nowMs, true);
+      if (!this.#ports.streams.hasRoom(follower.id)) continue;
+      if (nowMs - follower.movedMs >= resendMs(follower.resends)) this.#feed(follower, nowMs, true);
+      else if (follower.isHeldBack) this.#feed(follower, nowMs, false);
       if (follower.part === null) this.#feedPart(follower, nowMs);
-      else if (nowMs - follower.partMs >= RESEND_MS) {
+      else if (nowMs - follower.partMs >= resendMs(follower.partResends)) {
         follower.partMs = nowMs;
-        this.#ports.send(follower.id, follower.part);
+        follower.partResends += 1;
+        this.#sendPart(follower, follower.part);
       }
     }
     this.settle(nowMs, patientMs);
@@ -368,6 +445,13 @@ export class Primary {
     }
     for (const id of this.record.inSync) {
       assert(id === this.#self || this.followers.has(id), 'primary: every member of the set is fed');
+    }
+    for (const [id, { follower }] of this.#absent) {
+      assert(!this.followers.has(id), 'primary: who is fed is not away');
+      assert(
+        follower.applied + 1 >= this.#backlogFrom,
+        'primary: nobody is remembered whom the backlog has left behind',
+      );
     }
     for (const { applied, sentUpTo } of this.followers.values()) {
       assert(applied <= this.offset && sentUpTo <= this.offset, 'primary: nobody is ahead of the owner');
@@ -394,23 +478,29 @@ export class Primary {
       const has = isFollowing ? applied : startOffset;
       if (has < had) had = has;
     }
+    for (const { follower } of this.#absent.values()) if (follower.applied < had) had = follower.applied;
     // At once when everybody has everything: what is kept for longer than it takes to be garbage soon grows old, and is collected late (a hundred bytes an entry).
     if (had < this.offset && length < TRIM_COUNT && this.#backlogBytes < TRIM_BYTES) return;
     const isOver = length > 2 * MAX_BACKLOG;
     let drop = Math.max(0, had + 1 - this.#backlogFrom, isOver ? length - MAX_BACKLOG : 0);
     let rest = this.#backlogBytes;
     for (let at = 0; at < drop; at += 1) rest -= this.#backlog[at]!.length;
-    if (rest > MAX_BACKLOG_BYTES) {
-      while (drop < length - 1 && rest > MAX_BACKLOG_BYTES / 2) {
+    const most = this.#ports.streams.mostBacklogBytes;
+    if (rest > most) {
+      while (drop < length - 1 && rest > most / 2) {
         rest -= this.#backlog[drop]!.length;
         drop += 1;
       }
     }
     // Few and light: they go with the next ones.
-    if (drop === 0 || (drop < TRIM_COUNT && drop < length && this.#backlogBytes <= MAX_BACKLOG_BYTES)) return;
+    if (drop === 0 || (drop < TRIM_COUNT && drop < length && this.#backlogBytes <= most)) return;
+    this.#ports.streams.kept(-drop, rest - this.#backlogBytes);
     this.#backlog = drop === length ? [] : this.#backlog.slice(drop);
     this.#backlogFrom += drop;
     this.#backlogBytes = rest;
+    for (const [id, { follower }] of this.#absent) {
+      if (follower.applied + 1 < this.#backlogFrom) this.#absent.delete(id);
+    }
   }
 
   #isProposed(id: NodeId): boolean {
@@ -432,7 +522,13 @@ export class Primary {
       applied: -1,
       sentUpTo: this.offset,
       movedMs: NEVER,
+      resends: 0,
       partMs: NEVER,
+      partResends: 0,
+      isHeldBack: false,
+      isHeard: false,
+      wasInSync: false,
+      neededOffset: 0,
       isBehind: false,
       isSyncing: true,
       part: null,
@@ -455,6 +551,12 @@ export class Primary {
     follower.applied = -1;
     follower.sentUpTo = this.offset;
     follower.movedMs = NEVER;
+    follower.resends = 0;
+    follower.partResends = 0;
+    follower.isHeldBack = false;
+    follower.isHeard = false;
+    follower.wasInSync = false;
+    follower.neededOffset = 0;
     follower.isBehind = false;
     follower.isSyncing = true;
     follower.part = null;
@@ -466,10 +568,12 @@ export class Primary {
 
   /** Sends what it lacks: `begin`, or the next effects. `again`: from what it has acknowledged. */
   #feed(follower: Follower, nowMs: number, again: boolean): void {
+    const { streams } = this.#ports;
     if (!follower.isFollowing) {
       if (!again) return;
       if (follower.startOffset + 1 < this.#backlogFrom) this.#restart(follower, false);
       follower.movedMs = nowMs;
+      follower.resends += 1;
       const { session, startOffset, keeps } = follower;
       const { range, reign } = this;
       const record = this.record.ballot;
@@ -477,18 +581,38 @@ export class Primary {
       return;
     }
     if (again) follower.sentUpTo = follower.applied;
+    follower.isHeldBack = false;
     while (follower.sentUpTo < this.offset) {
       const from = follower.sentUpTo + 1;
       if (from < this.#backlogFrom) {
         this.#restart(follower, false);
         return;
       }
-      const bodies = this.#backlog.slice(from - this.#backlogFrom, from - this.#backlogFrom + MAX_BATCH);
+      if (!streams.hasRoom(follower.id)) {
+        follower.isHeldBack = true;
+        return;
+      }
+      const bodies = this.#batch(from - this.#backlogFrom);
+      for (const { length } of bodies) streams.sent(follower.id, length);
       follower.sentUpTo = from + bodies.length - 1;
-      if (again) follower.movedMs = nowMs;
+      if (again) {
+        follower.movedMs = nowMs;
+        follower.resends += 1;
+      }
       this.#ports.send(follower.id, this.#effects(follower, from, bodies));
       if (again) return;
     }
+  }
+
+  #batch(at: number): readonly Uint8Array[] {
+    let end = at + 1;
+    let bytes = this.#backlog[at]!.length;
+    while (end < this.#backlog.length && end - at < MAX_BATCH) {
+      bytes += this.#backlog[end]!.length;
+      if (bytes > MAX_BATCH_BYTES) break;
+      end += 1;
+    }
+    return this.#backlog.slice(at, end);
   }
 
   #effects(follower: Follower, from: number, bodies: readonly Uint8Array[]): Message {
@@ -499,6 +623,7 @@ export class Primary {
   #feedPart(follower: Follower, nowMs: number): void {
     if (!follower.isSyncing || !follower.isFollowing || follower.part !== null) return;
     if (follower.isBehind ? follower.applied < this.offset : follower.sentUpTo < this.offset) return;
+    if (!this.#ports.streams.hasRoom(follower.id) || !this.#ports.streams.takeCut()) return;
     const { entries, cursor } = this.#ports.store.cut(this.range, follower.cursor);
     const { range, reign } = this;
     const { session } = follower;
@@ -515,6 +640,16 @@ export class Primary {
     };
     follower.nextCursor = cursor;
     follower.partMs = nowMs;
-    this.#ports.send(follower.id, follower.part);
+    follower.partResends = 0;
+    this.#sendPart(follower, follower.part);
   }
+
+  #sendPart({ id }: Follower, part: Part): void {
+    for (const { length } of part.entries) this.#ports.streams.sent(id, length);
+    this.#ports.send(id, part);
+  }
+}
+
+function resendMs(resends: number): number {
+  return resends < SOON_RESENDS ? RESEND_MS : Math.min(MAX_RESEND_MS, RESEND_MS << (resends - SOON_RESENDS + 1));
 }
