@@ -16,6 +16,8 @@ const LINK_PORT = 17379;
 const COUNT = 6;
 const SLOTS = 16_384;
 const WHOLE_MS = 120_000;
+/** Of Node.js itself, for profiles: `--cpu-prof --cpu-prof-dir=/tmp/profiles`. */
+const NODE_FLAGS = (process.env['BREAKWATER_BENCH_NODE_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 export interface Server {
@@ -87,12 +89,37 @@ function clientOf({ host }: Machine, port: number): RespClient {
   });
 }
 
-async function closeAll(servers: readonly Server[]): Promise<void> {
+export async function closeAll(servers: readonly Server[]): Promise<void> {
   await Promise.all(servers.map(({ client }) => client.close({ drain: false })));
   for (const { process } of servers) {
-    process.process.kill('SIGKILL');
+    // A profile is written by who may end by itself.
+    process.process.kill(NODE_FLAGS.length === 0 ? 'SIGKILL' : 'SIGINT');
     await process.exited;
   }
+}
+
+/** One server that is no member of anything. */
+export async function breakwaterNode(machine: Machine, flags: readonly string[] = []): Promise<Server> {
+  const child = machine.start(
+    process.execPath,
+    [
+      ...NODE_FLAGS,
+      MAIN,
+      'serve',
+      '--bind',
+      machine.host,
+      '--port',
+      String(PORT),
+      '--memory',
+      '64mb',
+      '--log-format',
+      'text',
+      ...flags,
+    ],
+    'node',
+  );
+  await child.waitForOutput(/^ready$/m, 60_000);
+  return { machine, port: PORT, process: child, client: clientOf(machine, PORT) };
 }
 
 export async function breakwaterFleet(
@@ -118,7 +145,7 @@ export async function breakwaterFleet(
     ];
     const child = machine.start(
       process.execPath,
-      [MAIN, 'serve', ...own, '--memory', '64mb', '--log-format', 'text', ...flags],
+      [...NODE_FLAGS, MAIN, 'serve', ...own, '--memory', '64mb', '--log-format', 'text', ...flags],
       `member ${index}`,
     );
     await child.waitForOutput(/^ready$/m, 60_000);

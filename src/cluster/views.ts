@@ -202,6 +202,7 @@ export class Views {
 
   /** Until when `isLeased` will go on saying so if nothing more is heard; in the past: it does not say so. O(voters). */
   leasedUntilMs(range: number, ballot: Ballot): number {
+    if (!this.isContested(range, ballot)) return this.#leasedUntilMs;
     const sent: number[] = [];
     for (const view of this.#views) if (!objects(view.rows[range]!, ballot)) sent.push(view.sentMs);
     if (sent.length < this.majority) return NEVER;
@@ -210,7 +211,8 @@ export class Views {
 
   /** Does any voter know of a promise or a record above `ballot`? */
   isContested(range: number, ballot: Ballot): boolean {
-    return this.#views.some(({ rows }) => objects(rows[range]!, ballot));
+    for (const { rows } of this.#views) if (objects(rows[range]!, ballot)) return true;
+    return false;
   }
 
   /**

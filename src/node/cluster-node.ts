@@ -103,6 +103,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   #forwarded: Forwarded | null = null;
   /** Sessions whose command waits until a range has its owner. */
   readonly held: HeldRequests;
+  /** Something of the command at hand is to be looked at when it has been executed: one of `#reply`, `#names`, `#wait`, `#forwarded` and `#holdRange` was set. */
+  #isMarked = false;
   /** The command at hand is to wait for this range; -1: it is not. */
   #holdRange = -1;
   /** Executes what other members' clients ask of ranges of ours. */
@@ -177,7 +179,10 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     });
     this.guard = new ClusterGuard(this.core, ranges, members, timing);
     this.guard.nowMs = this.#nowMs;
-    this.guard.onSpread = (name) => this.#names.push(name);
+    this.guard.onSpread = (name) => {
+      this.#names.push(name);
+      this.#isMarked = true;
+    };
     this.#spreads = new Spreads({
       self,
       rangeCount,
@@ -191,9 +196,11 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     });
     this.guard.onWait = (count, timeoutMs) => {
       this.#wait = { count, timeoutMs };
+      this.#isMarked = true;
     };
     this.guard.onForward = (command) => {
       this.#forwarded = command;
+      this.#isMarked = true;
     };
     // Half of F, as a command of a hop waits for a clock: longer than any hand-over that ends well.
     this.held = new HeldRequests(timing.leaseMs / 2);
@@ -201,6 +208,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       // Its session is everybody's: `proxy.ts` lets it wait.
       if (session === this.#inner || !this.held.mayWait(session as NodeSession, this.#nowMs)) return false;
       this.#holdRange = range;
+      this.#isMarked = true;
       return true;
     };
     this.#proxies = new Proxies(
@@ -364,6 +372,13 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   // -- ReplyGate
 
   onReply(session: NodeSession, from: number, out: ReplyWriter): void {
+    // A read, and nothing that waits in front of it: most of the time.
+    if (!this.#isMarked && session.parked === null && session.heldUntilMs === 0) return;
+    this.#isMarked = false;
+    this.#onMarked(session, from, out);
+  }
+
+  #onMarked(session: NodeSession, from: number, out: ReplyWriter): void {
     if (this.#holdRange >= 0) {
       this.held.take(session, this.#holdRange, this.#nowMs);
       this.#holdRange = -1;
@@ -477,6 +492,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       return;
     }
     this.#noteWritten(session, range);
+    this.#isMarked = true;
     this.#reply ??= new ParkedReply();
     this.#reply.writes += 1;
     this.#lastWrite += 1;
