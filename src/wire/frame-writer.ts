@@ -6,6 +6,8 @@ import { HEADER_BYTES, KIND_AT, LENGTH_AT, MAGIC, MAX_BODY_BYTES, SUM_AT, VERSIO
 
 /** `take()` gives the buffer away; a new one begins small again. */
 const INITIAL_BYTES = 4096;
+/** `reset()` keeps a buffer of at most so many bytes: one burst is not remembered by every link. */
+const RETAINED_BYTES = 64 * 1024;
 
 export class FrameWriter {
   #body = new BodyWriter(INITIAL_BYTES);
@@ -32,6 +34,17 @@ export class FrameWriter {
     bytes[start + KIND_AT] = kind;
     putUint32(bytes, start + LENGTH_AT, length);
     putUint32(bytes, start + SUM_AT, sumOf(bytes, start, length));
+  }
+
+  /** What was written and not taken, still the writer's: written over after `reset`. */
+  get bytes(): Uint8Array {
+    return this.#body.bytes.subarray(0, this.#body.length);
+  }
+
+  /** Begins again in the same buffer: what was written is where it had to go. */
+  reset(): void {
+    if (this.#body.bytes.length > RETAINED_BYTES) this.#body = new BodyWriter(INITIAL_BYTES);
+    else this.#body.length = 0;
   }
 
   /** What was written, given away. */

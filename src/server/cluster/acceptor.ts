@@ -12,6 +12,7 @@ import { BROKEN, FRAME, FrameParser } from '../../wire/frame-parser.ts';
 import { FrameWriter } from '../../wire/frame-writer.ts';
 import type { Hello, Join, TurnedAway } from '../../wire/hello.ts';
 import { readMessage, type WireMessage, writeMessage } from '../../wire/messages.ts';
+import { adoptSocket } from '../adopt.ts';
 import { type LinkContext, STRANGER_BYTES } from './context.ts';
 import { type Exchange, helloOf, isProof, makeNonce, proofOf, refusalOf } from './handshake.ts';
 import { nonsenseIn } from './sense.ts';
@@ -47,7 +48,9 @@ export class LinkAcceptor {
 
   constructor(context: LinkContext) {
     this.#context = context;
-    this.#server = net.createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.#server = net.createServer({ noDelay: true, pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
+      this.#accept(socket),
+    );
     this.#server.on('error', () => {
       // After it listens: a connection that could not be accepted, of which there will be another.
       context.counters.refusedHellos += 1;
@@ -90,20 +93,25 @@ export class LinkAcceptor {
 
   // -- within
 
-  #accept(socket: net.Socket): void {
-    const { counters, limits } = this.#context;
+  #accept(accepted: net.Socket): void {
+    const { counters, limits, input } = this.#context;
     counters.accepted += 1;
-    socket.on('error', () => {});
     let strangers = 0;
     for (const { peer } of this.#links) if (peer === null) strangers += 1;
     if (strangers >= limits.strangers) {
       counters.refusedHellos += 1;
-      socket.destroy();
+      accepted.on('error', () => {});
+      accepted.destroy();
       return;
     }
+    const address = `${accepted.remoteAddress}:${accepted.remotePort}`;
+    const socket = adoptSocket(accepted, input, (bytes, length) => {
+      this.#onData(link, bytes, length);
+      return this.#links.has(link);
+    });
     const link: Incoming = {
       socket,
-      address: `${socket.remoteAddress}:${socket.remotePort}`,
+      address,
       sinceMs: this.#nowMs,
       nonce: makeNonce(),
       parser: new FrameParser(),
@@ -114,22 +122,23 @@ export class LinkAcceptor {
       isGuest: false,
     };
     this.#links.add(link);
-    socket.on('data', (chunk) => this.#onData(link, chunk));
+    socket.on('error', () => {});
+    socket.on('end', () => this.#end(link));
     socket.on('close', () => this.#end(link));
   }
 
-  #onData(link: Incoming, chunk: Buffer): void {
+  #onData(link: Incoming, chunk: Uint8Array, length: number): void {
     const { counters } = this.#context;
     if (!this.#links.has(link)) return;
-    counters.bytesReceived += chunk.length;
-    link.bytes += chunk.length;
+    counters.bytesReceived += length;
+    link.bytes += length;
     // What a peer has sent behind its last hello may be in the same chunk: so the first chunk that passes the bound is still looked at, and is no larger than a read.
-    if (link.peer === null && link.bytes - chunk.length > STRANGER_BYTES) {
+    if (link.peer === null && link.bytes - length > STRANGER_BYTES) {
       this.#refuseHello(link, 'it sent too much before it said who it is');
       return;
     }
     const { parser } = link;
-    parser.push(chunk);
+    parser.push(chunk, 0, length);
     let found = parser.next();
     for (; found === FRAME; found = parser.next()) {
       let message: WireMessage | null;

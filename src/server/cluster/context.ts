@@ -3,6 +3,7 @@ import type { Member, NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
 import type { RosterMember } from '../../cluster/roster.ts';
 import type { Form, TurnedAway, Welcome } from '../../wire/hello.ts';
+import type { DirectWriter } from '../direct-write.ts';
 import type { LinkCounters } from './counters.ts';
 import type { KnownRoster } from './handshake.ts';
 import type { ClusterSetup } from './setup.ts';
@@ -16,6 +17,10 @@ export interface LinkContext {
   /** Swapped whole when the roster changes. */
   roster: KnownRoster;
   readonly limits: LinkLimits;
+  /** What all links read into: what arrives is looked at to its end before anything else is read. */
+  readonly input: Uint8Array;
+  /** What they write by. */
+  readonly writer: DirectWriter;
   /** Something worth a line in the log: a refusal, a link that was cut. Said once until that peer's link is open again. */
   complain(peer: string, why: string): void;
   /** What a peer said of itself. */
@@ -36,7 +41,7 @@ export interface LinkLimits {
   readonly outputBytes: number;
   /** A link that is not open so long after its beginning is given up. */
   readonly helloMs: number;
-  /** Between two pings over an open link. */
+  /** Between two pings over an open link; one rides with what is said anyway, or goes alone when nothing was for as long again. */
   readonly pingMs: number;
   /** A link with so many pings unanswered is cut: half-open, or nobody reads. Counted in pings and not in time, so that a pause of our own proves nothing. */
   readonly pings: number;
@@ -48,11 +53,12 @@ export interface LinkLimits {
 }
 
 export function limitsFor({ timing }: ClusterSetup): LinkLimits {
+  const pingMs = 2 * timing.heartbeatMs;
   return {
     outputBytes: 64 * 1024 * 1024,
     helloMs: Math.max(2000, 2 * timing.takeoverMs),
-    pingMs: timing.heartbeatMs,
-    pings: Math.ceil(timing.takeoverMs / timing.heartbeatMs) + 2,
+    pingMs,
+    pings: Math.ceil(timing.takeoverMs / pingMs) + 1,
     retryMs: 50,
     retryMaxMs: 1000,
     strangers: 64,
@@ -61,3 +67,8 @@ export function limitsFor({ timing }: ClusterSetup): LinkLimits {
 
 /** Bytes that a peer may send before it has proved who it is. */
 export const STRANGER_BYTES = 8192;
+
+/** As much as one read takes. */
+const INPUT_BYTES = 64 * 1024;
+
+export const makeInput = (): Uint8Array => Buffer.allocUnsafeSlow(INPUT_BYTES);

@@ -8,8 +8,9 @@
 import type { Member, NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
 import type { Form } from '../../wire/hello.ts';
+import { DirectWriter } from '../direct-write.ts';
 import { LinkAcceptor } from './acceptor.ts';
-import { type LinkContext, type LinkLimits, limitsFor } from './context.ts';
+import { type LinkContext, type LinkLimits, limitsFor, makeInput } from './context.ts';
 import { type LinkCounters, noLinkCounters } from './counters.ts';
 import type { KnownRoster } from './handshake.ts';
 import { type LinkState, PeerLink } from './peer-link.ts';
@@ -69,6 +70,8 @@ export class Links {
       onGuest: options.onGuest ?? ((_member, answer) => answer({ kind: 'turned-away', reason: 'later', epoch: 0 })),
       onTurnedAway: options.onTurnedAway ?? (() => {}),
       limits: { ...limitsFor(setup), ...options.limits },
+      input: makeInput(),
+      writer: new DirectWriter(),
       complain: (peer, why) => {
         if (this.#isNew(peer, why)) complained(peer, why);
       },

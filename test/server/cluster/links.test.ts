@@ -125,6 +125,44 @@ test('messages arrive whole and in order, both ways, through restarts of a peer'
   await isTrue('it arrived', () => again.got.length === 1);
 });
 
+test('bursts between three, more than sockets take at once: every byte arrives, in order', {
+  timeout: 240_000,
+}, async () => {
+  const ports = await freePorts(3);
+  // However long it takes: pings are answered behind all of it.
+  const peers = await Promise.all(ports.map((_, index) => start(ports, index, { limits: { pings: 1_000_000 } })));
+  const ids = peers.map(({ setup }) => setup.self);
+  const pairs = [0, 1, 2].flatMap((from) => [0, 1, 2].filter((to) => to !== from).map((to) => [from, to] as const));
+  await isTrue('all links are open', () => pairs.every(([from, to]) => peers[from]!.links.isOpen(ids[to]!)));
+  const COUNT = 300;
+  // From the first member to the second more than sockets hold, piece by piece; elsewhere what shares their reads.
+  const sizeOf = (from: number, n: number): number => (from === 0 ? 20_000 + 10 * n : (n * 37) % 900);
+  const bodyOf = (from: number, n: number): Uint8Array => new Uint8Array(sizeOf(from, n)).fill((31 * from + n) & 0xff);
+  for (let n = 0; n < COUNT; n += 1) {
+    for (const [from, to] of pairs) {
+      const reign = { epoch: 1, node: ids[from]! };
+      const bodies = [bodyOf(from, n), bodyOf(from, n + 1)];
+      peers[from]!.links.send(ids[to]!, { kind: 'effects', range: 1, reign, session: 1, from: n, bodies });
+    }
+    for (const { links } of peers) links.flush();
+    if (n % 100 === 50) await new Promise((resolve) => setImmediate(resolve));
+  }
+  for (const { links } of peers) links.flush();
+  await isTrue('all arrived', () => peers.every(({ got }) => got.length === 2 * COUNT));
+  for (const [to, { got, links }] of peers.entries()) {
+    for (const from of [0, 1, 2].filter((other) => other !== to)) {
+      const told = got.filter(([id]) => id === ids[from]).map(([, message]) => message);
+      for (const [n, message] of told.entries()) {
+        assert.ok(message.kind === 'effects' && message.from === n, 'in order');
+        const [first, second] = message.bodies;
+        assert.ok(Buffer.from(first!).equals(bodyOf(from, n)) && Buffer.from(second!).equals(bodyOf(from, n + 1)));
+      }
+    }
+    assert.equal(links.counters.dropped, 0);
+    assert.equal(links.counters.refusedFrames, 0);
+  }
+});
+
 test('strangers: another list, another secret, another cluster, an earlier life', { timeout: 120_000 }, async () => {
   const ports = await freePorts(2);
   const cases: readonly (readonly [Wishes, Wishes, RegExp])[] = [
