@@ -7,7 +7,9 @@ import { positive, whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { NOTHING } from './batch.ts';
 import {
+  type CoordinationKind,
   describeFault,
+  ETCD_KINDS,
   FAULT_KINDS,
   type FaultKind,
   type MemoryKind,
@@ -31,6 +33,8 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --aim disk       faults made for one rule: of three members (--nodes 3), a voter dies while it writes
   --ranges R       default: drawn, 2 to 8
   --joiners J      computers that join while it runs, and members that are forgotten; three vote then (default 0)
+  --coordination C who decides which records hold: voters (default: members vote), or etcd (a pretended one); then there are besides
+                   ${ETCD_KINDS.join(', ')}
   --memory M       what members keep entries in: model (default), or node: the whole production node, asked over RESP
   --trace          with --seed: print everything that happens
   --processes N    worker processes (default: one a core)
@@ -58,6 +62,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       aim: { type: 'string' },
       joiners: { type: 'string', default: '0' },
       memory: { type: 'string', default: 'model' },
+      coordination: { type: 'string', default: 'voters' },
       trace: { type: 'boolean', default: false },
       processes: { type: 'string', default: String(availableParallelism()) },
       twice: { type: 'string', default: '50' },
@@ -78,6 +83,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
     ...(values.faults === undefined ? {} : { faults: faultsOf(values.faults) }),
     ...(values.every === undefined ? {} : { everyMs: whole('every', values.every, 10) }),
     memory: memoryOf(values.memory),
+    coordination: coordinationOf(values.coordination),
     ...(values.aim === undefined ? {} : { aim: aimOf(values.aim) }),
     ...(values.ranges === undefined ? {} : { ranges: whole('ranges', values.ranges, 1, 64) }),
   };
@@ -119,7 +125,9 @@ export async function clusterCommand(args: string[]): Promise<number> {
   const report = traced(plan);
   console.log(`\n${report.lines.slice(-400).join('\n')}\n\n${report.violations.join('\n')}`);
   console.log(`\nthe plan:\n${JSON.stringify(plan.setup)}\n${plan.faults.map(describeFault).join('\n')}`);
-  console.log(`\nagain: npm run sim -- --seed ${first.seed} --trace${plans.memory === 'node' ? ' --memory node' : ''}`);
+  console.log(
+    `\nagain: npm run sim -- --seed ${first.seed} --trace${plans.memory === 'node' ? ' --memory node' : ''}${plans.coordination === 'etcd' ? ' --coordination etcd' : ''}`,
+  );
   return 1;
 }
 
@@ -155,6 +163,11 @@ function memoryOf(text: string): MemoryKind {
   throw new Error(`--memory must be model or node, received "${text}"`);
 }
 
+function coordinationOf(text: string): CoordinationKind {
+  if (text === 'voters' || text === 'etcd') return text;
+  throw new Error(`--coordination must be voters or etcd, received "${text}"`);
+}
+
 function aimOf(text: string): 'disk' {
   if (text === 'disk') return text;
   throw new Error(`--aim must be disk, received "${text}"`);
@@ -164,7 +177,7 @@ function faultsOf(text: string): readonly FaultKind[] {
   if (text === 'none') return [];
   const kinds = text.split(',').map((kind) => kind.trim());
   for (const kind of kinds) {
-    if (!(FAULT_KINDS as readonly string[]).includes(kind)) {
+    if (![...FAULT_KINDS, ...ETCD_KINDS].includes(kind as never)) {
       throw new Error(`--faults: there is no fault "${kind}"; there are ${FAULT_KINDS.join(', ')}, none`);
     }
   }

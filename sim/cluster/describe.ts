@@ -1,10 +1,12 @@
 /** Messages between members for people, one line each. */
 import { unreachable } from '../../src/base/assert.ts';
+import { ETCD } from '../../src/cluster/etcd.ts';
 import type { Message, Refusal } from '../../src/cluster/messages.ts';
 import type { OwnershipRecord } from '../../src/cluster/record.ts';
 import { describeEffect } from './model-store.ts';
 
-const short = (id: string | null): string => (id === null ? 'nobody' : `m${Number.parseInt(id.slice(-6), 16)}`);
+const short = (id: string | null): string =>
+  id === null ? 'nobody' : id === ETCD ? 'etcd' : `m${Number.parseInt(id.slice(-6), 16)}`;
 
 function record({ range, ballot, owner, inSync }: OwnershipRecord): string {
   return `${range}:(${ballot.epoch} ${short(ballot.node)}) ${short(owner)} [${inSync.map(short).join(' ')}]`;

@@ -5,6 +5,7 @@
  */
 import { type Ballot, sameBallot } from '../../src/base/ballot.ts';
 import { ClusterCore } from '../../src/cluster/core.ts';
+import { ETCD } from '../../src/cluster/etcd.ts';
 import type { NodeId } from '../../src/cluster/member.ts';
 import type { Message, VoterRow } from '../../src/cluster/messages.ts';
 import type { ClusterEvent } from '../../src/cluster/outputs.ts';
@@ -14,6 +15,8 @@ import type { Datagrams } from '../world/datagrams.ts';
 import { Machine } from '../world/machine.ts';
 import type { World } from '../world/world.ts';
 import { describeMessage } from './describe.ts';
+import { EtcdSide } from './etcd-side.ts';
+import type { FakeEtcd } from './fake-etcd.ts';
 import type { Host } from './host.ts';
 import type { Judge } from './judge.ts';
 import { ModelStore, TAGS, tagOf } from './model-store.ts';
@@ -25,6 +28,8 @@ export interface Scene {
   readonly setup: Setup;
   readonly hosts: readonly Host[];
   readonly judge: Judge;
+  /** What coordinates the cluster, where its members do not. */
+  readonly etcd: FakeEtcd | null;
   /** A script loses messages by kind. */
   readonly isDropped?: (from: string, to: string, kind: string) => boolean;
 }
@@ -92,6 +97,7 @@ export class MemberHost implements Host {
   store: ModelStore | null = null;
   machine: Machine;
   incarnation = 0;
+  #etcd: EtcdSide | null = null;
   #scene: Scene | null = null;
   readonly #disk = new Map<number, VoterRow>();
   #diskRoster: RosterRow | null = null;
@@ -129,6 +135,7 @@ export class MemberHost implements Host {
 
   invariants(): void {
     this.core?.invariants();
+    this.#etcd?.invariants();
   }
 
   attach(scene: Scene): void {
@@ -155,13 +162,16 @@ export class MemberHost implements Host {
       self: this.id,
       incarnation: this.incarnation,
       members,
-      voters: members.slice(0, setup.voters),
+      founding: hosts
+        .slice(0, setup.members)
+        .map(({ id, name }) => ({ id, host: name, linkPort: 1, zone: '', weight: 1 })),
+      voters: scene.etcd === null ? members.slice(0, setup.voters) : [ETCD],
       rangeCount: setup.ranges,
       copies: setup.copies,
       order: (range) => orderOf(range, members),
       timing: this.timing,
       store,
-      isFounder: index === 0 && this.incarnation === 1,
+      isFounder: scene.etcd === null ? index === 0 && this.incarnation === 1 : index < setup.members,
       isDurable,
       restored: isDurable ? [...this.#disk.values()] : null,
       restoredRoster: isDurable ? this.#diskRoster : null,
@@ -170,6 +180,21 @@ export class MemberHost implements Host {
       nowMs: this.machine.clock.now(),
       balance: setup.balance,
     });
+    const { machine } = this;
+    this.#etcd =
+      scene.etcd === null
+        ? null
+        : new EtcdSide({
+            scene,
+            name: this.name,
+            self: this.id,
+            life: this.incarnation,
+            timing: this.timing,
+            machine,
+            hear: (message) => {
+              if (machine === this.machine) this.#take(ETCD, message);
+            },
+          });
     this.#written = 0;
     this.#held = [];
     this.#waiting = new Map();
@@ -184,6 +209,7 @@ export class MemberHost implements Host {
     this.machine.kill();
     this.core = null;
     this.store = null;
+    this.#etcd = null;
   }
 
   /** Could it answer as the owner of the range at this moment? Also while it is frozen by a pause: its clock goes on. */
@@ -375,6 +401,7 @@ export class MemberHost implements Host {
   #tick(machine: Machine): void {
     const { core } = this;
     if (core === null || machine !== this.machine) return;
+    this.#etcd?.tick();
     const waitMs = core.onTick(machine.clock.now());
     this.#pump();
     machine.scheduler.setTimer(waitMs, () => this.#tick(machine));
@@ -388,8 +415,9 @@ export class MemberHost implements Host {
       for (const output of out) {
         switch (output.kind) {
           case 'send':
-            if (output.message.kind === 'accept') for (const record of output.message.records) judge.told(record);
-            if (output.message.kind === 'roster-accept') judge.toldRoster(output.message.roster);
+            if (output.to !== ETCD && output.message.kind === 'accept')
+              for (const record of output.message.records) judge.told(record);
+            if (output.to !== ETCD && output.message.kind === 'roster-accept') judge.toldRoster(output.message.roster);
             if (output.afterWrite > this.#written) {
               this.#held.push({ after: output.afterWrite, to: output.to, message: output.message });
             } else this.#send(output.to, output.message);
@@ -438,6 +466,10 @@ export class MemberHost implements Host {
   #send(to: NodeId, message: Message): void {
     const { datagrams, world, hosts, isDropped } = this.#scene!;
     const { id, machine } = this;
+    if (to === ETCD) {
+      this.#etcd!.say(message);
+      return;
+    }
     if (to === id) {
       world.after(0, () => {
         if (machine === this.machine) this.receive(id, message);
@@ -474,7 +506,7 @@ export function indexOf(id: NodeId): number {
 }
 
 export function nameOf(id: NodeId): string {
-  return `m${indexOf(id)}`;
+  return id === ETCD ? 'etcd' : `m${indexOf(id)}`;
 }
 
 /** Stands in for placement: owners in turn, copies behind them. */

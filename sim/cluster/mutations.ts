@@ -321,7 +321,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
         find: 'if (!members.has(ballot.node) || (owner !== null && !members.has(owner))) return true;',
         replace: 'if (members.size >= 0) return false;',
       },
-      { file: 'src/cluster/core.ts', find: 'if (!this.membership.has(from)) return;', replace: '' },
+      { file: 'src/cluster/core.ts', find: 'if (!this.membership.has(from) && from !== ETCD) return;', replace: '' },
       {
         file: 'src/cluster/core.ts',
         find: 'if (!this.membership.has(id)) return Number.POSITIVE_INFINITY;',
@@ -339,6 +339,46 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'const basis = this.known;',
     ),
     args: ['--joiners', '4', '--faults', 'spread,loss', '--every', '700'],
+  },
+  {
+    ...one(
+      'etcd-claims-unheard',
+      'etcd: a range is claimed although its owner was heard within T',
+      'src/cluster/etcd-voter.ts',
+      'return owner !== null && owner !== this.#options.self && !isYielded;',
+      'return owner !== null && isYielded && owner !== this.#options.self && !isYielded;',
+    ),
+    args: ['--coordination', 'etcd'],
+  },
+  {
+    ...one(
+      'etcd-heartbeat-uncompared',
+      'etcd: a claim that was long on its way is done although its owner was heard meanwhile',
+      'src/cluster/etcd-voter.ts',
+      "compare.push({ key: heartbeat, mod: 'equal', revision: this.#heard.get(item.owner!)?.mod ?? 0 });",
+      '',
+    ),
+    args: ['--coordination', 'etcd', '--faults', 'spread,etcd-slow,etcd-cut,etcd-deaf', '--every', '500'],
+  },
+  {
+    ...one(
+      'etcd-record-uncompared',
+      'etcd: a record is written whatever stands there by then',
+      'src/cluster/etcd-voter.ts',
+      "const compare: EtcdCompare[] = [{ key, mod: 'equal', revision: mod }];",
+      "const compare: EtcdCompare[] = [{ key, mod: 'less', revision: mod + 1e9 }];",
+    ),
+    args: ['--coordination', 'etcd'],
+  },
+  {
+    ...one(
+      'etcd-lease-without-table',
+      'etcd: a heartbeat is acknowledged without the records of that moment',
+      'src/cluster/etcd-voter.ts',
+      'if (row.mod <= after) return;',
+      'if (row.mod <= after || row.mod > this.#ownMod - 40) return;',
+    ),
+    args: ['--coordination', 'etcd'],
   },
   one(
     'tokens-unchecked',

@@ -7,11 +7,13 @@
 
 import { SeededRandom } from '../../src/base/random.ts';
 import type { ClusterCore } from '../../src/cluster/core.ts';
+import { ETCD } from '../../src/cluster/etcd.ts';
 import type { Member, NodeId } from '../../src/cluster/member.ts';
 import type { Message, VoterRow } from '../../src/cluster/messages.ts';
 import type { ClusterEvent } from '../../src/cluster/outputs.ts';
 import { Ranges } from '../../src/cluster/ranges.ts';
 import type { Roster, RosterRow } from '../../src/cluster/roster.ts';
+import { DEFAULT_TIMING } from '../../src/cluster/timing.ts';
 import { slotOf } from '../../src/hash/slot.ts';
 import { ClusterNode } from '../../src/node/cluster-node.ts';
 import type { NodeSession } from '../../src/node/node-session.ts';
@@ -22,6 +24,7 @@ import { ReplyWriter } from '../../src/resp/writer.ts';
 import { Machine } from '../world/machine.ts';
 import type { World } from '../world/world.ts';
 import { describeMessage } from './describe.ts';
+import { EtcdSide } from './etcd-side.ts';
 import type { Host, JudgedMemory } from './host.ts';
 import {
   describeEvent,
@@ -127,6 +130,7 @@ export class NodeHost implements Host {
   node: ClusterNode | null = null;
   memory: JudgedMemory | null = null;
   incarnation = 0;
+  #etcd: EtcdSide | null = null;
   #scene: Scene | null = null;
   readonly #keys: Keys;
   readonly #disk = new Map<number, VoterRow>();
@@ -172,7 +176,8 @@ export class NodeHost implements Host {
   }
 
   start(): void {
-    const { world, setup, hosts } = this.#scene!;
+    const scene = this.#scene!;
+    const { world, setup, hosts } = scene;
     const { index } = this;
     this.incarnation += 1;
     this.machine = new Machine(world, this.name, world.between(-3_600_000, 3_600_000), setup.rates[index]!);
@@ -208,17 +213,32 @@ export class NodeHost implements Host {
         founding: founders.map(({ id, host, linkPort, zone, weight }) => ({ id, host, linkPort, zone, weight })),
         roster: isDurable || index >= setup.members ? this.#roster : null,
         restoredRoster: isDurable ? this.#diskRoster : null,
-        voters: members.slice(0, setup.voters).map(({ id }) => id),
+        voters: scene.etcd === null ? members.slice(0, setup.voters).map(({ id }) => id) : [ETCD],
         rangeCount: setup.ranges,
         copies: setup.copies,
         balance: setup.balance,
         timing: { replaceMs: setup.replaceMs, ackMs: setup.ackMs },
-        isFounder: index === 0 && this.incarnation === 1,
+        isFounder: scene.etcd === null ? index === 0 && this.incarnation === 1 : index < setup.members,
         isDurable,
         restored: isDurable ? [...this.#disk.values()] : null,
         hasForgotten: !isDurable && this.incarnation > 1,
       },
     });
+    const { machine } = this;
+    this.#etcd =
+      scene.etcd === null
+        ? null
+        : new EtcdSide({
+            scene,
+            name: this.name,
+            self: this.id,
+            life: this.incarnation,
+            timing: { ...DEFAULT_TIMING, replaceMs: setup.replaceMs, ackMs: setup.ackMs },
+            machine,
+            hear: (message) => {
+              if (machine === this.machine) this.#take(ETCD, message);
+            },
+          });
     if (this.#roster !== null) {
       this.node.guard.onRoster(this.node.core.membership.known);
       this.#meet();
@@ -234,6 +254,7 @@ export class NodeHost implements Host {
     this.machine.kill();
     this.node = null;
     this.memory = null;
+    this.#etcd = null;
   }
 
   isLeased(range: number): boolean {
@@ -250,6 +271,7 @@ export class NodeHost implements Host {
 
   invariants(): void {
     this.node?.invariants();
+    this.#etcd?.invariants();
   }
 
   #take(from: NodeId, message: Message): void {
@@ -416,6 +438,7 @@ export class NodeHost implements Host {
   #tick(machine: Machine): void {
     const { node } = this;
     if (node === null || machine !== this.machine) return;
+    this.#etcd?.tick();
     const waitMs = node.onTick(machine.clock.now());
     this.#pump();
     machine.scheduler.setTimer(Math.max(1, waitMs), () => this.#tick(machine));
@@ -429,8 +452,9 @@ export class NodeHost implements Host {
       for (const effect of effects) {
         switch (effect.kind) {
           case 'send':
-            if (effect.message.kind === 'accept') for (const record of effect.message.records) judge.told(record);
-            if (effect.message.kind === 'roster-accept') judge.toldRoster(effect.message.roster);
+            if (effect.to !== ETCD && effect.message.kind === 'accept')
+              for (const record of effect.message.records) judge.told(record);
+            if (effect.to !== ETCD && effect.message.kind === 'roster-accept') judge.toldRoster(effect.message.roster);
             this.#deliver(effect.to, effect.message);
             break;
           case 'persist': {
@@ -481,6 +505,10 @@ export class NodeHost implements Host {
 
   #deliver(to: NodeId, message: Message): void {
     const { datagrams, hosts, isDropped } = this.#scene!;
+    if (to === ETCD) {
+      this.#etcd!.say(message);
+      return;
+    }
     const target = hosts[indexOf(to)]!;
     if (isDropped?.(this.name, target.name, message.kind) === true) return;
     datagrams.send(this.name, target.name, () => target.receive(this.id, message));

@@ -27,7 +27,10 @@ export const FAULT_KINDS = [
 /** Changes of the list of members: only where there are joiners. */
 export const GROWTH_KINDS = ['join', 'forget'] as const;
 
-export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof GROWTH_KINDS)[number];
+/** Between members and etcd: only where etcd coordinates. `etcd-deaf`: nothing gets there; `etcd-mute`: what is asked is done, and nobody is told. Of several members, or of all. */
+export const ETCD_KINDS = ['etcd-cut', 'etcd-deaf', 'etcd-mute', 'etcd-slow'] as const;
+
+export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof GROWTH_KINDS)[number] | (typeof ETCD_KINDS)[number];
 
 export interface Fault {
   readonly atMs: number;
@@ -42,12 +45,17 @@ export interface Fault {
 /** What members keep entries in: the model of a memory, or the production node with all its commands, asked over RESP. */
 export type MemoryKind = 'model' | 'node';
 
+/** Who decides which records hold: voters among the members, or etcd. */
+export type CoordinationKind = 'voters' | 'etcd';
+
 export interface Setup {
+  readonly coordination: CoordinationKind;
   readonly memory: MemoryKind;
   /** Those that form the cluster. */
   readonly members: number;
   /** Those that may join later. */
   readonly joiners: number;
+  /** None where etcd coordinates. */
   readonly voters: number;
   readonly ranges: number;
   readonly copies: number;
@@ -92,6 +100,8 @@ export interface PlanOptions {
   readonly memory?: MemoryKind;
   /** Computers that join, and are forgotten, among the faults; then three vote. Default 0. */
   readonly joiners?: number;
+  /** Default `voters`. */
+  readonly coordination?: CoordinationKind;
 }
 
 /** Of forming, before anything breaks. */
@@ -104,10 +114,12 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const members = options.members ?? 5;
   const joiners = options.joiners ?? 0;
   const total = members + joiners;
-  const voters = members <= 4 || joiners > 0 ? Math.min(members, 3) : 5;
+  const coordination = options.coordination ?? 'voters';
+  const voters = coordination === 'etcd' ? 0 : members <= 4 || joiners > 0 ? Math.min(members, 3) : 5;
   const runMs = options.runMs ?? 30_000;
   const disk = one(['all', 'none', 'some'] as const);
   const setup: Setup = {
+    coordination,
     memory: options.memory ?? 'model',
     members,
     joiners,
@@ -147,7 +159,21 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     }
   }
   if (joiners > 0) faults.push(...growthOf(seed, setup, runMs));
+  if (coordination === 'etcd' && options.faults === undefined && kinds.length > 0)
+    faults.push(...etcdFaultsOf(seed, total, everyMs, runMs));
   return { seed, setup, faults: faults.sort((a, b) => a.atMs - b.atMs), runMs };
+}
+
+/** Besides what befalls members. */
+function etcdFaultsOf(seed: number, members: number, everyMs: number, runMs: number): Fault[] {
+  const random = new SeededRandom(seed ^ 0x7e3a_11d5);
+  const faults: Fault[] = [];
+  let atMs = FORMING_MS;
+  for (;;) {
+    atMs += Math.round(2 * everyMs * (0.2 + 1.6 * random.nextFloat()));
+    if (atMs >= runMs) return faults;
+    faults.push(faultOf(ETCD_KINDS[Math.floor(random.nextFloat() * ETCD_KINDS.length)]!, atMs, members, random));
+  }
 }
 
 /** Everybody joins, half of the time two at once; some are forgotten in between. */
@@ -256,6 +282,12 @@ function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededR
       return fault(order, 0, 1 + Math.floor(random.nextFloat() * 8));
     case 'rebalance':
       return fault([], 0);
+    case 'etcd-cut':
+    case 'etcd-deaf':
+    case 'etcd-mute':
+      return fault(random.nextFloat() < 0.3 ? order : order.slice(0, between(1, 2)), between(100, 5000));
+    case 'etcd-slow':
+      return fault([], between(500, 6000), between(20, 700));
     case 'client-cut':
       return fault(order.slice(0, between(1, Math.max(1, members - 1))), between(300, 6000));
   }

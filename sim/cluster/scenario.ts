@@ -130,6 +130,7 @@ export class Scenario {
     for (let i = 0; i < words.length; i += 2) options.set(words[i]!, words[i + 1]!);
     const members = Number(options.get('members'));
     const setup: Setup = {
+      coordination: 'voters',
       members,
       voters: Number(options.get('voters') ?? (members <= 4 ? Math.min(members, 3) : 5)),
       ranges: Number(options.get('ranges') ?? 1),
@@ -158,6 +159,7 @@ export class Scenario {
       setup,
       hosts: this.#hosts,
       judge: this.#judge,
+      etcd: null,
       isDropped: (from, to, kind) =>
         this.#drops.some((drop) => drop.kind === kind && drop.from === from && drop.to === to),
     };

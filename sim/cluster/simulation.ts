@@ -6,6 +6,7 @@
 import { Datagrams } from '../world/datagrams.ts';
 import { World } from '../world/world.ts';
 import { Client } from './clients.ts';
+import { ETCD_NAME, formedEtcd } from './etcd-side.ts';
 import type { Host } from './host.ts';
 import { Judge } from './judge.ts';
 import { MemberHost, type Scene } from './member-host.ts';
@@ -81,7 +82,8 @@ export class Simulation {
       setup.memory === 'node' ? new NodeHost(world, index, keys) : new MemberHost(world, index, setup),
     );
     this.judge = new Judge(world, setup, this.hosts);
-    this.scene = { world, datagrams, setup, hosts: this.hosts, judge: this.judge };
+    const etcd = setup.coordination === 'etcd' ? formedEtcd(this.judge, setup.ranges) : null;
+    this.scene = { world, datagrams, setup, hosts: this.hosts, judge: this.judge, etcd };
     for (const host of this.hosts) host.attach(this.scene);
     const busy = new Set<number>();
     this.clients = Array.from({ length: setup.clients }, (_, index) => new Client(this.scene, index, plan.seed, busy));
@@ -189,20 +191,22 @@ export class Simulation {
         if (hosts.length > 1) cutAll([[hosts[0]!.name, hosts[1]!.name]]);
         break;
       case 'isolate':
-        cutAll(
-          this.#ways(
+        cutAll([
+          ...this.#ways(
             hosts,
             this.hosts.filter((each) => each !== host),
           ),
-        );
+          ...this.#waysToEtcd(hosts),
+        ]);
         break;
       case 'halves':
-        cutAll(
-          this.#ways(
+        cutAll([
+          ...this.#ways(
             hosts,
             this.hosts.filter((each) => !hosts.includes(each)),
           ),
-        );
+          ...this.#waysToEtcd(hosts),
+        ]);
         break;
       case 'ring':
         // Everybody talks with its two neighbours alone.
@@ -274,6 +278,19 @@ export class Simulation {
         break;
       case 'forget':
         this.#forget(hosts, amount === 1, world.nowMs + forMs);
+        break;
+      case 'etcd-cut':
+        cutAll(this.#waysToEtcd(hosts));
+        break;
+      case 'etcd-deaf':
+        cutAll(hosts.map(({ name }) => [name, ETCD_NAME]));
+        break;
+      case 'etcd-mute':
+        cutAll(hosts.map(({ name }) => [ETCD_NAME, name]));
+        break;
+      case 'etcd-slow':
+        datagrams.slow(ETCD_NAME, amount);
+        later(() => datagrams.slow(ETCD_NAME, 0));
         break;
       case 'client-cut':
         cutAll(
@@ -363,6 +380,13 @@ export class Simulation {
         [other.name, one.name],
       ]),
     );
+  }
+
+  #waysToEtcd(hosts: readonly Host[]): [string, string][] {
+    return hosts.flatMap(({ name }): [string, string][] => [
+      [name, ETCD_NAME],
+      [ETCD_NAME, name],
+    ]);
   }
 
   #heal(): void {

@@ -21,6 +21,7 @@
 import { assert, unreachable } from '../base/assert.ts';
 import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import { Copies } from './copies.ts';
+import { ETCD } from './etcd.ts';
 import { Homing, type Refused } from './homing.ts';
 import type { NodeId } from './member.ts';
 import { Membership } from './membership.ts';
@@ -416,8 +417,8 @@ export class ClusterCore {
 
   onMessage(from: NodeId, message: Message, nowMs: number): void {
     this.#advance(nowMs);
-    // Who was forgotten, or came before we heard of it: as if its words were lost on their way.
-    if (!this.membership.has(from)) return;
+    // Who was forgotten, or came before we heard of it: as if its words were lost on their way. etcd votes and is no member.
+    if (!this.membership.has(from) && from !== ETCD) return;
     switch (message.kind) {
       case 'heartbeat':
         if (this.voter !== null) this.#answer(from, this.voter.onHeartbeat(from, message, this.#patientMs));

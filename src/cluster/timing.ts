@@ -69,3 +69,22 @@ export function checkTiming(timing: Timing): void {
 function refuse(why: string, received: number): never {
   throw new BreakwaterError('TIMING_INVALID', `cannot take the times of the cluster: ${why}, received ${received}`);
 }
+
+/** The patient reading of a clock: goes on with it, but for stalls and jumps, of which it counts a tick. For who is called at least every `stallMs`. */
+export class PatientClock {
+  readonly #timing: Timing;
+  nowMs: number;
+  patientMs = 0;
+
+  constructor(timing: Timing, nowMs: number) {
+    this.#timing = timing;
+    this.nowMs = nowMs;
+  }
+
+  advance(nowMs: number): void {
+    const gapMs = nowMs - this.nowMs;
+    if (gapMs <= 0) return;
+    this.nowMs = nowMs;
+    this.patientMs += gapMs <= this.#timing.stallMs ? gapMs : this.#timing.tickMs;
+  }
+}
