@@ -21,7 +21,7 @@ function member(id: string, port: number): MemberStatus {
   };
 }
 
-test('a member is called by its address, its link or its id, or the beginning of one', () => {
+test('a member is called by its address, its link, its host, its id or the beginning of that', () => {
   const [a, b] = [member('a', 738), member('b', 7380)];
   const status = { members: [a, b] };
   for (const name of ['10.0.0.1:7380', '10.0.0.1:17380', 'b'.repeat(40), 'bb']) {
@@ -29,8 +29,13 @@ test('a member is called by its address, its link or its id, or the beginning of
   }
   // The one is the beginning of the other.
   assert.equal(memberCalled(status, '10.0.0.1:738'), a);
+  assert.equal(memberCalled({ members: [a] }, '10.0.0.1'), a);
   for (const [name, why] of [
-    ['10.0.0', /2 members are called so/],
+    ['10.0.0.1', /2 members are called so/],
+    // The beginning of an address is another address.
+    ['10.0.0', /no member is called so/],
+    ['10.0.0.1:7', /no member is called so/],
+    ['10.0.0.1:1738', /no member is called so/],
     ['c', /no member is called so/],
     ['', /no member is called so/],
   ] as const) {

@@ -23,7 +23,7 @@ const LOOK_MS = 200;
 const SLOTS = 16_384;
 
 const WHO = `
-Any member is asked who is where (--host, --http-port: HTTP); those concerned are told over RESP. A member is named by its RESP address, its link address or its id, or the beginning of one.`;
+Any member is asked who is where (--host, --http-port: HTTP); those concerned are told over RESP. A member is named by its RESP address, its link address, its host where it is the only one there, or its id or the beginning of that.`;
 
 const DRAIN_NOTES = `${WHO}
 The member goes on voting and answering -MOVED. Others copy what it had before it lets go; nothing is lost, and what clients ask of a range on its way waits for some milliseconds.
@@ -198,7 +198,10 @@ function ask({ host, httpPort }: Common): Promise<ClusterStatus> {
   return askMember(host, Number(httpPort));
 }
 
-/** By address or id, or by the beginning of one of them. @throws BreakwaterError `NO_SUCH_MEMBER` */
+/**
+ * By address or id, by its host, or by the beginning of its id. Not by the beginning of an address: where 10.0.0.1 has gone, that is not to mean 10.0.0.10.
+ * @throws BreakwaterError `NO_SUCH_MEMBER`
+ */
 export function memberCalled({ members }: Pick<ClusterStatus, 'members'>, name: string): MemberStatus {
   const namesOf = (member: MemberStatus): string[] => [
     addressOf(member),
@@ -209,7 +212,7 @@ export function memberCalled({ members }: Pick<ClusterStatus, 'members'>, name: 
   const found =
     exact.length > 0 || name === ''
       ? exact
-      : members.filter((member) => namesOf(member).some((one) => one.startsWith(name)));
+      : members.filter((member) => member.host === name || member.id.startsWith(name));
   const [one] = found;
   if (one !== undefined && found.length === 1) return one;
   const why = found.length === 0 ? 'no member is called so' : `${found.length} members are called so`;

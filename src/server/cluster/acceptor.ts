@@ -248,7 +248,7 @@ export class LinkAcceptor {
     if (incarnation < (this.#lives.get(id) ?? 0)) {
       this.#refuseHello(
         link,
-        'a later life of it was here before: its clock was set back, and it has no data directory',
+        'a later life of it was here before: two processes run as this member, or its clock was set back and it has no data directory',
       );
       return;
     }

@@ -95,7 +95,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
 
   /**
    * Resolves when this member is in the cluster and a majority of the voters answers it.
-   * @throws BreakwaterError `LISTEN_FAILED`, `MEMBER_REFUSED`, `MEMBER_FORGOTTEN`, `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_FOREIGN`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`
+   * @throws BreakwaterError `LISTEN_FAILED`, `MEMBER_REFUSED`, `MEMBER_FORGOTTEN`, `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_UNUSABLE`, `CLUSTER_DATA_FOREIGN`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`
    */
   static async start(options: MemberOptions): Promise<ClusterMember> {
     const { config } = options;

@@ -64,8 +64,17 @@ export class MemberMemory {
     this.#roster = roster;
   }
 
-  /** @throws BreakwaterError `CLUSTER_DATA_INVALID`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`; the system's own errors */
+  /** @throws BreakwaterError `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_UNUSABLE`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT` */
   static async open(data: string, rangeCount: number): Promise<MemberMemory> {
+    try {
+      return await MemberMemory.#open(data, rangeCount);
+    } catch (error) {
+      if (error instanceof BreakwaterError) throw error;
+      throw unusable(data, error);
+    }
+  }
+
+  static async #open(data: string, rangeCount: number): Promise<MemberMemory> {
     const directory = join(data, 'cluster');
     makeDirectory(directory, 0o700);
     const log = await DiskLog.open(join(directory, 'voter'), { segmentBytes: SEGMENT_BYTES });
@@ -99,8 +108,19 @@ export class MemberMemory {
     return this.#roster;
   }
 
-  /** On disk when it returns. Rare: at a start, when the cluster is formed, when the roster changes, when a voter has recovered. */
+  /**
+   * On disk when it returns. Rare: at a start, when the cluster is formed, when the roster changes, when a voter has recovered.
+   * @throws BreakwaterError `CLUSTER_DATA_UNUSABLE`
+   */
   keep(state: MemberState): void {
+    try {
+      this.#keep(state);
+    } catch (error) {
+      throw unusable(this.#directory, error);
+    }
+  }
+
+  #keep(state: MemberState): void {
     const path = join(this.#directory, 'member.json');
     const draft = `${path}.new`;
     const fd = openSync(draft, 'w', 0o600);
@@ -115,8 +135,19 @@ export class MemberMemory {
     this.#state = state;
   }
 
-  /** Resolves when they are on disk. Calls are done in their order. */
+  /**
+   * Resolves when they are on disk. Calls are done in their order.
+   * @throws BreakwaterError `CLUSTER_DATA_UNUSABLE`: nothing more can be promised
+   */
   async write(rows: readonly VoterRow[], roster: RosterRow | null = null): Promise<void> {
+    try {
+      await this.#write(rows, roster);
+    } catch (error) {
+      throw unusable(this.#directory, error);
+    }
+  }
+
+  async #write(rows: readonly VoterRow[], roster: RosterRow | null): Promise<void> {
     for (const row of rows) this.#rows.set(row.range, row);
     if (roster !== null) this.#roster = roster;
     await this.#log.append(bytesOf(rows, roster));
@@ -135,6 +166,13 @@ export class MemberMemory {
   async close(): Promise<void> {
     await this.#log.close();
   }
+}
+
+function unusable(directory: string, error: unknown): BreakwaterError {
+  const why = messageOf(error);
+  return new BreakwaterError('CLUSTER_DATA_UNUSABLE', `cannot keep anything in ${directory} (--data): ${why}`, {
+    cause: error,
+  });
 }
 
 function bytesOf(rows: readonly VoterRow[], roster: RosterRow | null): Uint8Array {

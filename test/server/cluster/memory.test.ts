@@ -57,6 +57,23 @@ describe('memory', () => {
     await second.close();
   });
 
+  test('a directory that cannot be one is refused in a sentence', async () => {
+    const path = directory();
+    writeFileSync(path, 'a file');
+    await assert.rejects(MemberMemory.open(path, 8), {
+      code: 'CLUSTER_DATA_UNUSABLE',
+      message: /^cannot keep anything in .* \(--data\): ENOTDIR/,
+    });
+  });
+
+  test('what cannot be written is told in a sentence', async () => {
+    const path = directory();
+    const memory = await MemberMemory.open(path, 8);
+    rmSync(path, { recursive: true });
+    assert.throws(() => memory.keep(STATE), { code: 'CLUSTER_DATA_UNUSABLE', message: /ENOENT/ });
+    await memory.close();
+  });
+
   test('many writes keep the directory small, and lose nothing', async () => {
     const path = directory();
     const memory = await MemberMemory.open(path, 1024);
