@@ -90,6 +90,7 @@ export function membersTable(status: ClusterStatus, behind: ReadonlyMap<string, 
     );
   }
   if (status.unowned > 0) notes.push(`${status.unowned} ranges have no owner`);
+  if (status.discovery !== null) notes.push(...status.discovery.problems);
   return [table.toString(), ...notes].join('\n');
 }
 

@@ -76,6 +76,7 @@ test('every setting can be given in all three ways', () => {
     zone: 'a',
     machine: 'rack-7',
     weight: '1.5',
+    expect: '3',
     'write-mode': 'session=all,*=async',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());

@@ -16,6 +16,7 @@ import { listenOn } from '../http/listen.ts';
 import { Node, type NodeOptions } from '../node/node.ts';
 import type { NodeSession } from '../node/node-session.ts';
 import { ClusterMember } from './cluster/member.ts';
+import type { Resolver } from './cluster/resolver.ts';
 import type { ClusterConfig, JoiningConfig } from './cluster/settings.ts';
 import { statusOf } from './cluster/status.ts';
 import { createHttpServer } from './http.ts';
@@ -26,6 +27,7 @@ import { Observer } from './observer.ts';
 import { type ListenedNode, RespListener } from './resp-listener.ts';
 import type { ServerConfig } from './settings.ts';
 import { Ticker } from './ticker.ts';
+import { WaitingDoor } from './waiting-door.ts';
 
 export interface ServerExtras {
   /** Breakwater's version, for INFO, the OpenAPI document and the page. */
@@ -34,6 +36,8 @@ export interface ServerExtras {
   readonly log?: Log;
   /** When ranges go home to a member of a cluster: a test cannot wait as long as an operator should. Default `STANDING_RULES`. */
   readonly balance?: StandingRules;
+  /** Names and files, where members of a cluster are looked for. Default: the system's. */
+  readonly resolver?: Resolver;
 }
 
 export interface RunningServer {
@@ -167,20 +171,25 @@ async function startMember(
   cluster: ClusterConfig | JoiningConfig,
   node: NodeOptions,
   clock: Clock,
-  { log = SILENT, balance }: ServerExtras,
+  { log = SILENT, balance, resolver }: ServerExtras,
 ): Promise<ClusterMember> {
   const { port, httpPort, bind } = config;
   for (const [each, what] of [
     [port, 'RESP'],
-    [httpPort, 'HTTP'],
     ...(cluster.proxyPort === null ? [] : [[cluster.proxyPort, 'RESP (proxy)'] as const]),
   ] as const) {
     const probe = createServer();
     await listenOn(probe, each, bind, 1, what);
     await new Promise((resolve) => probe.close(resolve));
   }
+  const mayAsk = hostCheck(isLoopback(bind), config.httpHosts);
+  const door = httpPort === 0 ? null : await WaitingDoor.open(httpPort, bind, mayAsk);
   try {
     return await ClusterMember.start({
+      onWaiting: (why) => {
+        if (door !== null) door.why = why;
+      },
+      ...(resolver === undefined ? {} : { resolver }),
       config: cluster,
       bind,
       port,
@@ -192,6 +201,8 @@ async function startMember(
     });
   } catch (error) {
     throw outOfMemory(config, error);
+  } finally {
+    await door?.close();
   }
 }
 

@@ -64,9 +64,25 @@ export interface Facts {
   readonly takeoverMs: number;
 }
 
+/** These would form a cluster, as everybody who gathers has found them (server/cluster/gathering.ts): do you agree? From who gathers to who gathers, behind the greeting. */
+export interface Convene {
+  readonly kind: 'convene';
+  /** Fingerprint of the list and of what all must have alike. */
+  readonly setup: string;
+  readonly members: readonly NodeId[];
+}
+
+/** Yes, and to no other list for a while; or no, and why. */
+export interface Convened {
+  readonly kind: 'convened';
+  readonly isAgreed: boolean;
+  readonly why: string;
+}
+
 /** You are a member. */
 export interface Welcome {
   readonly kind: 'welcome';
+  /** '' = of the list of one that is about to be formed. */
   readonly cluster: string;
   readonly facts: Facts;
   /** Of all that: so that both know that they mean the same by it. */

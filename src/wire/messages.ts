@@ -38,6 +38,8 @@
  * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, labels, weight: time} |
  * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time}, setup: text <= 64, roster: roster? |
  * | 33 | `turned-away` | member | anyone | you are no member, by the roster of this epoch | reason: later/forgotten/full/name/zone, epoch: count |
+ * | 34 | `convene` | newcomer | newcomer | these would form a cluster: do you agree? | setup: text <= 64, members: [id] |
+ * | 35 | `convened` | newcomer | newcomer | yes, and to no other list for a while; or why not | isAgreed: yes/no, why: text <= 2048 |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record;
@@ -87,9 +89,31 @@ import {
 import { MAX_BODY_BYTES, WIRE_VERSION } from './frame.ts';
 import type { FrameParser } from './frame-parser.ts';
 import type { FrameWriter } from './frame-writer.ts';
-import type { Facts, FirstLife, Form, Hello, Join, ListedMember, Ping, TurnedAway, Welcome } from './hello.ts';
+import type {
+  Convene,
+  Convened,
+  Facts,
+  FirstLife,
+  Form,
+  Hello,
+  Join,
+  ListedMember,
+  Ping,
+  TurnedAway,
+  Welcome,
+} from './hello.ts';
 
-export type WireMessage = Message | Hello | Form | Ping | Join | Welcome | TurnedAway | SwimMessage;
+export type WireMessage =
+  | Message
+  | Hello
+  | Form
+  | Ping
+  | Join
+  | Welcome
+  | TurnedAway
+  | Convene
+  | Convened
+  | SwimMessage;
 export type WireKind = WireMessage['kind'];
 type MessageOf<K extends WireKind> = Extract<WireMessage, { readonly kind: K }>;
 
@@ -448,6 +472,14 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   'turned-away': frame<'turned-away'>(33, 'member', 'anyone', 'you are no member, by the roster of this epoch', {
     reason: oneOf('later', 'forgotten', 'full', 'name', 'zone'),
     epoch: count,
+  }),
+  convene: frame<'convene'>(34, 'newcomer', 'newcomer', 'these would form a cluster: do you agree?', {
+    setup: text(64),
+    members: list(id, MAX_ROSTER),
+  }),
+  convened: frame<'convened'>(35, 'newcomer', 'newcomer', 'yes, and to no other list for a while; or why not', {
+    isAgreed: boolean,
+    why: text(2048),
   }),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {

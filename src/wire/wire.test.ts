@@ -182,6 +182,8 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     answer: fc.constantFrom('accepted', 'promised', 'recovering', 'named'),
     promised: ballot,
   },
+  convene: { setup: fc.constantFrom('', 'ab'.repeat(32)), members: fc.array(id, { maxLength: 6 }) },
+  convened: { isAgreed: fc.boolean(), why: fc.constantFrom('', 'it has found others: 10.0.0.1:1') },
   proxy: {
     id: count,
     life: count,

@@ -192,6 +192,8 @@ export class LinkAcceptor {
       case 'join':
       case 'welcome':
       case 'turned-away':
+      case 'convene':
+      case 'convened':
         // Members are agreed upon: nobody is asked for hearsay, and a member need not ask.
         context.counters.unknownFrames += 1;
         return;

@@ -70,6 +70,9 @@ export function refusalOf(
   roster: KnownRoster,
 ): { readonly reason: HelloRefusal; readonly why: string } | null {
   const { member } = hello;
+  if (hello.setup === '' && hello.cluster === '') {
+    return { reason: 'setup', why: 'it was started anew, and has not asked yet to be let in' };
+  }
   if (hello.setup !== setup.fingerprint) {
     return {
       reason: 'setup',

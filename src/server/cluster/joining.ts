@@ -16,12 +16,13 @@ import type { Member } from '../../cluster/member.ts';
 import type { RosterMember } from '../../cluster/roster.ts';
 import { FRAME, FrameParser } from '../../wire/frame-parser.ts';
 import { FrameWriter } from '../../wire/frame-writer.ts';
-import type { TurnedAway, Welcome } from '../../wire/hello.ts';
+import type { Convene, Convened, Hello, Join, TurnedAway, Welcome } from '../../wire/hello.ts';
 import { readMessage, type WireMessage, writeMessage } from '../../wire/messages.ts';
 import { helloOf, isProof, makeNonce, proofOf } from './handshake.ts';
+import type { Address } from './sources.ts';
 
 export interface JoinRequest {
-  readonly seeds: readonly { readonly host: string; readonly linkPort: number }[];
+  readonly seeds: readonly Address[];
   readonly secret: string;
   /** Ourselves, as hellos say it. */
   readonly member: Member;
@@ -53,14 +54,10 @@ export async function askToJoin({ seeds, secret, member, log }: JoinRequest): Pr
     const seed = seeds[attempt % seeds.length]!;
     let why: string;
     try {
-      const answer = await askSeed(seed, secret, member);
-      if (answer.kind === 'welcome') return answer;
-      if (answer.reason !== 'later') {
-        throw new BreakwaterError(
-          'MEMBER_REFUSED',
-          `cannot join the cluster of ${seed.host}:${seed.linkPort}: ${FOREVER[answer.reason]}`,
-        );
-      }
+      const answer = await converse(seed, { secret, member }, () => ({ kind: 'join', member: asked(member) }));
+      // Of the list of one that is about to be formed: it is no member yet, and neither are we.
+      if (answer.kind === 'welcome' && answer.cluster !== '') return answer;
+      if (answer.kind === 'turned-away') throwIfForEver(seed, answer);
       why = 'it cannot say yes now: it has no majority of the voters, or another change is under way';
     } catch (error) {
       if (error instanceof BreakwaterError && error.code === 'MEMBER_REFUSED') throw error;
@@ -74,19 +71,31 @@ export async function askToJoin({ seeds, secret, member, log }: JoinRequest): Pr
   }
 }
 
-function askSeed(
-  { host, linkPort }: JoinRequest['seeds'][number],
-  secret: string,
-  member: Member,
-): Promise<Welcome | TurnedAway> {
+/** @throws BreakwaterError `MEMBER_REFUSED` unless it may be let in later */
+export function throwIfForEver({ host, linkPort }: Address, { reason }: TurnedAway): void {
+  if (reason === 'later') return;
+  throw new BreakwaterError('MEMBER_REFUSED', `cannot join the cluster of ${host}:${linkPort}: ${FOREVER[reason]}`);
+}
+
+/**
+ * A conversation with whoever listens at the address, as a guest: greetings, then what `ask` makes of the other side's, and its answer. Resolves with that, or with the greeting itself where nothing is asked.
+ * @param ask what to say to who has proved to know the secret; null: nothing
+ * @throws Error why there is no answer; of a connection that was refused the system's own (`ECONNREFUSED`)
+ */
+export function converse(
+  { host, linkPort }: Address,
+  { secret, member }: Pick<JoinRequest, 'secret' | 'member'>,
+  ask: (theirs: Hello) => Join | Convene | null,
+  timeoutMs = ANSWER_MS,
+): Promise<Hello | Welcome | TurnedAway | Convened> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({ host, port: linkPort, noDelay: true });
     const parser = new FrameParser(WELCOME_BYTES);
     const out = new FrameWriter();
     const nonce = makeNonce();
-    const timer = setTimeout(() => end(new Error('it did not answer in time')), ANSWER_MS);
+    const timer = setTimeout(() => end(new Error('it did not answer in time')), timeoutMs);
     let isGreeted = false;
-    const end = (result: Welcome | TurnedAway | Error): void => {
+    const end = (result: Hello | Welcome | TurnedAway | Convened | Error): void => {
       clearTimeout(timer);
       socket.destroy();
       if (result instanceof Error) reject(result);
@@ -97,7 +106,7 @@ function askSeed(
       socket.write(out.take());
     };
     const take = (message: WireMessage): void => {
-      if (message.kind === 'welcome' || message.kind === 'turned-away') {
+      if (message.kind === 'welcome' || message.kind === 'turned-away' || message.kind === 'convened') {
         // Before the greeting nobody has proved anything: what it says is no reason to give up.
         end(isGreeted ? message : new Error('it turned us away before it said who it is'));
         return;
@@ -117,8 +126,13 @@ function askSeed(
         return;
       }
       isGreeted = true;
+      const next = ask(message);
+      if (next === null) {
+        end(message);
+        return;
+      }
       say(helloOf(NO_SETUP, '', member, nonce, proofOf(secret, 'dialler', exchange)));
-      say({ kind: 'join', member: asked(member) });
+      say(next);
     };
     socket.on('connect', () => say(helloOf(NO_SETUP, '', member, nonce, '')));
     socket.on('error', (error) => end(error));
@@ -139,8 +153,9 @@ function askSeed(
   });
 }
 
-const NO_SETUP = { fingerprint: '' };
+export const NO_SETUP = { fingerprint: '' };
 
-function asked({ id, host, linkPort, zone, machine, weight }: Member): RosterMember {
+/** What a newcomer asks, and how it is known to others. */
+export function asked({ id, host, linkPort, zone, machine, weight }: Member): RosterMember {
   return { id, host, linkPort, zone, ...(machine === '' ? {} : { machine }), weight };
 }

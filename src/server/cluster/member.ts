@@ -19,14 +19,18 @@ import type { ClusterNodeOptions } from '../../node/cluster-door.ts';
 import { ClusterNode } from '../../node/cluster-node.ts';
 import type { NodeSession } from '../../node/node-session.ts';
 import type { ReplyWriter } from '../../resp/writer.ts';
-import type { TurnedAway, Welcome } from '../../wire/hello.ts';
+import type { Facts, TurnedAway, Welcome } from '../../wire/hello.ts';
 import type { ListenedNode } from '../resp-listener.ts';
 import { Ticker } from '../ticker.ts';
+import { Discovery } from './discovery.ts';
 import { ClusterDriver } from './driver.ts';
+import { Finder } from './finder.ts';
 import { Formation, type Formed } from './formation.ts';
+import { gather } from './gatherer.ts';
 import { askToJoin } from './joining.ts';
 import { Links } from './links.ts';
 import { MemberMemory, type MemberState } from './memory.ts';
+import { type Resolver, systemResolver } from './resolver.ts';
 import type { ClusterConfig, JoiningConfig } from './settings.ts';
 import { factsOf, founderOf, memberId, setupFrom } from './setup.ts';
 import { type EventCounts, noEvents, noHandOvers, type StatusParts } from './status.ts';
@@ -42,6 +46,10 @@ export interface MemberOptions {
   readonly node: ClusterNodeOptions['node'];
   readonly clock: Clock;
   readonly log: Log;
+  /** Names and files, where members are looked for. Default: the system's. */
+  readonly resolver?: Resolver;
+  /** What the start waits for, whenever it is something else. */
+  readonly onWaiting?: (why: string) => void;
 }
 
 /** How often a member that waits for others says so. */
@@ -49,6 +57,7 @@ const WAITING_MS = 5000;
 const FORMING_TICK_MS = 20;
 /** How often a member looks whether the roster says of it what it says itself. */
 const DECLARE_MS = 500;
+const FIND_MS = 200;
 /** A member that has given everything away sends clients to the new owners for so long at most, or until none has asked for so long. */
 const LINGER_MS = 2000;
 const QUIET_MS = 100;
@@ -59,11 +68,18 @@ const LIFE_MS = 100;
 /** Whatever the cluster has that is to be joined. */
 const MOST_RANGES = 16_384;
 
-/** With what a member begins; `welcome`: what it was told just now. */
+/** A list that others were to share stands for nothing after so long: they are looked for anew. */
+const FORMING_MS = 30_000;
+
+/** With what a member begins; `welcome`: what it was told just now; `facts`: of a list that it did not have from the beginning. */
 interface LetIn {
   readonly config: ClusterConfig;
   readonly welcome: Welcome | null;
+  readonly facts: Facts | null;
 }
+
+/** The others of the list that we found do not come: it is no cluster. */
+class NotFormed extends Error {}
 
 export class ClusterMember implements ListenedNode<NodeSession> {
   readonly config: ClusterConfig;
@@ -77,6 +93,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   readonly #links: Links;
   readonly #formation: Formation;
   readonly #ticker: Ticker;
+  /** null: its members were listed. */
+  readonly #finder: Finder | null;
+  readonly #onWaiting: (why: string) => void;
   readonly #self: Member;
   readonly #members: Map<NodeId, Member>;
   readonly #nodeOptions: ClusterNodeOptions['node'];
@@ -91,6 +110,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   #driver: ClusterDriver | null = null;
   #saidWaitingMs = 0;
   #declareAtMs = 0;
+  #findAtMs = 0;
   #onProgress: () => void = () => {};
 
   /**
@@ -98,27 +118,33 @@ export class ClusterMember implements ListenedNode<NodeSession> {
    * @throws BreakwaterError `LISTEN_FAILED`, `MEMBER_REFUSED`, `MEMBER_FORGOTTEN`, `CLUSTER_DATA_INVALID`, `CLUSTER_DATA_UNUSABLE`, `CLUSTER_DATA_FOREIGN`, `DISK_LOG_LOCKED`, `DISK_LOG_CORRUPT`
    */
   static async start(options: MemberOptions): Promise<ClusterMember> {
-    const { config } = options;
+    const { config, log } = options;
     const { data } = config;
-    const memory =
-      data === null ? null : await MemberMemory.open(data, 'setup' in config ? config.setup.rangeCount : MOST_RANGES);
-    let member: ClusterMember | null = null;
-    try {
-      member = new ClusterMember(options, memory, await letIn(options, memory));
-      await member.#links.listen(member.config.linkPort, options.bind);
-      await member.#join();
-      return member;
-    } catch (error) {
-      if (member === null) await memory?.close();
-      else await member.close();
-      throw error;
+    for (;;) {
+      const memory =
+        data === null ? null : await MemberMemory.open(data, 'setup' in config ? config.setup.rangeCount : MOST_RANGES);
+      const discovery = discoveryOf(options);
+      let member: ClusterMember | null = null;
+      try {
+        member = new ClusterMember(options, memory, await letIn(options, memory, discovery), discovery);
+        await member.#links.listen(member.config.linkPort, options.bind);
+        await member.#join();
+        return member;
+      } catch (error) {
+        discovery?.stop();
+        if (member === null) await memory?.close();
+        else await member.close();
+        if (!(error instanceof NotFormed)) throw error;
+        log.warn('the others of the list that was agreed upon did not come: members are looked for anew');
+      }
     }
   }
 
   private constructor(
-    { port, httpPort, node, clock, log, balance }: MemberOptions,
+    { port, httpPort, node, clock, log, balance, onWaiting }: MemberOptions,
     memory: MemberMemory | null,
-    { config, welcome }: LetIn,
+    { config, welcome, facts }: LetIn,
+    discovery: Discovery | null,
   ) {
     const { setup, announce, linkPort } = config;
     this.config = config;
@@ -127,8 +153,11 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     this.#log = log;
     this.#memory = memory;
     this.#nodeOptions = node;
+    this.#onWaiting = onWaiting ?? (() => {});
     const known = memory?.state ?? null;
-    if (known !== null && (known.id !== setup.self || known.fingerprint !== setup.fingerprint)) {
+    // Who looks for others and was in no cluster yet may be of another list now.
+    const isBound = known !== null && (discovery === null || known.cluster !== '');
+    if (isBound && (known.id !== setup.self || known.fingerprint !== setup.fingerprint)) {
       throw new BreakwaterError(
         'CLUSTER_DATA_FOREIGN',
         `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters, ranges or replicas, or takeover time' : 'another member'}; a member that changes these starts without it`,
@@ -171,7 +200,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       cluster: formed?.cluster ?? '',
       lives: formed?.lives ?? [],
       roster: this.#roster,
-      facts: welcome?.facts ?? known?.facts ?? null,
+      facts: welcome?.facts ?? facts ?? known?.facts ?? null,
       hasForgotten: formed?.hasForgotten ?? false,
     });
     this.#formation = new Formation(setup, incarnation, formed, {
@@ -180,6 +209,18 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       makeIdentity: () => randomBytes(16).toString('hex'),
       onFormed: (found) => this.#onFormed(found, false),
     });
+    this.#finder =
+      discovery === null
+        ? null
+        : new Finder({
+            discovery,
+            links: this.#links,
+            self: this.#self,
+            secret: setup.secret,
+            members: () => this.#members.values(),
+            cluster: () => this.#formation.formed?.cluster ?? '',
+            log,
+          });
     this.#ticker = new Ticker(
       () => performance.now(),
       () => this.#onTick(),
@@ -210,6 +251,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       links: this.#links,
       events: this.events,
       handOvers: this.handOvers,
+      discovery: this.#finder?.status ?? null,
       nowMs: this.#clock.now(),
     };
   }
@@ -277,6 +319,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
 
   async close(): Promise<void> {
     this.#ticker.stop();
+    this.#finder?.stop();
     this.#driver?.stop();
     await this.#links.close();
     await this.#memory?.close();
@@ -294,6 +337,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     await new Promise<void>((resolve, reject) => {
       this.#onRefused = reject;
       this.#onProgress = () => {
+        if (this.#finder !== null && this.#machine === null && performance.now() - since >= FORMING_MS) {
+          reject(new NotFormed());
+        }
         if (this.#machine?.isOk !== true) return;
         // Who sends clients to others knows where they are; those that are away are not waited for.
         const isKnown = [...this.#members.values()].every(({ port }) => port !== 0);
@@ -333,6 +379,12 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     const { setup } = this.config;
     const machine = this.#machine;
     const away = (reason: TurnedAway['reason']): void => answer({ kind: 'turned-away', reason, epoch: this.#epoch });
+    const isListed = setup.members.some(({ id }) => id === guest.id);
+    if (machine === null && isListed && this.#finder !== null) {
+      // Of the list that stands: it is formed when all its voters are here.
+      answer({ kind: 'welcome', cluster: '', facts: factsOf(setup), setup: setup.fingerprint, roster: null });
+      return;
+    }
     if (machine === null || !machine.isOk) {
       away('later');
       return;
@@ -393,6 +445,13 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     if (!sameRosterMember(known, member)) core.changeRoster({ kind: 'update', member }, nowMs);
   }
 
+  #find(): void {
+    const nowMs = performance.now();
+    if (this.#finder === null || nowMs < this.#findAtMs) return;
+    this.#findAtMs = nowMs + FIND_MS;
+    this.#finder.tick(nowMs);
+  }
+
   #onTurnedAway({ reason, epoch }: TurnedAway): void {
     // Who knows less than we do may not have heard of us yet.
     if (reason === 'forgotten' && epoch > this.#epoch) this.#beForgotten();
@@ -415,6 +474,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     if (this.#driver !== null) {
       const wantedMs = this.#driver.onTick();
       this.#declare();
+      this.#find();
       this.#onProgress();
       return wantedMs;
     }
@@ -422,10 +482,14 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     this.#links.tick(nowMs);
     this.#formation.tick(nowMs);
     this.#links.flush();
+    this.#find();
+    this.#onProgress();
     if (nowMs - this.#saidWaitingMs >= WAITING_MS) {
       this.#saidWaitingMs = nowMs;
       const missing = this.config.setup.voters.filter((id) => id !== this.#self.id && !this.#links.isOpen(id));
-      this.#log.info('waiting for the voters of the cluster', { missing: missing.map((id) => this.#nameOf(id)) });
+      const names = missing.map((id) => this.#nameOf(id));
+      this.#log.info('waiting for the voters of the cluster', { missing: names });
+      this.#onWaiting(`waiting for the voters of the cluster: ${names.join(' ')}`);
     }
     return FORMING_TICK_MS;
   }
@@ -574,20 +638,35 @@ function isAt(a: Pick<Member, 'host' | 'linkPort'>, b: Pick<Member, 'host' | 'li
 }
 
 /** Nothing, for who is of the list or remembers; who joins asks the members that it was told. @throws BreakwaterError `MEMBER_REFUSED`, `CONFIG_INVALID` */
-async function letIn({ config, port, httpPort, log }: MemberOptions, memory: MemberMemory | null): Promise<LetIn> {
-  if ('setup' in config) return { config, welcome: null };
+async function letIn(
+  { config, bind, port, httpPort, log, onWaiting = () => {} }: MemberOptions,
+  memory: MemberMemory | null,
+  discovery: Discovery | null,
+): Promise<LetIn> {
+  if ('setup' in config) return { config, welcome: null, facts: null };
   const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes } = config;
   const self = { host: announce, linkPort };
   const made = { announce, linkPort, proxyPort, data, writeModes, labels };
   const known = memory?.state ?? null;
   if (known !== null && known.facts !== null && known.cluster !== '') {
     // Who it is was decided when it came; it may have another address since.
-    return { config: { ...made, setup: setupFrom(known.facts, { ...self, id: known.id }, secret) }, welcome: null };
+    const setup = setupFrom(known.facts, { ...self, id: known.id }, secret);
+    return { config: { ...made, setup }, welcome: null, facts: null };
   }
   const id = memberId(name, announce, linkPort);
   const incarnation = lifeAfter(known);
   const member = { id, host: announce, port, httpPort, linkPort, ...labels, incarnation };
-  const welcome = await askToJoin({ seeds, secret, member, log });
+  let welcome: Welcome;
+  if (discovery === null) welcome = await askToJoin({ seeds, secret, member, log });
+  else {
+    const { expect, wishes } = config.discovery!;
+    const end = await gather({ discovery, name, secret, wishes, expect, member, bind, log, onWaiting });
+    if (end.kind === 'listed') {
+      log.info('of the list that forms a cluster', { members: end.facts.members.length });
+      return { config: { ...made, setup: setupFrom(end.facts, self, secret) }, welcome: null, facts: end.facts };
+    }
+    welcome = end.welcome;
+  }
   const setup = setupFrom(welcome.facts, self, secret);
   if (setup.fingerprint !== welcome.setup) {
     throw new BreakwaterError(
@@ -595,5 +674,18 @@ async function letIn({ config, port, httpPort, log }: MemberOptions, memory: Mem
       'cannot join the cluster: its members mean something else by what they said of it than this version does',
     );
   }
-  return { config: { ...made, setup }, welcome };
+  if (setup.name !== name) {
+    throw new BreakwaterError(
+      'MEMBER_REFUSED',
+      `cannot join the cluster: it is called ${setup.name}, and --cluster-name says ${name}`,
+    );
+  }
+  return { config: { ...made, setup }, welcome, facts: null };
+}
+
+/** null: its members are listed. */
+function discoveryOf({ config, resolver = systemResolver(), log }: MemberOptions): Discovery | null {
+  if ('setup' in config || config.discovery === undefined) return null;
+  const { sources } = config.discovery;
+  return new Discovery({ sources, linkPort: config.linkPort, resolver, log });
 }

@@ -18,7 +18,9 @@ import {
   type Read,
   type Setting,
 } from '../setting.ts';
-import { type ClusterSetup, MAX_TAKEOVER_MS, MIN_TAKEOVER_MS, makeSetup } from './setup.ts';
+import type { Wishes } from './gatherer.ts';
+import { type ClusterSetup, MAX_MEMBERS, MAX_TAKEOVER_MS, MIN_TAKEOVER_MS, makeSetup } from './setup.ts';
+import { isSource, type Source, sourceIn } from './sources.ts';
 
 export interface ClusterConfig {
   readonly setup: ClusterSetup;
@@ -54,6 +56,22 @@ export interface JoiningConfig {
   readonly proxyPort: number | null;
   readonly data: string | null;
   readonly writeModes: Readonly<Record<string, WriteMode>>;
+  /** Where members are looked for, in place of `seeds`. */
+  readonly discovery?: DiscoveryConfig;
+}
+
+export interface DiscoveryConfig {
+  readonly sources: readonly Source[];
+  /** So many members form a cluster where there is none; null: it is only joined. */
+  readonly expect: number | null;
+  /** What a cluster that is formed is to be. */
+  readonly wishes: Wishes;
+}
+
+interface JoinList {
+  readonly listed: readonly ListedMember[];
+  /** Not empty: members are looked for there, at the listed ones too. */
+  readonly sources: readonly Source[];
 }
 
 const LINK_OFFSET = 10_000;
@@ -62,25 +80,46 @@ const DEFAULT_TAKEOVER_MS = 1500;
 const LISTED =
   /^(?:\[([0-9A-Fa-f:.%]{2,64})\]|([0-9A-Za-z._-]{1,253})):(\d{1,5})(?:@([A-Za-z0-9._:/-]{1,64}))?(?:#([A-Za-z0-9._:/-]{1,64}))?(?:=(\d{1,7}(?:\.\d{1,3})?))?$/;
 
-const members: Read<readonly ListedMember[]> = (text, what) =>
-  text.split(',').map((part) => {
-    const match = LISTED.exec(part.trim());
-    const linkPort = Number(match?.[3]);
-    if (match === null || linkPort < 1 || linkPort > PORT_MAX) {
-      throw invalid(
-        what,
-        'the link addresses of all members, host:port, host:port@zone or host:port@zone#machine=weight, separated by commas',
-        text,
-      );
+const members: Read<JoinList> = (text, what) => {
+  const listed: ListedMember[] = [];
+  const sources: Source[] = [];
+  for (const part of text.split(',').map((each) => each.trim())) {
+    if (!isSource(part)) {
+      listed.push(listedIn(part, text, what));
+      continue;
     }
-    return {
-      host: match[1] ?? match[2]!,
-      linkPort,
-      zone: match[4] ?? '',
-      ...(match[5] === undefined ? {} : { machine: match[5] }),
-      ...(match[6] === undefined ? {} : { weight: weight(match[6], what) }),
-    };
-  });
+    const source = sourceIn(part);
+    if (source === null) {
+      throw invalid(what, 'dns:NAME or dns:NAME:PORT, srv:_SERVICE._tcp.NAME, file:PATH', part);
+    }
+    sources.push(source);
+  }
+  if (sources.length === 0) return { listed, sources };
+  if (listed.some(({ zone, machine, weight }) => zone !== '' || machine !== undefined || weight !== undefined)) {
+    throw invalid(what, 'addresses beside dns:, srv: or file: without zones: each member says its own by --zone', text);
+  }
+  const addresses = listed.map(({ host, linkPort }): Source => ({ kind: 'address', address: { host, linkPort } }));
+  return { listed: [], sources: [...sources, ...addresses] };
+};
+
+function listedIn(part: string, text: string, what: string): ListedMember {
+  const match = LISTED.exec(part);
+  const linkPort = Number(match?.[3]);
+  if (match === null || linkPort < 1 || linkPort > PORT_MAX) {
+    throw invalid(
+      what,
+      'the link addresses of all members, host:port, host:port@zone or host:port@zone#machine=weight, separated by commas; or dns:NAME, srv:NAME, file:PATH',
+      text,
+    );
+  }
+  return {
+    host: match[1] ?? match[2]!,
+    linkPort,
+    zone: match[4] ?? '',
+    ...(match[5] === undefined ? {} : { machine: match[5] }),
+    ...(match[6] === undefined ? {} : { weight: weight(match[6], what) }),
+  };
+}
 
 /** Ratios: three decimals are enough to say them, and are the same text everywhere. */
 const weight: Read<number> = (text, what) => {
@@ -118,8 +157,18 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     summary:
       'makes the node a member of a cluster: the link addresses of all that form it, this one included, or of one or several members of a running one',
     effect:
-      'host:port of each, separated by commas; behind it @zone where members fail together by zone, #machine where several are on one, and =weight where shares differ (10.0.0.1:17379@a#rack-7=2). With this node among them it is the list that forms a cluster: the same in the same order at each of them (docs/cluster.md); the first of it vote; the cluster begins when all its voters are there. Without this node among them they are asked, one after the other, to let it into their cluster.',
+      'host:port of each, separated by commas; behind it @zone where members fail together by zone, #machine where several are on one, and =weight where shares differ (10.0.0.1:17379@a#rack-7=2). With this node among them it is the list that forms a cluster: the same in the same order at each of them (docs/cluster.md); the first of it vote; the cluster begins when all its voters are there. Without this node among them they are asked, one after the other, to let it into their cluster. Or where to look for members: dns:NAME (all its addresses; dns:NAME:PORT where the link port is another than ours), srv:_SERVICE._tcp.NAME (hosts and ports), file:PATH (one address a line, # comments; read again when it changes), several of them separated by commas, addresses among them. Who is found there in a cluster lets this node in; with expect they form one.',
     read: members,
+  },
+  {
+    field: 'expect',
+    name: 'expect',
+    placeholder: '<count>',
+    defaultText: 'none: no cluster is formed, one is joined',
+    summary: 'how many members that were found by dns:, srv: or file: form a cluster where there is none',
+    effect:
+      'Nobody forms anything before so many are there, all have found the same ones, and no address that was found is in doubt. Take the number that is started first, and leave it: who comes later finds the cluster, and joins. The same at every member.',
+    read: integer(1, MAX_MEMBERS, 'a count'),
   },
   {
     field: 'linkPort',
@@ -276,8 +325,8 @@ export function clusterConfigOf(
   node: { readonly port: number; readonly httpPort: number; readonly bind: string },
 ): ClusterConfig | JoiningConfig | null {
   const pick = <T>(field: string, fallback: T): T => (values.get(field) as T | undefined) ?? fallback;
-  const listed = pick<readonly ListedMember[] | null>('join', null);
-  if (listed === null) {
+  const join = pick<JoinList | null>('join', null);
+  if (join === null) {
     const given = CLUSTER_SETTINGS.find(({ field }) => values.get(field) !== undefined);
     if (given !== undefined) refuse(`${given.name} is for a member of a cluster, which a node becomes by --join`);
     return null;
@@ -300,6 +349,32 @@ export function clusterConfigOf(
   const data = pick<string | null>('data', null);
   const writeModes = pick<Readonly<Record<string, WriteMode>>>('writeModes', {});
   const secret = pick('clusterSecret', '');
+  const expect = pick<number | null>('expect', null);
+  const { listed, sources } = join;
+  if (sources.length > 0) {
+    const fact = FACTS.find((field) => values.get(field) !== undefined);
+    if (expect === null && fact !== undefined) {
+      const what = CLUSTER_SETTINGS.find(({ field }) => field === fact)!.name;
+      refuse(
+        `without --expect this node forms no cluster, and ${what} was decided when the one that it joins was formed`,
+      );
+    }
+    const wishes: Wishes = {
+      voters: pick('voters', null),
+      replicas: pick('replicas', null),
+      ranges: pick('ranges', null),
+      takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
+    };
+    if (expect !== null) checkWishes(name, wishes, expect);
+    const labels = { zone: zone ?? '', machine: machine ?? '', weight: weight ?? 1 };
+    const discovery = { sources, expect, wishes };
+    return { seeds: [], name, secret, labels, announce, linkPort, proxyPort, data, writeModes, discovery };
+  }
+  if (expect !== null && expect !== listed.length) {
+    refuse(
+      `the list of --join has ${listed.length} members, --expect says ${expect}; it is for members that are looked for by dns:, srv: or file:`,
+    );
+  }
   const own = listed.find((each) => each.host.toLowerCase() === announce.toLowerCase() && each.linkPort === linkPort);
   if (own === undefined) {
     const fact = FACTS.find((field) => values.get(field) !== undefined);
@@ -335,6 +410,13 @@ export function clusterConfigOf(
   });
   const labels = { zone: own.zone, machine: machine ?? own.machine ?? '', weight: weight ?? own.weight ?? 1 };
   return { setup, announce, linkPort, proxyPort, data, writeModes, labels };
+}
+
+/** Could so many members form a cluster like this? @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
+function checkWishes(name: string, wishes: Wishes, expect: number): void {
+  const members = Array.from({ length: expect }, (_, index) => ({ host: 'expected', linkPort: index + 1 }));
+  const replicas = wishes.replicas ?? Math.min(1, expect - 1);
+  makeSetup({ ...wishes, replicas, name, members, self: members[0]!, secret: '' });
 }
 
 function refuse(why: string): never {

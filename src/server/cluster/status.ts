@@ -6,6 +6,7 @@ import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
 import type { HoldCounts } from '../../node/held-requests.ts';
 import type { LinkCounters } from './counters.ts';
+import type { FinderStatus } from './finder.ts';
 import type { Links } from './links.ts';
 import type { ClusterConfig } from './settings.ts';
 
@@ -45,6 +46,7 @@ export interface StatusParts {
   readonly links: Links;
   readonly events: EventCounts;
   readonly handOvers: HandOvers;
+  readonly discovery: FinderStatus | null;
   readonly nowMs: number;
 }
 
@@ -107,6 +109,8 @@ export interface ClusterStatus {
   readonly links: Readonly<LinkCounters>;
   readonly events: Readonly<EventCounts>;
   readonly handOvers: Readonly<HandOvers>;
+  /** Where members are looked for, what is found there; null: they were listed. */
+  readonly discovery: FinderStatus | null;
   /** Requests that waited because a range changed hands. */
   readonly held: Readonly<HoldCounts>;
 }
@@ -121,6 +125,7 @@ export function statusOf({
   links,
   events,
   handOvers,
+  discovery,
   nowMs,
 }: StatusParts): ClusterStatus {
   const { setup } = config;
@@ -191,6 +196,7 @@ export function statusOf({
     links: { ...links.counters },
     events: { ...events },
     handOvers: { ...handOvers },
+    discovery,
     held: { ...machine.held.counts },
   };
 }

@@ -73,6 +73,31 @@ test('a list without the node itself names members of a cluster that is to be jo
   });
 });
 
+test('where to look for members, and what is formed of those that are found', () => {
+  const flags = { bind: '0.0.0.0', announce: 'cache-0.cache', 'link-port': '17000' };
+  const { joining, cluster } = config({
+    ...flags,
+    join: 'dns:cache.default.svc, srv:_link._tcp.cache, file:/etc/members, 10.0.0.1:17379',
+    expect: '3',
+    voters: '3',
+    zone: 'a',
+  });
+  assert.equal(cluster, null);
+  assert.deepEqual(joining!.discovery, {
+    sources: [
+      { kind: 'dns', name: 'cache.default.svc', linkPort: null },
+      { kind: 'srv', name: '_link._tcp.cache' },
+      { kind: 'file', path: '/etc/members' },
+      { kind: 'address', address: { host: '10.0.0.1', linkPort: 17_379 } },
+    ],
+    expect: 3,
+    wishes: { voters: 3, replicas: null, ranges: null, takeoverMs: 1500 },
+  });
+  assert.equal(config({ ...flags, join: 'dns:cache:17000' }).joining!.discovery!.expect, null);
+  // A list says itself who is expected; to say it twice does no harm.
+  assert.ok(config({ join: '127.0.0.1:17379,127.0.0.1:17380', expect: '2' }).cluster);
+});
+
 test('zones, machines and weights: in the list for the beginning, as settings for now', () => {
   const list = '10.0.0.1:17379@a#rack-1=2,10.0.0.2:17379#rack-2,10.0.0.3:17379=0.5,10.0.0.4:17379@b=0';
   const { setup, labels } = config({ join: list, bind: '10.0.0.1', weight: '3' }).cluster!;
@@ -115,6 +140,16 @@ test('what cannot be meant is refused with a sentence', () => {
     [{ ...local, takeover: '100ms' }, /at least 750 ms/],
     [{ ...local, takeover: '2m' }, /at most 60s/],
     [{ ...local, 'cluster-secret': 'short' }, /16 to 256 characters.*5 characters/],
+    [{ ...local, expect: '4' }, /list of --join has 3 members, --expect says 4/],
+    [{ expect: '3' }, /expect is for a member/],
+    [{ join: 'dns:' }, /dns:NAME/],
+    [{ join: 'srv:cache' }, /srv:_SERVICE/],
+    [{ join: 'dns:cache,10.0.0.1:17379@a' }, /without zones/],
+    [{ join: 'dns:cache', ranges: '64' }, /without --expect.*ranges was decided/],
+    [{ join: 'dns:cache', expect: '3', replicas: '3' }, /too few members/],
+    [{ join: 'dns:cache', expect: '3', voters: '5' }, /fewer members than voters/],
+    [{ join: 'dns:cache', expect: '0' }, /a count from 1 to 64/],
+    [{ join: 'dns:cache', bind: '0.0.0.0' }, /--announce/],
     [{ ...local, weight: '-1' }, /a weight from 0 to 1000000.*received "-1"/],
     [{ ...local, weight: '1000001' }, /a weight from 0/],
     [{ ...local, weight: '0.0001' }, /three decimals/],
