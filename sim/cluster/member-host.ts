@@ -530,8 +530,6 @@ export function describeEvent(event: ClusterEvent): string {
       return `did not get range ${event.range} (${event.how}): ${event.why}`;
     case 'copy-began':
       return `copies range ${event.range} from reign ${event.reign.epoch}${event.keeps ? ', keeping what it has' : ', from nothing'}`;
-    case 'copy-complete':
-      return `has all of range ${event.range}`;
     case 'copy-resynced':
       return `has ${nameOf(event.to)} whole as a copy of range ${event.range} (${event.how})`;
     case 'voter-recovered':

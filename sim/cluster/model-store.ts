@@ -137,6 +137,8 @@ export class ModelStore implements RangeStore, JudgedMemory {
     for (const bytes of entries) part.entries.set(bytes[0]!, { version: versionOf(bytes, 1), isConfirmed: true });
   }
 
+  prepare(): void {}
+
   endSync(range: number): void {
     const part = this.parts[range]!;
     part.isSyncing = false;

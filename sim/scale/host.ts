@@ -18,6 +18,7 @@ const NOTHING: RangeStore = {
   beginSync: () => undefined,
   put: () => undefined,
   endSync: () => undefined,
+  prepare: () => undefined,
   cut: () => ({ entries: [], cursor: -1 }),
 };
 

@@ -44,7 +44,6 @@ export type ClusterEvent =
   | { readonly kind: 'claim'; readonly how: string; readonly epoch: number; readonly ranges: readonly number[] }
   | { readonly kind: 'claim-failed'; readonly how: string; readonly range: number; readonly why: string }
   | { readonly kind: 'copy-began'; readonly range: number; readonly reign: Ballot; readonly keeps: boolean }
-  | { readonly kind: 'copy-complete'; readonly range: number; readonly reign: Ballot }
   /** A copy of ours is whole (`streams.ts`). */
   | { readonly kind: 'copy-resynced'; readonly range: number; readonly to: NodeId; readonly how: keyof Resyncs }
   | { readonly kind: 'voter-recovered'; readonly life: number }

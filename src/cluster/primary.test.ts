@@ -32,6 +32,7 @@ class Memory implements RangeStore {
       this.#unconfirmed = this.#unconfirmed.filter((each) => each !== byte);
     }
   }
+  prepare(): void {}
   endSync(): void {
     this.bytes = this.bytes.filter((each) => !this.#unconfirmed.includes(each));
   }

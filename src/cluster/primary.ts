@@ -46,6 +46,8 @@ const TRIM_BYTES = 16 * 1024;
 /** In one message; bytes count behind the first effect. */
 const MAX_BATCH = 64;
 const MAX_BATCH_BYTES = 64 * 1024;
+/** More than the sessions of one reign: a number that grows with each session of a range, over all reigns. */
+const SESSIONS = 0x10_0000;
 /** Single effects are counted against what a copy may be sent in a turn from so many bytes on: smaller ones are bounded by what clients may ask in one. */
 const COUNTED_BYTES = 512;
 /** Several times within `ackMs`: one loss must not cost a copy its place... */
@@ -623,10 +625,18 @@ export class Primary {
   #feedPart(follower: Follower, nowMs: number): void {
     if (!follower.isSyncing || !follower.isFollowing || follower.part !== null) return;
     if (follower.isBehind ? follower.applied < this.offset : follower.sentUpTo < this.offset) return;
-    if (!this.#ports.streams.hasRoom(follower.id) || !this.#ports.streams.takeCut()) return;
-    const { entries, cursor } = this.#ports.store.cut(this.range, follower.cursor);
     const { range, reign } = this;
     const { session } = follower;
+    const { store, streams } = this.#ports;
+    const since = reign.epoch * SESSIONS + session;
+    if (follower.cursor === 0) store.prepare(range, since);
+    if (!streams.hasRoom(follower.id) || !streams.takeCut()) return;
+    const cut = store.cut(range, follower.cursor, since);
+    if (cut === null) return;
+    const { entries, cursor } = cut;
+    let bytes = 0;
+    for (const { length } of entries) bytes += length;
+    streams.cut(bytes);
     follower.parts += 1;
     follower.part = {
       kind: 'part',

@@ -15,6 +15,17 @@ export interface RangeStore {
   put(range: number, entries: readonly Uint8Array[]): void;
   /** Whatever was not confirmed since `beginSync` goes: the owner does not have it. */
   endSync(range: number): void;
-  /** The next entries of the range behind `cursor` (0: from the beginning), and the cursor behind them; -1 = these were the last. */
-  cut(range: number, cursor: number): { readonly entries: readonly Uint8Array[]; readonly cursor: number };
+  /** The range is about to be cut: `cut` will be asked with the same numbers. What can be done for many ranges at once is done for all that are announced. */
+  prepare(range: number, since: number): void;
+  /**
+   * The next entries of the range behind `cursor` (0: from the beginning), so few that it takes well below a millisecond. null: it is not ready to say, and has come nearer to it; ask again.
+   * @param since grows with each synchronisation of the range: whatever was there when this one began, and still is, is in one of its cuts
+   */
+  cut(range: number, cursor: number, since: number): Cut | null;
+}
+
+export interface Cut {
+  readonly entries: readonly Uint8Array[];
+  /** Behind them; -1 = these were the last. */
+  readonly cursor: number;
 }

@@ -10,8 +10,10 @@
 import type { NodeId } from './member.ts';
 
 /** Pieces of a synchronisation that are cut without a pause, and afterwards in a millisecond. */
-export const CUTS_AT_ONCE = 3;
+export const CUTS_AT_ONCE = 2;
 export const CUTS_PER_MS = 0.5;
+/** A piece with more bytes, because of a large value in it, counts as several. */
+const CUT_BYTES = 128 * 1024;
 /** Of effects to one copy in one turn. */
 const TURN_BYTES = 1024 * 1024;
 /** Effects kept for copies that are behind: one range's bytes, those of all ranges, and one range's when that is reached. */
@@ -81,6 +83,11 @@ export class Streams {
     this.#cuts -= 1;
     this.parts += 1;
     return true;
+  }
+
+  /** The piece that was taken last has so many bytes. */
+  cut(bytes: number): void {
+    if (bytes > CUT_BYTES) this.#cuts -= bytes / CUT_BYTES - 1;
   }
 
   /** Were pieces asked for since the last time? */

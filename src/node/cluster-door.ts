@@ -98,6 +98,8 @@ export interface ClusterDoors {
 
   /** A member said something new of itself: another address, a new incarnation. Of who is no member: ignored. */
   onMember(member: Member): void;
+  /** More waits in the link to this member than should, because nobody reads at its other end; or not any more. What can wait is not sent into a full one. */
+  onLinkFull(peer: NodeId, isFull: boolean): void;
   /** It gives its ranges away and claims none, until told otherwise. `ownedCount` says how many are left. */
   leave(isLeaving: boolean): void;
   /** Ranges that it owns now. */

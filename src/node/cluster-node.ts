@@ -338,6 +338,10 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.guard.onMember(member);
   }
 
+  onLinkFull(peer: NodeId, isFull: boolean): void {
+    this.core.onLinkFull(peer, isFull);
+  }
+
   leave(isLeaving: boolean): void {
     this.core.isLeaving = isLeaving;
   }

@@ -7,11 +7,11 @@
  *                                    the entries away a little at each tick. A synchronisation ends the same way: what was not stored since it began goes
  *   entries carry a mark             8 bits of their range, in the engine's own room for that: no byte an entry more. Up to 256 ranges it is the range; above, it spares 255 of 256 keys a look
  *
- * A range is cut into parts by walking the whole table, so many buckets a part: O(entries of the member) for one range. A member that must fill another from nothing walks once a range.
+ * A range is cut into parts of bounded work, out of an index that one walk through the table makes for all ranges that are to be cut (`range-index.ts`).
  *
  * The floor is asked about only for entries older than the newest one, and once the sweep has passed it, not at all.
  */
-import type { RangeStore } from '../cluster/range-store.ts';
+import type { Cut, RangeStore } from '../cluster/range-store.ts';
 import type { Ranges } from '../cluster/ranges.ts';
 import { STORED } from '../engine/face.ts';
 import type { Freshness } from '../freshness/freshness.ts';
@@ -35,14 +35,18 @@ import {
 } from './effect.ts';
 import type { MemberStore } from './member-store.ts';
 import type { RangeBeside } from './range-beside.ts';
+import { RangeIndex } from './range-index.ts';
 
-/** One part has about so many bytes... */
+/** One part has about so many bytes, or one entry that is larger... */
 const PART_BYTES = 128 * 1024;
-/** ...and costs a walk through at most so many buckets: some tenths of a millisecond. */
-const PART_BUCKETS = 4096;
-const STEP_BUCKETS = 16;
-/** What one step may add however large values are: a frame has a bound. An entry left out is an entry the copy does not have. */
-const MOST_PART_BYTES = 16 * 1024 * 1024;
+/** ...an entry counted as so many more, since it costs as much to make... */
+const ENTRY_BYTES = 192;
+/** ...and costs a look into at most so many buckets: together some tenths of a millisecond. */
+const PART_BUCKETS = 512;
+/** A part that is nearly full takes small entries still: only larger ones are left for the next. */
+const SMALL_ENTRY_BYTES = 4096;
+/** Cursors count so many places a bucket. Above the engine's: a chain of overflow is some entries long. */
+const MOST_A_BUCKET = 4096;
 const EVERY_MARK = 256;
 /** What is kept beside entries goes with the first of them if it is no more than this, else alone. */
 const SMALL_BYTES = 64 * 1024;
@@ -67,6 +71,8 @@ export class RangeMemory implements RangeStore {
   /** The newest floor that the sweep has not passed yet, 0 = none; and what the sweep must have reached to have passed it. */
   #newestFloor = 0;
   #sweepTo = 0;
+  readonly #index: RangeIndex;
+  #isLastBucket = false;
   readonly #key = new Uint8Array(65_535);
   readonly #source = { high: 0, low: 0 };
   readonly #tags = { count: 0, hashes: new Float64Array(255) };
@@ -79,6 +85,7 @@ export class RangeMemory implements RangeStore {
     this.#floors = new Float64Array(ranges.count);
     this.#syncFloors = new Float64Array(ranges.count);
     this.#tokenFloors = new Float64Array(ranges.count);
+    this.#index = new RangeIndex(store, (ref) => this.rangeOfRef(ref));
     store.setLiveness((ref) => this.#isDead(ref));
     freshness.fillFloor = (key, start, length) => this.#tokenFloors[this.rangeOf(key, start, length)]!;
   }
@@ -106,6 +113,7 @@ export class RangeMemory implements RangeStore {
 
   /** Time passes. */
   tick(): void {
+    this.#index.forget(this.nowMs);
     if (this.#newestFloor !== 0 && this.#store.sweptFloor >= this.#sweepTo) this.#newestFloor = 0;
   }
 
@@ -173,30 +181,73 @@ export class RangeMemory implements RangeStore {
     this.#raise(range, this.#syncFloors[range]!);
   }
 
-  cut(range: number, cursor: number): { readonly entries: readonly Uint8Array[]; readonly cursor: number } {
-    const store = this.#store;
+  prepare(range: number, since: number): void {
+    this.#index.want(range, since, this.nowMs);
+  }
+
+  cut(range: number, cursor: number, since: number): Cut | null {
+    const places = this.#index.of(range, since, this.nowMs);
+    if (places === null) return null;
     const entries: Uint8Array[] = [];
-    const mark = range & (EVERY_MARK - 1);
     let bytes = 0;
-    const visit = (ref: number): void => {
-      if (store.markOf(ref) !== mark || this.rangeOfRef(ref) !== range) return;
-      const size = store.keyLength(ref) + store.valueLength(ref);
-      if (bytes + size > MOST_PART_BYTES && entries.length > 0) return;
-      bytes += size;
-      entries.push(this.#entryOf(ref));
-    };
     if (cursor === 0) {
       const beside = this.#beside.cut(range, this.nowMs);
       if (beside.length > SMALL_BYTES) return { entries: [beside], cursor: FIRST_ENTRY };
       bytes = beside.length;
       entries.push(beside);
     }
-    let at = cursor === FIRST_ENTRY ? 0 : cursor;
-    for (let walked = 0; walked < PART_BUCKETS && bytes < PART_BYTES; walked += STEP_BUCKETS) {
-      at = store.scan(at, STEP_BUCKETS, this.nowMs, visit);
-      if (at === 0) return { entries, cursor: -1 };
+    const from = cursor <= 0 ? 0 : cursor - 1;
+    const { buckets, end } = places;
+    let bucket = Math.floor(from / MOST_A_BUCKET);
+    let skip = from % MOST_A_BUCKET;
+    let at = firstFrom(buckets, bucket);
+    for (let looked = 0; looked < PART_BUCKETS; looked += 1) {
+      // Behind those that are known everything is looked at: entries move there while the table grows.
+      if (at < buckets.length) bucket = buckets[at]!;
+      else bucket = Math.max(bucket, end);
+      const { next, taken } = this.#cutBucket(range, bucket, skip, PART_BYTES - bytes, entries);
+      bytes += taken;
+      if (next >= 0) return { entries, cursor: cursorAt(bucket, next) };
+      skip = 0;
+      at += 1;
+      bucket += 1;
+      if (at >= buckets.length && this.#isLastBucket) {
+        this.#index.release(range, since);
+        return { entries, cursor: -1 };
+      }
+      if (bytes >= PART_BYTES) break;
     }
-    return { entries, cursor: at };
+    return { entries, cursor: cursorAt(bucket, 0) };
+  }
+
+  /** The entries of the range in one bucket, without the first `skip`, until there are so many bytes of them. `next`: how many to skip the next time; -1: these were all. */
+  #cutBucket(
+    range: number,
+    bucket: number,
+    skip: number,
+    most: number,
+    entries: Uint8Array[],
+  ): { readonly next: number; readonly taken: number } {
+    const store = this.#store;
+    const mark = range & (EVERY_MARK - 1);
+    let seen = 0;
+    let taken = 0;
+    let next = -1;
+    const after = store.scan(bucket, 1, this.nowMs, (ref) => {
+      if (store.markOf(ref) !== mark || this.rangeOfRef(ref) !== range) return;
+      seen += 1;
+      if (seen <= skip || next >= 0) return;
+      const size = store.keyLength(ref) + store.valueLength(ref) + ENTRY_BYTES;
+      // One at least, or it would never come to an end.
+      if (entries.length > 0 && taken + size > most && size > SMALL_ENTRY_BYTES) {
+        next = seen - 1;
+        return;
+      }
+      taken += size;
+      entries.push(this.#entryOf(ref));
+    });
+    this.#isLastBucket = after === 0;
+    return { next, taken };
   }
 
   // -- within
@@ -260,4 +311,21 @@ export class RangeMemory implements RangeStore {
     }
     return this.#freshness.isDead(ref);
   }
+}
+
+/** 0 says something else. */
+function cursorAt(bucket: number, skip: number): number {
+  return 1 + bucket * MOST_A_BUCKET + skip;
+}
+
+/** Of ascending numbers, the place of the first that is not below `least`. */
+function firstFrom(numbers: Uint32Array, least: number): number {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (numbers[middle]! < least) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -32,6 +32,8 @@ export interface LinkContext {
   onForm(from: NodeId, form: Form): void;
   /** Bytes in it are views: who keeps them copies them. */
   onMessage(from: NodeId, message: Message): void;
+  /** Much waits in our link to the peer, because it reads slowly; or not any more. */
+  onFull(peer: NodeId, isFull: boolean): void;
   /** A link of ours to the peer is open; `cluster`: what it said to belong to. */
   onOpen(peer: NodeId, cluster: string): void;
 }
@@ -39,6 +41,8 @@ export interface LinkContext {
 export interface LinkLimits {
   /** What may wait in one link to be sent, bytes. */
   readonly outputBytes: number;
+  /** From so many on, who can wait is told to send nothing more into it: `onFull`. Until a quarter of it waits. */
+  readonly fullBytes: number;
   /** A link that is not open so long after its beginning is given up. */
   readonly helloMs: number;
   /** Between two pings over an open link; one rides with what is said anyway, or goes alone when nothing was for as long again. */
@@ -56,6 +60,7 @@ export function limitsFor({ timing }: ClusterSetup): LinkLimits {
   const pingMs = 2 * timing.heartbeatMs;
   return {
     outputBytes: 64 * 1024 * 1024,
+    fullBytes: 1024 * 1024,
     helloMs: Math.max(2000, 2 * timing.takeoverMs),
     pingMs,
     pings: Math.ceil(timing.takeoverMs / pingMs) + 1,

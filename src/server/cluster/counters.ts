@@ -13,6 +13,8 @@ export interface LinkCounters {
   dropped: number;
   /** Links that were cut because more waited in them than their bound. */
   cutForBuffer: number;
+  /** How often a link was full: more waited in it than should (`onFull`). */
+  full: number;
   /** Links that were cut because nobody answered at the other end. */
   cutSilent: number;
   /** Links that were cut for bytes that are no frame, or a frame that makes no sense. */
@@ -35,6 +37,7 @@ export function noLinkCounters(): LinkCounters {
     bytesReceived: 0,
     dropped: 0,
     cutForBuffer: 0,
+    full: 0,
     cutSilent: 0,
     refusedFrames: 0,
     unknownFrames: 0,

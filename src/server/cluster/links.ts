@@ -28,6 +28,8 @@ export interface LinksOptions {
   readonly onForm: (from: NodeId, form: Form) => void;
   readonly onMessage: (from: NodeId, message: Message) => void;
   readonly onOpen: (peer: NodeId, cluster: string) => void;
+  /** Default: nobody has anything that can wait. */
+  readonly onFull?: LinkContext['onFull'];
   /** The members that are known at the start. Default: the founding ones. */
   readonly peers?: readonly MemberAddress[];
   /** Default: guests are told to come later. */
@@ -69,6 +71,7 @@ export class Links {
       roster: NOBODY,
       onGuest: options.onGuest ?? ((_member, answer) => answer({ kind: 'turned-away', reason: 'later', epoch: 0 })),
       onTurnedAway: options.onTurnedAway ?? (() => {}),
+      onFull: options.onFull ?? (() => {}),
       limits: { ...limitsFor(setup), ...options.limits },
       input: makeInput(),
       writer: new DirectWriter(),

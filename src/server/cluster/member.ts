@@ -184,6 +184,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         this.#links.flush();
       },
       onMessage: (from, message) => this.#onMessage(from, message),
+      onFull: (peer, isFull) => this.#machine?.onLinkFull(peer, isFull),
     });
     const formed: Formed | null =
       known !== null && known.cluster !== ''
@@ -588,7 +589,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         events.claimsFailed += 1;
         return;
       case 'copy-began':
-      case 'copy-complete':
+      case 'copy-resynced':
         return;
       case 'roster':
         this.#onRoster(event.roster);

@@ -34,6 +34,32 @@ export const CLUSTER_METRICS: readonly MetricRow<ClusterStatus>[] = [
     (s) => Object.entries(s.behind).map(([label, value]) => ({ label, value })),
     'member',
   ),
+  gauge(
+    'breakwater_cluster_copies_catching_up',
+    'Ranges of this member that a member is to copy and does not copy in sync yet, by that member.',
+    (s) => Object.entries(s.catchingUp).map(([label, value]) => ({ label, value })),
+    'member',
+  ),
+  counter(
+    'breakwater_cluster_copies_resynced_total',
+    "Copies of this member's ranges that became whole: they had left the set and went on from where they were (partial); from nothing (full); of a new owner, with what they had (compared).",
+    ({ resyncs }) => [
+      { label: 'partial', value: resyncs.partial },
+      { label: 'full', value: resyncs.full },
+      { label: 'compared', value: resyncs.compared },
+    ],
+    'how',
+  ),
+  counter(
+    'breakwater_cluster_copy_pieces_total',
+    'Pieces of ranges that were cut to fill copies.',
+    (s) => s.resyncs.pieces,
+  ),
+  gauge(
+    'breakwater_cluster_backlog_bytes',
+    'What is kept of changes for copies that have not acknowledged them, estimated.',
+    (s) => s.resyncs.backlogBytes,
+  ),
   counter('breakwater_cluster_events_total', 'What happened to the ranges of this member.', events, 'event'),
   counter('breakwater_cluster_hand_overs_total', 'Ranges that this member handed over.', (s) => s.handOvers.count),
   counter(
@@ -75,6 +101,11 @@ export const CLUSTER_METRICS: readonly MetricRow<ClusterStatus>[] = [
     'member',
   ),
   counter('breakwater_cluster_links_opened_total', 'Links of this member that were opened.', (s) => s.links.opened),
+  counter(
+    'breakwater_cluster_links_full_total',
+    'How often so much waited in a link, because the member at its other end read slowly, that copies there were sent nothing more for a while.',
+    ({ links }) => links.full,
+  ),
   counter(
     'breakwater_cluster_links_cut_total',
     'Links that this member cut, by reason.',

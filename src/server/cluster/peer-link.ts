@@ -6,7 +6,8 @@
  *      ^--------------- anything goes wrong: close, and wait longer (50 ms, doubled up to 1 s) ------'
  *
  * It loses messages and says so in `dropped`: what is sent while it is not open, and what waits in it when it is cut. The protocol is made for that; queueing for
- * an absent peer would only deliver what is stale. What may wait in an open link is bounded: a peer that does not read is cut off rather than remembered.
+ * an absent peer would only deliver what is stale. What may wait in an open link is bounded: a peer that does not read is cut off rather than remembered. Long before that it is *full*, and those are told who have more to send and can wait
+ * (copies are filled and caught up later: `cluster/streams.ts`).
  *
  * A half-open connection (a machine that lost its power, a firewall that forgot) looks open for ever: so it is pinged, and cut when pings stay unanswered.
  * No timers of its own: `tick` is called by the driver.
@@ -54,6 +55,7 @@ export class PeerLink {
   #ping = 0;
   #answered = 0;
   #nowMs = 0;
+  #isFull = false;
 
   constructor(peer: MemberAddress, context: LinkContext, random: () => number) {
     this.peer = peer;
@@ -84,6 +86,11 @@ export class PeerLink {
 
   /** One write for all that was said in this turn. Cuts the link when more than its bound waits. */
   flush(): void {
+    this.#write();
+    this.#judge();
+  }
+
+  #write(): void {
     const socket = this.#socket;
     if (socket === null || this.#out.length === 0) return;
     const { counters, limits } = this.#context;
@@ -117,6 +124,7 @@ export class PeerLink {
   tick(nowMs: number): void {
     this.#nowMs = nowMs;
     const { limits, counters } = this.#context;
+    this.#judge();
     switch (this.state) {
       case 'waiting':
         if (nowMs >= this.#nextDialMs) this.#dial();
@@ -191,6 +199,9 @@ export class PeerLink {
       this.flush();
     };
     socket.on('connect', () => this.#greet(socket));
+    socket.on('drain', () => {
+      if (socket === this.#socket) this.#judge();
+    });
     socket.on('error', (error) => {
       if (socket === this.#socket) this.#drop(messageOf(error));
     });
@@ -295,6 +306,16 @@ export class PeerLink {
     this.flush();
   }
 
+  /** Is it full? */
+  #judge(): void {
+    const { fullBytes } = this.#context.limits;
+    const isFull = this.waitingBytes > (this.#isFull ? fullBytes / 4 : fullBytes);
+    if (isFull === this.#isFull) return;
+    this.#isFull = isFull;
+    if (isFull) this.#context.counters.full += 1;
+    this.#context.onFull(this.peer.id, isFull);
+  }
+
   #refuse(why: string): void {
     this.#context.counters.refusedFrames += 1;
     this.#drop(why);
@@ -318,6 +339,7 @@ export class PeerLink {
     }
     if (this.state !== 'closed') this.state = 'waiting';
     this.#out.take();
+    this.#judge();
     this.roundTripMs = Number.NaN;
     // Half to whole of it: members that lost the same peer do not come back at one moment.
     this.#nextDialMs = this.#nowMs + this.#retryMs * (0.5 + this.#random() / 2);

@@ -2,6 +2,7 @@
 import type { Member, NodeId } from '../../cluster/member.ts';
 import type { Stance } from '../../cluster/messages.ts';
 import { asMember } from '../../cluster/roster.ts';
+import type { Resyncs } from '../../cluster/streams.ts';
 import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
 import type { HoldCounts } from '../../node/held-requests.ts';
@@ -101,6 +102,10 @@ export interface ClusterStatus {
   readonly short: number;
   /** Of copies of this member's ranges: the most effects that one has not acknowledged yet, by member. */
   readonly behind: Readonly<Record<NodeId, number>>;
+  /** Ranges of this member that a member is to copy and does not copy in sync yet, by member: it is being filled, or catches up. */
+  readonly catchingUp: Readonly<Record<NodeId, number>>;
+  /** How copies of this member's ranges came to be whole since it started; pieces of ranges that were sent for it; what is kept for copies that are behind. */
+  readonly resyncs: Readonly<Resyncs> & { readonly pieces: number; readonly backlogBytes: number };
   /** Of the list of members: grows with each change; 0 = as it was formed. */
   readonly rosterEpoch: number;
   /** Ids of members that were forgotten, the last ones. */
@@ -140,6 +145,7 @@ export function statusOf({
     for (const id of inSync) if (id !== owner) copied.set(id, (copied.get(id) ?? 0) + 1);
   }
   const behind: Record<NodeId, number> = {};
+  const catchingUp: Record<NodeId, number> = {};
   let short = 0;
   // Where there are fewer members of a weight, there can be no more copies.
   const most = Math.min(setup.copies, Math.max(1, roster.members.filter(({ weight }) => weight > 0).length));
@@ -147,7 +153,10 @@ export function statusOf({
     if (primary === null) continue;
     if (primary.record.inSync.length < most) short += 1;
     for (const { id, applied, isStaged } of primary.followers.values()) {
-      if (isStaged) continue;
+      if (isStaged) {
+        catchingUp[id] = (catchingUp[id] ?? 0) + 1;
+        continue;
+      }
       behind[id] = Math.max(behind[id] ?? 0, primary.offset - Math.max(0, applied));
     }
   }
@@ -165,6 +174,8 @@ export function statusOf({
     astray: core.homing.astray(nowMs),
     short,
     behind,
+    catchingUp,
+    resyncs: { ...core.streams.resyncs, pieces: core.streams.parts, backlogBytes: core.streams.backlogBytes },
     rosterEpoch: roster.ballot.epoch,
     forgotten: roster.forgotten,
     members: roster.members.map((each): MemberStatus => {
