@@ -39,8 +39,8 @@ const TERMS = [
   'interleaving is made to happen (`src/cli/bench/correctness/scenarios.ts` has the steps). Both live in one process: a skewed clock is the clock of both for the moment of',
   'the invalidation. The holder of a lease that is killed (SIGKILL) or stopped (SIGSTOP, as when its machine vanishes: its connections stay open) is a process of its own. A tag is',
   'evicted on Redis by the server itself, under `maxmemory` and `allkeys-lru`; a node of ours evicts none, and gets 70,000 other tags instead.',
-  'In the random mix links are cut or slow for A, where they can be; of a Redis Cluster, whose clients go past them, primaries are killed, paused and cut off; for all the database is',
-  'slow, and the clock an hour off, for 5 to 45 ms at a time. A read that fails is counted as such: it says nothing old.',
+  'In the random mix links are cut or slow for A, where they can be; of a Redis Cluster, whose clients go past them, primaries are killed, paused and cut off, and members of a cluster of nodes killed, stopped and',
+  'cut off from each other; for all the database is slow, and the clock an hour off, for 5 to 45 ms at a time. A read that fails is counted as such: it says nothing old.',
   '"-": there is no word for it, or no wire between the instance and its server that could be held, or no second process that could share the store.',
 ];
 

@@ -49,6 +49,11 @@ export class Link {
     });
   }
 
+  /** It keeps no process from ending that has nothing else to do. */
+  unref(): void {
+    for (const { server } of this.#strands) server.unref();
+  }
+
   hold(): void {
     this.#isHeld = true;
   }

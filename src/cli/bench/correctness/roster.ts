@@ -13,6 +13,8 @@ const MAKERS: Readonly<Record<string, () => Promise<Subject>>> = {
   'breakwater-redis-l1': async () => (await import('./peers/breakwater.ts')).breakwaterRedisL1(),
   'breakwater-cluster': async () => (await import('./peers/breakwater.ts')).breakwaterCluster(),
   'breakwater-cluster-l1': async () => (await import('./peers/breakwater.ts')).breakwaterClusterL1(),
+  'breakwater-members': async () => (await import('./peers/breakwater.ts')).breakwaterMembers(),
+  'breakwater-members-l1': async () => (await import('./peers/breakwater.ts')).breakwaterMembersL1(),
   'breakwater-ring': async () => (await import('./peers/breakwater.ts')).breakwaterRing(),
   'breakwater-ring-l1': async () => (await import('./peers/breakwater.ts')).breakwaterRingL1(),
   bentocache: async () => (await import('./peers/bentocache.ts')).bentocache(),

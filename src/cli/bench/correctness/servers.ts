@@ -2,6 +2,7 @@
 import type { Children } from '../../children/children.ts';
 import { startRedisCluster } from '../../children/redis-cluster.ts';
 import { startBreakwater, startOnFreePorts } from '../../children/servers.ts';
+import { startMembers } from './members.ts';
 import { clusterFaults, type ServerFault } from './server-faults.ts';
 import type { ServerKind } from './subject.ts';
 
@@ -36,6 +37,8 @@ export async function startServer(kind: ServerKind, children: Children): Promise
       const cluster = await startRedisCluster(children);
       return { ports: cluster.ports, faults: clusterFaults(cluster), stop: async () => {} };
     }
+    case 'breakwater-members':
+      return await startMembers(children);
     case 'breakwater':
     case 'breakwater-ring': {
       const count = kind === 'breakwater' ? 1 : RING;

@@ -46,7 +46,7 @@ export interface Instance {
 }
 
 /** What runs behind the links; a cluster is reached past them. */
-export type ServerKind = 'redis' | 'breakwater' | 'redis-cluster' | 'breakwater-ring' | 'none';
+export type ServerKind = 'redis' | 'breakwater' | 'redis-cluster' | 'breakwater-members' | 'breakwater-ring' | 'none';
 
 export interface Subject {
   readonly name: string;

@@ -125,7 +125,7 @@ export class World {
   /** Does all that an instance says to its servers go through links that can be held and cut? */
   get isLinked(): boolean {
     const { server } = this.subject;
-    return server !== 'none' && server !== 'redis-cluster';
+    return server !== 'none' && server !== 'redis-cluster' && server !== 'breakwater-members';
   }
 
   /** The link of A that brings news of invalidations; null when there is none to cut. */

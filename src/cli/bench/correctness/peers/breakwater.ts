@@ -52,7 +52,7 @@ function subject(
     version: packageVersion(),
     configuration,
     server,
-    news: server === 'none' || server === 'redis-cluster' ? 'none' : 'l2',
+    news: server === 'none' || server === 'redis-cluster' || server === 'breakwater-members' ? 'none' : 'l2',
     ...(boundMs !== undefined && { boundMs }),
     open: async (place) => open(place),
   };
@@ -109,6 +109,26 @@ export const breakwaterClusterL1 = (): Subject =>
     `the same with an L1 kept right by CLIENT TRACKING; declared bound ${BOUND_MS} ms`,
     'redis-cluster',
     (place) => instanceOf(place, clusterUrl(place), {}),
+    BOUND_MS,
+  );
+
+const membersUrl = ({ l2Ports }: Place): `breakwater://${string}` =>
+  `breakwater://${l2Ports.map((port) => `127.0.0.1:${port}`).join(',')}`;
+
+const MEMBERS =
+  'a cluster of three nodes, each range with one copy, reached past the links; in the mix members are killed, stopped and cut off from each other';
+
+export const breakwaterMembers = (): Subject =>
+  subject('breakwater, three nodes', `${MEMBERS}; no L1`, 'breakwater-members', (place) =>
+    instanceOf(place, membersUrl(place), false),
+  );
+
+export const breakwaterMembersL1 = (): Subject =>
+  subject(
+    'breakwater, three nodes, L1',
+    `the same with an L1 kept right by the feeds of all members; declared bound ${BOUND_MS} ms`,
+    'breakwater-members',
+    (place) => instanceOf(place, membersUrl(place), {}),
     BOUND_MS,
   );
 
