@@ -13,6 +13,8 @@ import { TAGS, tagOf } from './model-store.ts';
 
 const TIMEOUT_MS = 1600;
 const DEADLINE_MS = 6000;
+/** How far behind a copy may be that is read, by the moment: half of them must hold their lease. */
+const STALE_MS = [0, 0, 500, 2000] as const;
 const WAIT_MS = 60;
 
 interface Connection {
@@ -114,11 +116,13 @@ export class Client {
     const at = readsCopies ? (this.#copies[range] ?? anyone) : this.#map[range]!;
     const to = hosts[at]!;
     if (asking.chain === 0) judge.counts.reads += 1;
-    this.#ask(to, { kind: 'get', range, key, readsCopies }, (reply) => {
+    // No draw: schedules stay as they are.
+    const staleMs = readsCopies ? STALE_MS[Math.floor(this.#world.nowMs) % STALE_MS.length]! : 0;
+    this.#ask(to, { kind: 'get', range, key, readsCopies, staleMs }, (reply) => {
       if (readsCopies)
         this.#copies[range] = reply !== null && reply.kind === 'hit' && reply.from === 'copy' ? at : null;
       if (reply !== null && reply.kind === 'hit') {
-        judge.read(key, reply.version, asking.startMs, reply.from, to.name);
+        judge.read(key, reply.version, asking.startMs, reply.from, to.name, staleMs);
         done();
         return;
       }

@@ -88,13 +88,20 @@ export class Judge {
   }
 
   /** (1) A read that began at `startMs` was answered with this version. */
-  read(key: number, version: number, startMs: number, from: 'owner' | 'copy' | 'gutter', who: string): void {
+  read(
+    key: number,
+    version: number,
+    startMs: number,
+    from: 'owner' | 'copy' | 'gutter',
+    who: string,
+    staleMs: number,
+  ): void {
     this.counts.hits += 1;
     if (from === 'copy') this.counts.copyHits += 1;
     if (from === 'gutter') this.counts.gutterHits += 1;
     if (version > this.committed[key]!) this.violate(1, `k${key}: version ${version} was never committed (${who})`);
     const forbiddenMs = this.forbiddenMs(key, version);
-    const allowedMs = from === 'gutter' ? this.#setup.gutterMs * 1.02 + 1 : 0;
+    const allowedMs = from === 'gutter' ? this.#setup.gutterMs * 1.02 + 1 : from === 'copy' ? staleMs : 0;
     if (forbiddenMs + allowedMs >= startMs) return;
     this.violate(
       1,

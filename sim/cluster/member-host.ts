@@ -42,7 +42,14 @@ export interface Token {
 }
 
 export type Request =
-  | { readonly kind: 'get'; readonly range: number; readonly key: number; readonly readsCopies: boolean }
+  | {
+      readonly kind: 'get';
+      readonly range: number;
+      readonly key: number;
+      readonly readsCopies: boolean;
+      /** How far behind a copy may be that answers; 0: it must hold its lease. */
+      readonly staleMs: number;
+    }
   | {
       readonly kind: 'fill';
       readonly range: number;
@@ -82,6 +89,8 @@ interface Waiting {
   readonly keys: readonly number[];
   readonly versions: readonly number[];
 }
+
+const SERVE_COPY = { kind: 'serve-copy' } as const;
 
 interface GutterEntry {
   readonly version: number;
@@ -246,7 +255,9 @@ export class MemberHost implements Host {
     const now = this.machine.clock.now();
     const { range } = request;
     world.trace.note(NOTE_REQUEST, this.index, range);
-    const route = core.route(range, request.kind === 'get' && request.readsCopies, now);
+    const asked = core.route(range, request.kind === 'get' && request.readsCopies, now);
+    const isOldEnough = request.kind === 'get' && request.staleMs > 0 && core.copyLagMs(range, now) <= request.staleMs;
+    const route = asked.kind !== 'serve' && isOldEnough ? SERVE_COPY : asked;
     if (route.kind !== 'minority' && (this.#gutter.size > 0 || this.#gutterTokens.size > 0)) {
       this.#gutter.clear();
       this.#gutterTokens.clear();

@@ -140,6 +140,13 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'sentMs + this.#timing.readLeaseMs);',
     'sentMs + 1e6 * this.#timing.readLeaseMs);',
   ),
+  one(
+    'copy-counts-no-lag',
+    'rule 3: a copy whose lease has ended takes itself for as good as it was, however long ago',
+    'src/cluster/copies.ts',
+    'return Math.max(0, nowMs - this.#copies[range]!.readUntilMs) * DRIFT;',
+    'return nowMs === this.#copies[range]!.readUntilMs ? 0 : this.#copies[range]!.readUntilMs === NEVER ? Number.POSITIVE_INFINITY : 0 * DRIFT;',
+  ),
   {
     ...one(
       'grace-skipped',

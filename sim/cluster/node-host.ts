@@ -297,7 +297,8 @@ export class NodeHost implements Host {
     if (node.core.route(range, false, this.machine.clock.now()).kind === 'serve') judge.serves(this, range);
     switch (request.kind) {
       case 'get': {
-        const words = request.readsCopies ? [name] : [name, 'LEASE', '1'];
+        const { readsCopies, staleMs } = request;
+        const words = staleMs > 0 ? [name, 'STALE', staleMs] : readsCopies ? [name] : [name, 'LEASE', '1'];
         this.#call(connection, request.readsCopies, ['BW.GET', ...words], (answer) => {
           if (answer === null) {
             reply({ kind: 'miss', token: null });

@@ -182,7 +182,7 @@ export class Scenario {
     const range = Math.floor(number / 2);
     const request: Request | null =
       verb === 'get' || verb === 'copy'
-        ? { kind: 'get', range, key: number, readsCopies: verb === 'copy' }
+        ? { kind: 'get', range, key: number, readsCopies: verb === 'copy', staleMs: 0 }
         : verb === 'set' || verb === 'delete'
           ? { kind: verb, range, key: number, version }
           : verb === 'tag'

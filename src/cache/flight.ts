@@ -85,6 +85,8 @@ export class Flight<K extends string, T> implements Seat<T> {
   /** Until when it may wait for another process's load; null = it has not waited. */
   waitUntilMs: number | null = null;
   polls = 0;
+  /** Its last hit came out of a copy that may be behind: kept nowhere. */
+  isCopied = false;
   /** Its L2 entry could not be read and was removed; not done twice. */
   cleaned = false;
   timer: Timer | null = null;

@@ -282,7 +282,11 @@ export class Flights<K extends string, V> {
     // Who wants the source's answer asks the store for the right to load, not for what it has.
     const fresh = flights.filter(({ wishes }) => wishes.fresh === true);
     const others = fresh.length === 0 ? flights : flights.filter(({ wishes }) => wishes.fresh !== true);
-    if (others.length > 0 || parts.length > 0) this.#read(others, parts);
+    // Who takes what is not the latest may be answered by a copy: a read of its own, as what it brings is kept nowhere.
+    const near = this.#options.store.readsCopies === true ? others.filter(mayReadCopies) : [];
+    const rest = near.length === 0 ? others : others.filter((flight) => !mayReadCopies(flight));
+    if (rest.length > 0 || parts.length > 0) this.#read(rest, parts);
+    if (near.length > 0) this.#read(near, [], Math.min(...near.map(({ wishes }) => wishes.maxStaleMs!)));
     if (fresh.length === 0) return;
     if (this.#mayAsk(fresh)) this.#lease(fresh);
     else this.#waits.loadWithoutLease(fresh);
@@ -297,7 +301,12 @@ export class Flights<K extends string, V> {
 
   // -- reading
 
-  #read(flights: readonly Flight<K, Cached<V>>[], parts: readonly BatchPart<K, Cached<V>>[] = []): void {
+  /** @param maxStaleMs how old an answer out of a copy may be; 0: none */
+  #read(
+    flights: readonly Flight<K, Cached<V>>[],
+    parts: readonly BatchPart<K, Cached<V>>[] = [],
+    maxStaleMs = 0,
+  ): void {
     const { store, outage, settings, voids, ports } = this.#options;
     const nowMs = ports.clock.now();
     for (const flight of flights) {
@@ -316,7 +325,8 @@ export class Flights<K extends string, V> {
       return;
     }
     const leaseMs = Math.max(1, settings.leaseWaitMs);
-    const call = { lease: true, leaseMs, timeoutMs: settings.readTimeoutMs };
+    const plain = { lease: true, leaseMs, timeoutMs: settings.readTimeoutMs };
+    const call = maxStaleMs === 0 ? plain : { ...plain, maxStaleMs };
     this.#options.observer
       .read(keys.length, () => store.read(keys, call))
       .then(
@@ -469,6 +479,11 @@ export class Flights<K extends string, V> {
       (error: unknown) => this.#onStoreError(flights, error),
     );
   }
+}
+
+/** Not again where what a copy had could not be read. */
+function mayReadCopies({ wishes, cleaned }: { readonly wishes: FlightWishes; readonly cleaned: boolean }): boolean {
+  return wishes.maxStaleMs !== undefined && wishes.maxStaleMs > 0 && wishes.afterCall !== true && !cleaned;
 }
 
 /** What is read for, parts first. Nothing is copied of one whole batch. */

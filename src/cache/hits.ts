@@ -124,7 +124,9 @@ export class Hits<K extends string, V> {
 
   /** False: what L2 has cannot be read, or is not what the schema says. What takes its time to open is seen to when it is open. */
   onHit(flight: Flight<K, Cached<V>>, hit: ReadHit, toLease: Flight<K, Cached<V>>[]): boolean {
-    if (this.#hasL1 && this.#onSame(flight, hit)) return true;
+    flight.isCopied = hit.isCopied === true;
+    // The versions of a copy are its own.
+    if (this.#hasL1 && !flight.isCopied && this.#onSame(flight, hit)) return true;
     const { settings, packing } = this.#options;
     if (flight.wishes === PLAIN && flight.reloadsAgeMs === null) {
       const plain = this.#openPlain(hit);
@@ -261,7 +263,7 @@ export class Hits<K extends string, V> {
   #answerHit(flight: Flight<K, Cached<V>>, entry: Entry<Cached<V>>, from: Got<V>['from']): void {
     const { counters, keep, observer } = this.#options;
     // First, since it may throw. As of the sending: on its way back it has grown older, never younger.
-    keep(flight.id, entry, flight.stamp, flight.sentAtMs);
+    if (!flight.isCopied) keep(flight.id, entry, flight.stamp, flight.sentAtMs);
     if (from === 'stale') {
       observer.stale(flight.id, entry.ageMs, undefined);
       counters.staleHits += 1;

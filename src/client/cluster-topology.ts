@@ -13,10 +13,17 @@ import { SLOT_COUNT } from '../hash/slot.ts';
 import { type Reply, replyMap, replyText } from '../resp/reply.ts';
 import type { HostPort } from './url.ts';
 
+/** A server and its zone; null: it says none. */
+export interface Place extends HostPort {
+  readonly zone: string | null;
+}
+
 export interface Shard {
-  readonly primary: HostPort;
+  readonly primary: Place;
   /** Replicas that the cluster knows of, failed ones included where it tells. */
   readonly replicas: number;
+  /** Those of them that have not failed. */
+  readonly copies: readonly Place[];
 }
 
 const NOBODY = -1;
@@ -33,8 +40,9 @@ export class Topology {
   }
 
   /** One server with all slots. */
-  static standalone(primary: HostPort): Topology {
-    return new Topology('standalone', [{ primary, replicas: 0 }], new Int16Array(SLOT_COUNT));
+  static standalone(server: HostPort): Topology {
+    const primary = { ...server, zone: null };
+    return new Topology('standalone', [{ primary, replicas: 0, copies: [] }], new Int16Array(SLOT_COUNT));
   }
 
   /** @param ranges inclusive `[first, last]` of each shard */
@@ -48,7 +56,7 @@ export class Topology {
     });
     return new Topology(
       'cluster',
-      shards.map(({ primary, replicas }) => ({ primary, replicas })),
+      shards.map(({ primary, replicas, copies }) => ({ primary, replicas, copies })),
       owner,
     );
   }
@@ -74,7 +82,8 @@ export class Topology {
   withMoved(slot: number, primary: HostPort): Topology {
     const owner = this.#owner.slice();
     let index = this.shards.findIndex((shard) => isSame(shard.primary, primary));
-    const shards = index >= 0 ? this.shards : [...this.shards, { primary, replicas: 0 }];
+    const shards =
+      index >= 0 ? this.shards : [...this.shards, { primary: { ...primary, zone: null }, replicas: 0, copies: [] }];
     if (index < 0) index = shards.length - 1;
     owner[slot] = index;
     return new Topology(this.mode, shards, owner);
@@ -99,21 +108,25 @@ export function topologyOfShards(reply: Reply, asked: HostPort, tls: boolean): T
     if (!Array.isArray(slots) || !Array.isArray(nodes)) return null;
     const ranges: [number, number][] = [];
     for (let i = 0; i + 1 < slots.length; i += 2) ranges.push([Number(slots[i]), Number(slots[i + 1])]);
-    let primary: HostPort | null = null;
+    let primary: Place | null = null;
     let replicas = 0;
+    const copies: Place[] = [];
     for (const each of nodes) {
       const node = replyMap(each);
       if (node === null) return null;
+      const port = Number((tls ? node.get('tls-port') : undefined) ?? node.get('port'));
+      const address = hostPort(replyText(node.get('endpoint')) ?? replyText(node.get('ip')), port, asked);
+      const place = address && { ...address, zone: replyText(node.get('availability-zone') ?? null) };
+      const health = replyText(node.get('health'));
       if (replyText(node.get('role')) !== 'master') {
         replicas += 1;
+        if (place !== null && health !== 'fail') copies.push(place);
         continue;
       }
-      const port = Number((tls ? node.get('tls-port') : undefined) ?? node.get('port'));
-      const endpoint = replyText(node.get('endpoint')) ?? replyText(node.get('ip'));
       // A former primary that has failed may stand beside the one that took over, before or after it.
-      if (primary === null || replyText(node.get('health')) !== 'fail') primary = hostPort(endpoint, port, asked);
+      if (primary === null || health !== 'fail') primary = place;
     }
-    if (primary !== null && ranges.length > 0) shards.push({ primary, replicas, ranges });
+    if (primary !== null && ranges.length > 0) shards.push({ primary, replicas, copies, ranges });
   }
   return Topology.cluster(shards);
 }
@@ -127,7 +140,8 @@ export function topologyOfSlots(reply: Reply, asked: HostPort): Topology | null 
     const primary = hostPort(replyText(each[2][0]), Number(each[2][1]), asked);
     if (primary === null) return null;
     const name = addressOf(primary);
-    const shard = byAddress.get(name) ?? { primary, replicas: each.length - 3, ranges: [] };
+    const place = { ...primary, zone: null };
+    const shard = byAddress.get(name) ?? { primary: place, replicas: each.length - 3, copies: [], ranges: [] };
     shard.ranges.push([Number(each[0]), Number(each[1])]);
     byAddress.set(name, shard);
   }

@@ -39,6 +39,15 @@ describe('topologies', () => {
     );
   const shard = (slots: number[], nodes: ReplyMap[]) => new ReplyMap(['slots', slots, 'nodes', nodes]);
 
+  const at = (host: string, port: number, zone: string | null = null) => ({ host, port, zone });
+
+  test('CLUSTER SHARDS: zones of owners and copies, where they say one', () => {
+    const nodes = [node('master', 1, { 'availability-zone': 'a' }), node('replica', 2, { 'availability-zone': 'b' })];
+    const shard1 = topologyOfShards([shard([0, 9], [...nodes, node('replica', 3)])], ASKED, false)!.ownerOf(5)!;
+    assert.deepEqual(shard1.primary, at('10.0.0.9', 1, 'a'));
+    assert.deepEqual(shard1.copies, [at('10.0.0.9', 2, 'b'), at('10.0.0.9', 3)]);
+  });
+
   test('CLUSTER SHARDS: owners, replicas that failed included, shards without slots left out', () => {
     const topology = topologyOfShards(
       [
@@ -51,10 +60,14 @@ describe('topologies', () => {
       false,
     )!;
     assert.equal(topology.mode, 'cluster');
-    assert.deepEqual(topology.ownerOf(99), { primary: { host: '10.0.0.9', port: 1 }, replicas: 2 });
+    assert.deepEqual(topology.ownerOf(99), {
+      primary: at('10.0.0.9', 1),
+      replicas: 2,
+      copies: [at('10.0.0.9', 3)],
+    });
     assert.deepEqual(topology.ownerOf(16_383), topology.ownerOf(0));
-    assert.deepEqual(topology.ownerOf(100), { primary: { host: '10.0.0.9', port: 5 }, replicas: 0 });
-    assert.deepEqual(topology.ownerOf(199), { primary: { host: '10.0.0.9', port: 7 }, replicas: 0 });
+    assert.deepEqual(topology.ownerOf(100), { primary: at('10.0.0.9', 5), replicas: 0, copies: [] });
+    assert.deepEqual(topology.ownerOf(199), { primary: at('10.0.0.9', 7), replicas: 0, copies: [] });
     assert.equal(topology.shards.length, 3);
   });
 
@@ -63,6 +76,7 @@ describe('topologies', () => {
     assert.deepEqual(topologyOfShards([shard([0, 1], nodes)], ASKED, true)!.ownerOf(0)?.primary, {
       host: 'asked',
       port: 7,
+      zone: null,
     });
   });
 
@@ -75,8 +89,8 @@ describe('topologies', () => {
       ],
       ASKED,
     )!;
-    assert.deepEqual(topology.ownerOf(25), { primary: { host: 'a', port: 1 }, replicas: 1 });
-    assert.deepEqual(topology.ownerOf(15), { primary: { host: 'asked', port: 3 }, replicas: 0 });
+    assert.deepEqual(topology.ownerOf(25), { primary: at('a', 1), replicas: 1, copies: [] });
+    assert.deepEqual(topology.ownerOf(15), { primary: at('asked', 3), replicas: 0, copies: [] });
     assert.equal(topology.ownerOf(31), null);
   });
 
@@ -91,8 +105,8 @@ describe('topologies', () => {
 
   test('a slot that moved belongs to its new owner, and nothing else changes', () => {
     const topology = Topology.cluster([
-      { primary: { host: 'a', port: 1 }, replicas: 1, ranges: [[0, 8_191]] },
-      { primary: { host: 'b', port: 1 }, replicas: 2, ranges: [[8_192, 16_383]] },
+      { primary: at('a', 1), replicas: 1, copies: [], ranges: [[0, 8_191]] },
+      { primary: at('b', 1), replicas: 2, copies: [], ranges: [[8_192, 16_383]] },
     ]);
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 16_383 }), fc.constantFrom('a', 'b', 'new'), (slot, host) => {

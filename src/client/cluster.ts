@@ -109,6 +109,12 @@ export class ClusterClient {
     this.#wantRefresh();
   }
 
+  /** Its last connection or attempt failed: it may be back, and nobody has reached it since. */
+  isAway(address: HostPort): boolean {
+    const state = this.#nodes.get(addressOf(address))?.reader.state;
+    return state?.kind === 'backing-off' || (state?.kind === 'connecting' && state.attempt > 0);
+  }
+
   /** Nodes that serve slots, each once (one may own several shards with different copies). Empty before the first request. */
   primaries(): ClusterNode[] {
     return [...new Set((this.#topology?.shards ?? []).map(({ primary }) => this.#nodeAt(primary)))];
@@ -353,7 +359,7 @@ export class ClusterClient {
     const { seeds, client, random } = this.#options;
     const known = this.#topology?.shards.map(({ primary }) => primary) ?? [];
     const first = random.nextUint32() % Math.max(1, known.length);
-    const candidates = [...known.slice(first), ...known.slice(0, first)];
+    const candidates: HostPort[] = [...known.slice(first), ...known.slice(0, first)];
     for (const seed of seeds) if (!candidates.some((each) => isSame(each, seed))) candidates.push(seed);
     const nodes = candidates.map((address) => this.#nodeAt(address));
     const topology = await discover(nodes, { tls: Boolean(client.tls), timeoutMs: DISCOVERY_TIMEOUT_MS });

@@ -5,7 +5,8 @@
  * with whom it follows now. Within a reign it applies effects in order and says how far it is; that number is a promise, because acknowledgements rest on it.
  *
  * Whether a copy may answer reads is the owner's to say: it asks each `heartbeatMs`, and a yes is good for `readLeaseMs` from the *asking*. The owner that wants to be rid
- * of it stops saying yes and waits that long.
+ * of it stops saying yes and waits that long. So all that was acknowledged before a lease ended is here, and a copy whose lease has ended (the owner is dead, or it was cut off) still knows how far behind it can be: who says
+ * how old an answer may be is given one (`lagMs`).
  *
  * A copy that was told nothing (after a start) says so to the owner that counts on it. And it follows nobody before it knows the records of a majority of the voters, and nobody
  * whose record is older than the newest of them. Without that, a copy that lost its memory, and with it the reign that it had followed, can be fed by an owner that was deposed before: still a member of
@@ -20,7 +21,7 @@ import type { Applied, Begin, Effects, Followed, Part, PartAck, Position } from 
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT } from './record.ts';
 import { drop, put } from './sorted.ts';
-import type { Timing } from './timing.ts';
+import { DRIFT, type Timing } from './timing.ts';
 
 interface Copy {
   readonly range: number;
@@ -87,6 +88,14 @@ export class Copies {
 
   mayServe(range: number, nowMs: number): boolean {
     return nowMs < this.#copies[range]!.readUntilMs;
+  }
+
+  /**
+   * How far an answer may be behind: nothing that was acknowledged longer ago is missing here. 0 while it {@link mayServe}; then it grows with the time since, because until the lease ended nothing could be
+   * acknowledged without this copy. `Infinity`: nothing can be said.
+   */
+  lagMs(range: number, nowMs: number): number {
+    return Math.max(0, nowMs - this.#copies[range]!.readUntilMs) * DRIFT;
   }
 
   /** No more reads until the owner says so again. */

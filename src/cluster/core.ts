@@ -296,6 +296,12 @@ export class ClusterCore {
     return { kind: 'moved', to: owner };
   }
 
+  /** How far an answer out of the copy that is here may be behind (`copies.ts`); `Infinity`: there is none. */
+  copyLagMs(range: number, nowMs: number): number {
+    this.#advance(nowMs);
+    return this.primaries[range] === null ? this.copies.lagMs(range, this.#nowMs) : Number.POSITIVE_INFINITY;
+  }
+
   /**
    * Is the range about to be somebody's, so that a request for it may wait here for a moment? It is frozen for a hand-over; or we have handed it over and were not told yet that it was taken; or we have asked the voters
    * for it; or a record says that it is ours and we do not reign yet. What waits asks `route` again before anything is done.

@@ -14,6 +14,8 @@ export interface MemberView {
   readonly port: number;
   /** The port of the link between members, shown where Redis shows its bus port. */
   readonly linkPort: number;
+  /** '' = it says none. */
+  readonly zone: string;
   readonly health: MemberHealth;
   /** The highest epoch under which it owns a range; 0 = none. */
   readonly epoch: number;
@@ -139,6 +141,11 @@ export interface ClusterFace {
   readonly view: ClusterView;
   /** {@link OWNED} ... {@link UNOWNED}. Asked for every command with a key: O(1), allocates nothing. */
   stateOf(slot: number): number;
+  /**
+   * How far an answer out of this member's copy of the slot may be behind, milliseconds: nothing that was acknowledged longer ago is missing in it. `Infinity`: it has none, or owns the slot. Asked when
+   * {@link stateOf} was neither {@link OWNED} nor {@link COPIED}.
+   */
+  copyLagMs(slot: number): number;
   /**
    * Does this member hold the lease of everything that it owns? Then nobody else has acknowledged an invalidation of what it has served, unless its followers have been told that it owns it no more; so it may
    * answer their pings. Usually one comparison.

@@ -77,7 +77,7 @@ function writeShard(
   out.bulkText('nodes');
   out.array(1 + copies.length);
   for (const member of [owner, ...copies]) {
-    out.map(7);
+    out.map(member.zone === '' ? 7 : 8);
     textField(out, 'id', member.id);
     integerField(out, 'port', member.port);
     textField(out, 'ip', member.host);
@@ -86,6 +86,8 @@ function writeShard(
     // Ranges have numbers of their own; a member as a whole has none.
     integerField(out, 'replication-offset', 0);
     textField(out, 'health', member.health === 'failed' ? 'fail' : 'online');
+    // The field's name in Valkey; Redis has none.
+    if (member.zone !== '') textField(out, 'availability-zone', member.zone);
   }
 }
 

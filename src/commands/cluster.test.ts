@@ -125,6 +125,7 @@ const member = (n: number, more: Partial<MemberView> = {}): MemberView => ({
   host: `10.0.0.${n}`,
   port: 7000 + n,
   linkPort: 17_000 + n,
+  zone: '',
   health: 'online',
   epoch: n,
   pingSentMs: 0,
@@ -161,6 +162,7 @@ function answered(
   const out = new ReplyWriter();
   const face: ClusterFace = {
     hold: () => false,
+    copyLagMs: () => Number.POSITIVE_INFINITY,
     member: {
       drain: () => assert.fail('nobody is drained'),
       move: () => assert.fail('nothing is moved'),

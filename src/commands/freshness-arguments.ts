@@ -28,10 +28,21 @@ const clause = (token: string, ...parts: ArgumentSpec[]): ArgumentSpec => ({
   parts: [COUNT, ...parts],
 });
 
+/** A right to fill what is missing, or an answer that may be that old. */
+const LEASE_OR_STALE: ArgumentSpec = {
+  name: 'how',
+  type: 'oneof',
+  optional: true,
+  parts: [
+    { ...LEASE, optional: false },
+    { name: 'ms', type: 'integer', token: 'STALE' },
+  ],
+};
+
 /** By the name of the command. */
 export const FRESHNESS_ARGUMENTS: Readonly<Record<string, readonly ArgumentSpec[]>> = {
-  'bw.get': [KEY, LEASE],
-  'bw.mget': [COUNT, KEYS, LEASE, { name: 'packed', type: 'pure-token', token: 'PACKED', optional: true }],
+  'bw.get': [KEY, LEASE_OR_STALE],
+  'bw.mget': [COUNT, KEYS, LEASE_OR_STALE, { name: 'packed', type: 'pure-token', token: 'PACKED', optional: true }],
   'bw.set': [
     KEY,
     VALUE,

@@ -9,25 +9,27 @@ import type { ReplyWriter } from '../resp/writer.ts';
 import { type Context, MAX_REPLY_BYTES } from './context.ts';
 import { NOT_INTEGER, REPLY_TOO_LARGE, SYNTAX } from './errors.ts';
 import { integerAt } from './numbers.ts';
+import type { CommandRow } from './row.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
 
 const LEASE = word('lease');
 const NOTIFY = word('notify');
 const PACKED = word('packed');
+const STALE = word('stale');
 
 /** An hour: nobody waits longer for another one's load. */
 const MAX_LEASE_MS = 3_600_000;
 /** Most keys of one BW.MGET or BW.FILL. */
 export const MAX_BATCH = 65_536;
 
-/** BW.GET key [LEASE [ms [NOTIFY]]] */
+/** BW.GET key [LEASE [ms [NOTIFY]] | STALE ms] */
 export function bwGet(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   const leaseMs = readLease(args, 2, args.count, out);
   if (leaseMs >= 0) answer(context, session, args, 1, leaseMs, out);
 }
 
-/** BW.MGET n key [key ...] [LEASE [ms [NOTIFY]]] [PACKED] */
+/** BW.MGET n key [key ...] [LEASE [ms [NOTIFY]] | STALE ms] [PACKED] */
 export function bwMget(context: Context, session: Session, args: Args, out: ReplyWriter): void {
   const count = integerAt(args.bytes, args.start[1]!, args.length[1]!);
   if (Number.isNaN(count)) {
@@ -110,10 +112,24 @@ function answerPacked(
 /** Did the last `readLease` read NOTIFY? */
 let notify = false;
 
-/** `[LEASE [ms [NOTIFY]]]` from argument `from` to `end`: its milliseconds, 0 = not asked for, -1 after an error was written. */
+/** How old an answer of a copy may be for this BW.GET or BW.MGET, milliseconds; NaN: it does not say, or is to be refused. Where a copy is asked decides `redirect.ts`. */
+export function staleAllowed({ name }: CommandRow, args: Args): number {
+  const count = name === 'bw.mget' ? integerAt(args.bytes, args.start[1]!, args.length[1]!) : 0;
+  const from = 2 + count;
+  return from + 1 < args.count && argIs(args, from, STALE)
+    ? integerAt(args.bytes, args.start[from + 1]!, args.length[from + 1]!)
+    : Number.NaN;
+}
+
+/** `[LEASE [ms [NOTIFY]] | STALE ms]` from argument `from` to `end`: milliseconds of the lease, 0 = not asked for, -1 after an error was written. */
 function readLease(args: Args, from: number, end: number, out: ReplyWriter): number {
   notify = false;
   if (from === end) return 0;
+  if (end === from + 2 && argIs(args, from, STALE)) {
+    if (integerAt(args.bytes, args.start[from + 1]!, args.length[from + 1]!) >= 0) return 0;
+    out.error(NOT_INTEGER);
+    return -1;
+  }
   if (end > from + 3 || !argIs(args, from, LEASE) || (end === from + 3 && !argIs(args, from + 2, NOTIFY))) {
     out.error(SYNTAX);
     return -1;

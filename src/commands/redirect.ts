@@ -10,6 +10,8 @@
  * A session that said READONLY is answered from an in-sync copy where the command reads and hands out no lease: leases are the owner's. ASK is never
  * sent: a range changes its owner whole, and until then the old one has every key.
  *
+ * So is a BW.GET or BW.MGET that says STALE ms, from any session; and from a copy whose lease has ended too, when it can be behind by no more than that: while an owner is dead or cut off its copies go on answering those.
+ *
  * A session of a client that knows nothing of clusters is sent nowhere: what others own is asked of them (`forward.ts`). Where nobody could be asked it is told the same errors, MOVED and
  * CROSSSLOT excepted.
  *
@@ -21,6 +23,7 @@ import type { ReplyWriter } from '../resp/writer.ts';
 import { type ClusterFace, COPIED, ELSEWHERE, FROZEN, OWNED, UNOWNED } from './cluster-face.ts';
 import { forwardedInParts, forwardedWhole, isDivisible } from './forward.ts';
 import { MANY_SLOTS, NO_KEYS, nextKeyOf, slotOfKeys } from './key-positions.ts';
+import { staleAllowed } from './leased-reads.ts';
 import type { CommandRow } from './row.ts';
 import type { Session } from './session.ts';
 import { argIs, word } from './words.ts';
@@ -81,7 +84,10 @@ export function redirectOf(row: CommandRow): Redirect {
     const state = cluster.stateOf(slot);
     if (state === OWNED) return HERE;
     if (state === COPIED && session.readsCopies && reads && !(isOurs && asksForLease(args))) return HERE;
-    if (cluster.hold(session, slot)) return HELD;
+    const staleMs = reads && isOurs ? staleAllowed(row, args) : NaN;
+    if (staleMs >= 0 && (state === COPIED || cluster.copyLagMs(slot) <= staleMs)) return HERE;
+    // Who takes an old answer has asked for one now, and asks the owner when there is none.
+    if (!(staleMs >= 0) && cluster.hold(session, slot)) return HELD;
     if (session.isProxied && whyNotAsked(cluster, slot) === null) {
       cluster.forward(forwardedWhole(row, args, slot, session.protocol));
       return FORWARDED;

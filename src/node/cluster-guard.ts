@@ -112,6 +112,10 @@ export class ClusterGuard implements ClusterFace {
     return this.nowMs < this.#untilMs[range]! ? OWNED : this.#ask(range);
   }
 
+  copyLagMs(slot: number): number {
+    return this.#core.copyLagMs(slot >>> this.#shift, this.nowMs);
+  }
+
   /** Does it own the range and hold its lease? */
   isOwned(range: number): boolean {
     return this.nowMs < this.#untilMs[range]! || this.#ask(range) === OWNED;

@@ -203,6 +203,69 @@ test('a session that said READONLY reads copies; expiry and deletion reach them'
   assert.match(String(reader.call('GET', 'a')), /^-MOVED/);
 });
 
+test('STALE: a copy answers while it can be behind by no more than that, also when its lease has ended', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  assert.equal(client.call('SET', 'a', '1'), 'OK');
+  cluster.pass(600);
+  const reader = new Client(cluster, cluster.copyOf('a'));
+  const read = (ms: number): unknown => reader.call('BW.GET', 'a', 'STALE', ms);
+  const isHit = (reply: unknown): boolean => Array.isArray(reply) && reply[0] === '1';
+  assert.match(String(reader.call('BW.GET', 'a')), /^-MOVED/, 'who does not say how old does not read copies');
+  assert.ok(isHit(read(0)), 'under its lease it misses nothing');
+  const both = reader.call('BW.MGET', 2, 'a', '{a}b', 'STALE', 0) as unknown[];
+  assert.ok(isHit(both[0]) && both[1] === null);
+  // Keys of that name are keys.
+  assert.match(String(reader.call('BW.MGET', 2, '{a}stale', '{a}100')), /^-MOVED/);
+  assert.match(String(reader.call('BW.GET', 'a', 'LEASE', '5', 'STALE', '5')), /^-(MOVED|ERR syntax)/);
+  assert.match(String(reader.call('BW.GET', 'a', 'STALE', '-1')), /^-(MOVED|ERR value is not an integer)/);
+  // The owner is gone. Nobody may take over for 1.5 s, and the lease ends after 0.4 s.
+  cluster.dead.add(cluster.ownerOf('a'));
+  cluster.pass(1000);
+  assert.match(String(read(0)), /^-/);
+  assert.match(String(read(400)), /^-/, 'it is further behind than that');
+  assert.ok(isHit(read(1000)), 'nothing that was acknowledged a second ago is missing');
+  assert.match(String(reader.call('BW.GET', 'a', 'LEASE')), /^-/);
+});
+
+test('STALE: an acknowledged deletion is missing in no answer that may be younger than it', () => {
+  const cluster = new Cluster();
+  const client = cluster.at('a');
+  const [owner, copy] = [cluster.ownerOf('a'), cluster.copyOf('a')];
+  assert.equal(client.call('SET', 'a', '1'), 'OK');
+  cluster.pass(600);
+  const reader = new Client(cluster, copy);
+  // It hears nothing any more: neither what is done nor that it is removed.
+  cluster.holds = (_message, _from, to) => to === copy;
+  const beganMs = cluster.nowMs;
+  client.send(['DEL', 'a']);
+  let servedMs = 0;
+  while (client.replies.length === 0 && cluster.nowMs - beganMs < 4000) {
+    cluster.pass(5);
+    reader.send(['BW.GET', 'a', 'STALE', '100000']);
+    assert.equal((reader.replies.pop() as unknown[])[0], '1', 'it knows of nothing');
+    servedMs = cluster.nowMs;
+  }
+  assert.deepEqual(client.replies.splice(0), [1], 'acknowledged without the copy');
+  const acknowledgedMs = servedMs;
+  assert.equal(cluster.ownerOf('a'), owner);
+  for (let ms = 0; ms < 3000; ms += 100) {
+    const sinceMs = cluster.nowMs - acknowledgedMs;
+    // Younger than the deletion: refused, always.
+    reader.send(['BW.GET', 'a', 'STALE', String(Math.max(0, sinceMs - 1))]);
+    assert.match(String(reader.replies.pop()), /^-/);
+    // Older than the lease by far: the caller said that it may be.
+    reader.send(['BW.GET', 'a', 'STALE', '100000']);
+    assert.equal((reader.replies.pop() as unknown[])[0], '1');
+    cluster.pass(100);
+  }
+  // It learns that it is no copy any more: now there is nothing that could be said.
+  cluster.release();
+  cluster.pass(50);
+  reader.send(['BW.GET', 'a', 'STALE', '100000']);
+  assert.doesNotMatch(String(reader.replies.pop()), /^1/);
+});
+
 test('what an owner evicts its copies drop: they never hold more than it does', () => {
   const cluster = new Cluster();
   const value = 'x'.repeat(4000);

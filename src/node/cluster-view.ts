@@ -26,14 +26,15 @@ export function clusterViewOf(map: SlotMap, heard: (member: Member) => Heard, ow
   }
   const views = new Map<NodeId, MemberView>();
   for (const member of map.members.values()) {
-    const { id, host, port, linkPort } = member;
-    views.set(id, { id, host, port, linkPort, epoch: epochs.get(id) ?? 0, ...heard(member) });
+    const { id, host, port, linkPort, zone } = member;
+    views.set(id, { id, host, port, linkPort, zone, epoch: epochs.get(id) ?? 0, ...heard(member) });
   }
   const unknown: MemberView = {
     id: own.self,
     host: '',
     port: 0,
     linkPort: 0,
+    zone: '',
     health: 'online',
     epoch: 0,
     pingSentMs: 0,

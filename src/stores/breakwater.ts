@@ -65,7 +65,7 @@ import type {
 } from './store.ts';
 
 export interface BreakwaterStoreOptions {
-  /** `breakwater://` and one host, or several members of one cluster. `maxValue` is an option of its own, beside the client's. */
+  /** `breakwater://` and one host, or several members of one cluster. `maxValue`, `reads` and `zone` are options of its own, beside the client's (docs/stores.md). */
   readonly url: string;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
@@ -89,11 +89,13 @@ export class BreakwaterStore implements CacheStore {
   readonly takesLeasedWrites = true;
   readonly feed: StoreFeeds;
   readonly maxValueBytes: number;
+  readonly readsCopies: boolean;
   readonly locks: StoreLocks;
   readonly counters: StoreCounters;
   readonly #options: BreakwaterStoreOptions;
   readonly #clientOptions: Omit<ClientOptions, 'host' | 'port'>;
   readonly #seeds: readonly HostPort[];
+  readonly #near: { readonly zone: string | null } | undefined;
   /** The one host of the URL, also when it has turned out to be one of many. */
   #node: RespClient | null = null;
   /** null: a node of its own, as far as is known. */
@@ -115,7 +117,9 @@ export class BreakwaterStore implements CacheStore {
       maxValue === undefined ? MAX_VALUE_BYTES : parseSizeBytes(maxValue, 'maxValue of the store URL');
     this.#options = options;
     this.#seeds = url.hosts;
-    const { host, port, ...client } = clientOptionsOf(url, 0, ['maxValue']);
+    const { host, port, ...client } = clientOptionsOf(url, 0, ['maxValue', 'reads', 'zone']);
+    this.#near = nearOf(url.options);
+    this.readsCopies = this.#near !== undefined;
     this.locks = this.#makeLocks();
     this.counters = this.#makeCounters();
     this.#clientOptions = { name: 'breakwater-library', ...given({ ...client, dial }) };
@@ -245,6 +249,7 @@ export class BreakwaterStore implements CacheStore {
     const { clock, scheduler, random } = this.#options;
     return new BreakwaterMembers({
       seeds: this.#seeds,
+      near: this.#near,
       client: this.#clientOptions,
       maxValueBytes: this.maxValueBytes,
       feed: this.feed,
@@ -336,6 +341,19 @@ export class BreakwaterStore implements CacheStore {
       release: async (name, owner, call) => (await send(name, ['BW.UNLOCK', name, owner], call)) === 1,
     };
   }
+}
+
+/** What the URL says of reads from copies; undefined: there are none. @throws BreakwaterError `STORE_URL_INVALID` */
+function nearOf({ reads = 'owner', zone }: Readonly<Record<string, string>>): { zone: string | null } | undefined {
+  if (reads !== 'owner' && reads !== 'nearest') {
+    throw new BreakwaterError(
+      'STORE_URL_INVALID',
+      `cannot use the store URL: reads must be owner or nearest, received "${reads}"`,
+    );
+  }
+  if (reads === 'nearest') return { zone: zone ?? null };
+  if (zone === undefined) return undefined;
+  throw new BreakwaterError('STORE_URL_INVALID', 'cannot use the store URL: zone says nothing without reads=nearest');
 }
 
 function isSentElsewhere(error: unknown): boolean {

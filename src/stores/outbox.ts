@@ -150,6 +150,10 @@ export class OutboxStore implements CacheStore {
     return this.#inner.takesLeasedWrites === true;
   }
 
+  get readsCopies(): boolean {
+    return this.#inner.readsCopies === true;
+  }
+
   async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
     if (!this.#isSure) {
       const beganMs = this.#options.clock.now();

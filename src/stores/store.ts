@@ -33,6 +33,11 @@ export interface LeaseCall extends StoreCall {
 export interface ReadCall extends LeaseCall {
   /** Ask for the right to fill what is missing. */
   readonly lease: boolean;
+  /**
+   * A hit may be one that was replaced so many milliseconds ago, but not by this store: it may come out of a copy ({@link ReadHit.isCopied}). Only where the store {@link CacheStore.readsCopies}.
+   * Default 0: not at all.
+   */
+  readonly maxStaleMs?: number;
 }
 
 export interface FillCall extends StoreCall {
@@ -53,6 +58,8 @@ export interface ReadHit {
   readonly ttlMs: number | null;
   /** The store's number of the write that stored it; larger is later. */
   readonly version: number;
+  /** Out of a copy that may be behind, as the call allowed: to be given to who asked and to be kept nowhere. Its `version` is no other member's. */
+  readonly isCopied?: true;
 }
 
 export interface ReadMiss {
@@ -193,6 +200,8 @@ export interface CacheStore {
   readonly inProcess: boolean;
   /** Whether a `fill` can be a write, {@link FillCall.isWrite}. Absent = no: who writes invalidates. */
   readonly takesLeasedWrites?: boolean;
+  /** Whether {@link ReadCall.maxStaleMs} makes a difference. Absent = no. */
+  readonly readsCopies?: boolean;
   /** Longest value that it takes, bytes. Absent: not known, and what it refuses is not kept. */
   readonly maxValueBytes?: number;
   /** Answers aligned with `keys`, in one round trip. */

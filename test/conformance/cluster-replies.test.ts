@@ -35,6 +35,7 @@ async function factsOf(cluster: RedisCluster): Promise<ClusterView> {
       host: host!,
       port: Number(port),
       linkPort: Number(linkPort),
+      zone: '',
       health: 'online',
       epoch: Number(epoch),
       pingSentMs: Number(ping),
@@ -70,6 +71,7 @@ before(async () => {
   ours = await ServedMember.start(0);
   const face: ClusterFace = {
     hold: () => false,
+    copyLagMs: () => Number.POSITIVE_INFINITY,
     member: {
       drain: () => assert.fail('nobody is drained'),
       move: () => assert.fail('nothing is moved'),

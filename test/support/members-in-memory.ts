@@ -80,7 +80,12 @@ export class Cluster {
   readonly held: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
   readonly #queue: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
 
-  constructor(size = 3, copies = 2, writeModes: Readonly<Record<string, WriteMode>> = {}) {
+  constructor(
+    size = 3,
+    copies = 2,
+    writeModes: Readonly<Record<string, WriteMode>> = {},
+    zones: readonly string[] = [],
+  ) {
     const members = Array.from({ length: size }, (_, index): Member => {
       const host = `10.0.0.${index + 1}`;
       return {
@@ -89,7 +94,7 @@ export class Cluster {
         port: 7379,
         httpPort: 0,
         linkPort: 17_379,
-        zone: '',
+        zone: zones[index] ?? '',
         machine: '',
         weight: 1,
         incarnation: 1,

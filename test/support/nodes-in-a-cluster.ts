@@ -170,6 +170,7 @@ export class NodesInACluster {
         throw new Error('these members ask nothing of each other');
       },
       hold: () => false,
+      copyLagMs: () => Number.POSITIVE_INFINITY,
       wait: () => {
         throw new Error('these members have no copies');
       },

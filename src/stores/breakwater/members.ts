@@ -21,13 +21,12 @@ import type { Clock } from '../../base/clock.ts';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Random } from '../../base/random.ts';
 import type { Scheduler } from '../../base/scheduler.ts';
-import type { ClientOptions } from '../../client/client.ts';
+import { type ClientOptions, RespClient } from '../../client/client.ts';
 import { ClusterClient, type ClusterWatcher } from '../../client/cluster.ts';
 import type { ClusterNode } from '../../client/cluster-node.ts';
 import type { Outcome } from '../../client/cluster-outcome.ts';
 import type { ExecuteOptions, SlotRequest } from '../../client/cluster-request.ts';
 import type { HostPort } from '../../client/url.ts';
-import { slotOf } from '../../hash/slot.ts';
 import type {
   FillEntry,
   HeldLease,
@@ -39,6 +38,8 @@ import type {
   StoreCall,
   WriteEntry,
 } from '../store.ts';
+import { NearReads } from './near-reads.ts';
+import { bySlot, type Group, inOrder, slotOfText } from './slot-groups.ts';
 import {
   clusterError,
   countOf,
@@ -57,11 +58,15 @@ import {
   resultsOf,
   setWords,
   tooLarge,
+  UNFILLABLE,
+  unasked,
   type Words,
 } from './words.ts';
 
 export interface MembersOptions {
   readonly seeds: readonly HostPort[];
+  /** Copies are asked where a call allows it; the zone that this process is in, or null. Absent: they never are. */
+  readonly near?: { readonly zone: string | null } | undefined;
   /** For each connection. */
   readonly client: Omit<ClientOptions, 'host' | 'port'>;
   readonly maxValueBytes: number;
@@ -79,50 +84,48 @@ export interface MembersReads {
   sending(node: ClusterNode, keys: readonly string[]): void;
 }
 
-/** A lease that no fill is accepted with: the key's owner could not be asked. */
-export const UNFILLABLE = 'none';
-
-const WITHOUT_LEASE: ReadResult = Object.freeze({ kind: 'miss', lease: null, waitMs: 0 });
-const TO_LOAD: ReadResult = Object.freeze({ kind: 'miss', lease: UNFILLABLE, waitMs: 0 });
 /** Sooner than a takeover is over. */
 const BACK_OFF = { baseMs: 20, capMs: 1000 };
-
-const encoder = new TextEncoder();
-
-/** Things that go in one command, and where they stand in the call. */
-interface Group<T> {
-  readonly slot: number;
-  readonly items: T[];
-  readonly places: number[];
-}
 
 export class BreakwaterMembers {
   readonly client: ClusterClient;
   readonly #options: MembersOptions;
+  readonly #near: NearReads | null;
 
   /** Connects with the first call. */
   constructor(options: MembersOptions) {
     this.#options = options;
-    const { seeds, client, feed, clock, scheduler, random } = options;
-    this.client = new ClusterClient({
-      seeds,
-      client: { backOff: BACK_OFF, ...client },
-      watcher: feed,
-      clock,
-      scheduler,
-      random,
-    });
+    const { seeds, near, client, feed, clock, scheduler, random } = options;
+    const connection = { backOff: BACK_OFF, ...client };
+    this.client = new ClusterClient({ seeds, client: connection, watcher: feed, clock, scheduler, random });
+    this.#near =
+      near === undefined
+        ? null
+        : new NearReads({
+            zone: near.zone,
+            client: this.client,
+            connect: ({ host, port }) =>
+              new RespClient({ ...connection, clock, scheduler, random, whenDown: 'reject', host, port }),
+            readOwners: (keys, call) => this.#readOwners(keys, call),
+            release: (leases, call) => this.release(leases, call),
+            clock,
+            scheduler,
+          });
   }
 
-  async read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
+  read(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
+    const isNear = this.#near !== null && (call.maxStaleMs ?? 0) > 0;
+    return isNear ? this.#near!.read(keys, call) : this.#readOwners(keys, call);
+  }
+
+  async #readOwners(keys: readonly string[], call: ReadCall): Promise<ReadResult[]> {
     const { feed } = this.#options;
     const groups = bySlot(keys, (key) => key);
     const outcomes = await this.#each(groups, call, { idempotent: !call.lease }, (group, node) => {
       feed.sending(node, group.items);
       return readWords(group.items, call, feed.isListenedTo);
     });
-    const missing = call.lease ? TO_LOAD : WITHOUT_LEASE;
-    return inOrder(keys.length, groups, outcomes, resultsOf, missing);
+    return inOrder(keys.length, groups, outcomes, resultsOf, unasked(call));
   }
 
   async lease(keys: readonly string[], call: LeaseCall): Promise<(string | null)[]> {
@@ -164,6 +167,7 @@ export class BreakwaterMembers {
         feed.sending(node, [key]);
         return leasedWords(entry);
       });
+      this.#near?.touched(slotOfText(key));
       return outcomeOf(outcome!) === 'stored';
     } catch (error) {
       if (error instanceof BreakwaterError && error.code === 'LEASEVOID') return false;
@@ -186,6 +190,7 @@ export class BreakwaterMembers {
         feed.sending(node, [key]);
         return setWords(key, value, entry);
       });
+      this.#near?.touched(slotOfText(key));
       return outcomeOf(outcome!);
     } catch (error) {
       // Refused, so what the key had is still there, and the caller has said that it is replaced: it must not be served on. What is not known the caller is told, and decides.
@@ -206,6 +211,10 @@ export class BreakwaterMembers {
     if (names !== null) requests.push({ slot: slotOfText(tags[0] ?? namespaces[0] ?? ''), build: () => names });
     if (requests.length === 0) return 0;
     const outcomes = await this.#execute(requests, call, { idempotent: true });
+    if (this.#near !== null) {
+      for (const { slot } of groups) this.#near.touched(slot);
+      if (names !== null) this.#near.touchedNames();
+    }
     let removed = 0;
     for (const outcome of outcomes) {
       if (outcome instanceof Error) throw clusterError(outcome, call.signal);
@@ -244,14 +253,15 @@ export class BreakwaterMembers {
       ...sums,
       members: members.length,
       membersSilent: failed.length,
+      ...this.#near?.stats,
       mapRefreshes: refreshes,
       mapMoved: moved,
       pauses,
     };
   }
 
-  close(): Promise<void> {
-    return this.client.close();
+  async close(): Promise<void> {
+    await Promise.all([this.client.close(), this.#near?.close()]);
   }
 
   /** One command a group. Rejects when every one of them failed. */
@@ -279,43 +289,4 @@ export class BreakwaterMembers {
       throw clusterError(error, signal);
     }
   }
-}
-
-function slotOfText(key: string): number {
-  const bytes = encoder.encode(key);
-  return slotOf(bytes, 0, bytes.length);
-}
-
-function bySlot<T>(items: readonly T[], keyOf: (item: T) => string): Group<T>[] {
-  const groups = new Map<number, Group<T>>();
-  items.forEach((item, place) => {
-    const slot = slotOfText(keyOf(item));
-    const group = groups.get(slot);
-    if (group === undefined) groups.set(slot, { slot, items: [item], places: [place] });
-    else {
-      group.items.push(item);
-      group.places.push(place);
-    }
-  });
-  return [...groups.values()];
-}
-
-/** What the outcomes say of each item; `otherwise` of those whose owner did not answer. */
-function inOrder<T, R>(
-  count: number,
-  groups: readonly Group<T>[],
-  outcomes: readonly Outcome[],
-  read: (outcome: Exclude<Outcome, BreakwaterError>, count: number) => R[],
-  otherwise: R,
-): R[] {
-  const results = new Array<R>(count).fill(otherwise);
-  groups.forEach(({ places }, i) => {
-    const outcome = outcomes[i]!;
-    if (outcome instanceof BreakwaterError) return;
-    const found = read(outcome, places.length);
-    places.forEach((place, at) => {
-      results[place] = found[at]!;
-    });
-  });
-  return results;
 }

@@ -57,6 +57,22 @@ const CLUSTER_CODES: Readonly<Record<string, string>> = {
 /** With these codes it is not known whether a write was done. */
 const UNKNOWN_OUTCOMES: ReadonlySet<string> = new Set([...Object.values(CODES), 'INVALIDATION_NOT_ACKNOWLEDGED']);
 
+/** A lease that no fill is accepted with: the key's owner could not be asked. */
+export const UNFILLABLE = 'none';
+
+const WITHOUT_LEASE: ReadMiss = Object.freeze({ kind: 'miss', lease: null, waitMs: 0 });
+const TO_LOAD: ReadMiss = Object.freeze({ kind: 'miss', lease: UNFILLABLE, waitMs: 0 });
+
+/** Of a key whose owner could not be asked. */
+export function unasked(call: ReadCall): ReadMiss {
+  return call.lease ? TO_LOAD : WITHOUT_LEASE;
+}
+
+/** Is it that? */
+export function isUnasked(result: ReadResult): boolean {
+  return result === TO_LOAD || result === WITHOUT_LEASE;
+}
+
 const decoder = new TextDecoder();
 
 // -- what is said
@@ -67,6 +83,11 @@ export function readWords(keys: readonly string[], call: ReadCall, isListening: 
   if (call.lease && isListening) words.push('NOTIFY');
   words.push('PACKED');
   return words;
+}
+
+/** The same of a copy, whose answer may be behind by `staleMs`. */
+export function staleWords(keys: readonly string[], staleMs: number): Words {
+  return ['BW.MGET', keys.length, ...keys, 'STALE', staleMs, 'PACKED'];
 }
 
 export function leaseWords(keys: readonly string[], call: LeaseCall): Words {
