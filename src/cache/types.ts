@@ -181,7 +181,10 @@ export interface GetOptions {
   readonly signal?: AbortSignal | undefined;
   /** Longest that this caller waits (`CACHE_TIMEOUT`). Default: as long as the load may take. */
   readonly timeout?: Duration | undefined;
-  /** How long past its TTL a value may be for this caller; 0 = not at all. Narrows the declared `grace`, never widens it. */
+  /**
+   * How long past its TTL a value may be for this caller; 0 = not at all. Narrows the declared `grace`, never widens it. Where the store is a cluster opened with `reads=nearest`, a copy may answer,
+   * and may lack what other processes invalidated within that time (docs/stores.md).
+   */
   readonly maxStale?: Duration | undefined;
   /** The source's answer, from a load that begins after this call. It is stored for the others. */
   readonly fresh?: boolean | undefined;
