@@ -262,7 +262,7 @@ async function randomMix(seed: number): Promise<{ served: number; copied: number
     const done = work.finally(() => running.delete(done));
     running.add(done);
   };
-  for (let turn = 0; turn < 1000; turn += 1) {
+  for (let turn = 0; turn < 600; turn += 1) {
     if (pick(5) === 0) begin(write(pick(3), pick(keys.length)));
     else begin(read(pick(3), pick(keys.length)));
     if (turn % 200 === 100) {
@@ -287,10 +287,10 @@ async function randomMix(seed: number): Promise<{ served: number; copied: number
 
 test('a random mix with members hung, cut off and deaf: nothing older than was allowed', async () => {
   let [served, copied] = [0, 0];
-  for (const seed of [1, 2, 3, 4]) {
+  for (const seed of [1, 2]) {
     const counts = await randomMix(seed);
     served += counts.served;
     copied += counts.copied;
   }
-  assert.ok(served > 400 && copied > 40, `${served} served, ${copied} by copies`);
+  assert.ok(served > 150 && copied > 15, `${served} served, ${copied} by copies`);
 });
