@@ -15,6 +15,7 @@ import {
   type MemoryKind,
   type Plan,
   type PlanOptions,
+  PROCESS_KINDS,
   planOf,
 } from './plan.ts';
 import { shrink } from './shrink.ts';
@@ -28,9 +29,11 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --nodes N        members (default 5); up to 4 of them have 3 voters, more have 5
   --minutes M      of simulated time in which things break (default 0.5); 5 s more to come together
   --faults ...     which, by commas (default: drawn from the seed), or none:
-                   ${FAULT_KINDS.join(', ')}
+                   ${FAULT_KINDS.join(', ')};
+                   ${PROCESS_KINDS.join(', ')} (these turn the crash fast path on; drawn, it is on in every third schedule)
   --every MS       between two faults, on average (default: drawn, 500 to 7000)
   --aim disk       faults made for one rule: of three members (--nodes 3), a voter dies while it writes
+  --aim haste      likewise: of five members, a process dies while a copy that may serve reads is out of reach
   --ranges R       default: drawn, 2 to 8
   --joiners J      computers that join while it runs, and members that are forgotten; three vote then (default 0)
   --coordination C who decides which records hold: voters (default: members vote), or etcd (a pretended one); then there are besides
@@ -168,17 +171,18 @@ function coordinationOf(text: string): CoordinationKind {
   throw new Error(`--coordination must be voters or etcd, received "${text}"`);
 }
 
-function aimOf(text: string): 'disk' {
-  if (text === 'disk') return text;
-  throw new Error(`--aim must be disk, received "${text}"`);
+function aimOf(text: string): 'disk' | 'haste' {
+  if (text === 'disk' || text === 'haste') return text;
+  throw new Error(`--aim must be disk or haste, received "${text}"`);
 }
 
 function faultsOf(text: string): readonly FaultKind[] {
   if (text === 'none') return [];
   const kinds = text.split(',').map((kind) => kind.trim());
   for (const kind of kinds) {
-    if (![...FAULT_KINDS, ...ETCD_KINDS].includes(kind as never)) {
-      throw new Error(`--faults: there is no fault "${kind}"; there are ${FAULT_KINDS.join(', ')}, none`);
+    const known: readonly string[] = [...FAULT_KINDS, ...PROCESS_KINDS, ...ETCD_KINDS];
+    if (!known.includes(kind)) {
+      throw new Error(`--faults: there is no fault "${kind}"; there are ${known.join(', ')}, none`);
     }
   }
   return kinds as FaultKind[];

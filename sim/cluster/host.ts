@@ -35,6 +35,11 @@ export interface Host {
   enter(roster: Roster): void;
   start(): void;
   crash(): void;
+  /** Its links say that this member's process is gone; that it is there. */
+  gone(id: NodeId): void;
+  back(id: NodeId): void;
+  /** It is about to close its port. */
+  retire(): void;
   /** Could it answer as the owner of the range at this moment? */
   isLeased(range: number): boolean;
   receive(from: NodeId, message: Message): void;

@@ -116,6 +116,7 @@ export class MemberHost implements Host {
   #held: { readonly after: number; readonly to: NodeId; readonly message: Message }[] = [];
   #waiting = new Map<number, Waiting>();
   #ids = 0;
+  #ticks = 0;
   readonly #gutter = new Map<number, GutterEntry>();
   readonly #gutterTokens = new Map<number, { readonly number: number; readonly atMs: number }>();
 
@@ -219,6 +220,25 @@ export class MemberHost implements Host {
     this.core = null;
     this.store = null;
     this.#etcd = null;
+  }
+
+  gone(id: NodeId): void {
+    const { core, machine } = this;
+    if (core === null) return;
+    this.#scene!.world.trace.say(() => `${this.name} sees that the process of ${nameOf(id)} is gone`);
+    core.onGone(id, machine.clock.now());
+    this.#pump();
+    // It may be in a hurry now.
+    this.#tick(machine);
+  }
+
+  back(id: NodeId): void {
+    this.core?.onBack(id, this.machine.clock.now());
+  }
+
+  retire(): void {
+    this.core?.retire(this.machine.clock.now());
+    this.#pump();
   }
 
   /** Could it answer as the owner of the range at this moment? Also while it is frozen by a pause: its clock goes on. */
@@ -415,7 +435,12 @@ export class MemberHost implements Host {
     this.#etcd?.tick();
     const waitMs = core.onTick(machine.clock.now());
     this.#pump();
-    machine.scheduler.setTimer(waitMs, () => this.#tick(machine));
+    // One timer: what was set before is for nothing.
+    this.#ticks += 1;
+    const tick = this.#ticks;
+    machine.scheduler.setTimer(waitMs, () => {
+      if (tick === this.#ticks) this.#tick(machine);
+    });
   }
 
   #pump(): void {

@@ -5,6 +5,9 @@
  */
 import { type Mutation, one } from '../library/mutations.ts';
 
+/** Owners die while a copy is out of reach and may serve reads still. */
+const HASTE = ['--aim', 'haste', '--minutes', '1'];
+
 export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   one(
     'serves-without-lease',
@@ -156,6 +159,76 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       '',
     ),
     args: ['--faults', 'move,one-way,loss,spread', '--every', '250'],
+  },
+  {
+    ...one(
+      'one-refusal-is-enough',
+      'crash fast path: one refused dial, of a connection that was reset, is taken for a death',
+      'src/cluster/refusals.ts',
+      'const REFUSALS = 2;',
+      'const REFUSALS = 1;',
+    ),
+    args: ['--faults', 'reset', '--every', '500'],
+  },
+  {
+    ...one(
+      'closed-is-dead',
+      'crash fast path: a closed connection is taken for a death, whether the port accepts or not',
+      'src/cluster/refusals.ts',
+      "closed.refused = outcome === 'refused' ? closed.refused + 1 : 0;",
+      "closed.refused += outcome === 'nothing' ? 0 : 1;",
+    ),
+    args: ['--faults', 'reset', '--every', '500'],
+  },
+  {
+    ...one(
+      'port-closed-before-renouncing',
+      'crash fast path: a member that ends closes its port while it serves still',
+      'src/cluster/core.ts',
+      'if (this.#isRetired) return;\n    this.#isRetired = true;',
+      'if (nowMs > 0) return;\n    this.#isRetired = true;',
+    ),
+    args: ['--faults', 'quit', '--every', '900'],
+  },
+  {
+    ...one(
+      'haste-without-grace',
+      'crash fast path: a new owner does not wait for the read leases that the dead one granted, to whomever',
+      'src/cluster/core.ts',
+      'return isCovered && this.#isSettled[range] ? 0 : readLeaseMs * DRIFT;',
+      'return isCovered && this.#isSettled[range] ? 0 : 0 * readLeaseMs;',
+    ),
+    args: HASTE,
+  },
+  {
+    ...one(
+      'haste-unsettled',
+      'crash fast path: a new owner takes the newest set for all that may hold a read lease of the dead one, however young it is',
+      'src/cluster/core.ts',
+      'return isCovered && this.#isSettled[range] ? 0 : readLeaseMs * DRIFT;',
+      'return isCovered ? 0 : readLeaseMs * DRIFT;',
+    ),
+    args: HASTE,
+  },
+  {
+    ...one(
+      'haste-uncovered',
+      'crash fast path: a new owner does not wait for a copy of the old set that is not in its own',
+      'src/cluster/core.ts',
+      'return isCovered && this.#isSettled[range] ? 0 : readLeaseMs * DRIFT;',
+      'return this.#isSettled[range] ? 0 : readLeaseMs * DRIFT;',
+    ),
+    args: HASTE,
+  },
+  {
+    ...one(
+      'haste-forgets-its-copies',
+      'crash fast path: a copy that does not follow the new owner is removed, and not waited for although it may serve reads still',
+      'src/cluster/core.ts',
+      'isHasty ? this.#patientMs + this.#timing.readLeaseMs * DRIFT : Number.NEGATIVE_INFINITY,',
+      'isHasty ? Number.NEGATIVE_INFINITY : Number.NEGATIVE_INFINITY,',
+    ),
+    args: HASTE,
   },
   {
     ...one(

@@ -141,6 +141,7 @@ export class NodeHost implements Host {
   readonly #request = new RequestWriter();
   readonly #out = new ReplyWriter();
   #random: SeededRandom;
+  #ticks = 0;
 
   constructor(world: World, index: number, keys: Keys) {
     this.index = index;
@@ -255,6 +256,24 @@ export class NodeHost implements Host {
     this.node = null;
     this.memory = null;
     this.#etcd = null;
+  }
+
+  gone(id: NodeId): void {
+    const { node, machine } = this;
+    if (node === null) return;
+    this.#scene!.world.trace.say(() => `${this.name} sees that the process of ${nameOf(id)} is gone`);
+    node.onGone(id, machine.clock.now());
+    this.#pump();
+    this.#tick(machine);
+  }
+
+  back(id: NodeId): void {
+    this.node?.onBack(id, this.machine.clock.now());
+  }
+
+  retire(): void {
+    this.node?.retire(this.machine.clock.now());
+    this.#pump();
   }
 
   isLeased(range: number): boolean {
@@ -442,7 +461,11 @@ export class NodeHost implements Host {
     this.#etcd?.tick();
     const waitMs = node.onTick(machine.clock.now());
     this.#pump();
-    machine.scheduler.setTimer(Math.max(1, waitMs), () => this.#tick(machine));
+    this.#ticks += 1;
+    const tick = this.#ticks;
+    machine.scheduler.setTimer(Math.max(1, waitMs), () => {
+      if (tick === this.#ticks) this.#tick(machine);
+    });
   }
 
   #pump(): void {

@@ -30,7 +30,14 @@ export const GROWTH_KINDS = ['join', 'forget'] as const;
 /** Between members and etcd: only where etcd coordinates. `etcd-deaf`: nothing gets there; `etcd-mute`: what is asked is done, and nobody is told. Of several members, or of all. */
 export const ETCD_KINDS = ['etcd-cut', 'etcd-deaf', 'etcd-mute', 'etcd-slow'] as const;
 
-export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof GROWTH_KINDS)[number] | (typeof ETCD_KINDS)[number];
+/** What befalls processes and connections alone: only where the crash fast path is on. `reset`: connections close, and the process lives; `quit`: it closes its port, goes on for a while, and dies. */
+export const PROCESS_KINDS = ['reset', 'quit'] as const;
+
+export type FaultKind =
+  | (typeof FAULT_KINDS)[number]
+  | (typeof GROWTH_KINDS)[number]
+  | (typeof ETCD_KINDS)[number]
+  | (typeof PROCESS_KINDS)[number];
 
 export interface Fault {
   readonly atMs: number;
@@ -77,6 +84,8 @@ export interface Setup {
   readonly copyReads: number;
   /** Ranges go home to members that have been up for so long, whatever these have lost; null: not. */
   readonly balance: StandingRules | null;
+  /** The crash fast path is on: members learn from their links that a process is gone. */
+  readonly isFast: boolean;
 }
 
 export interface Plan {
@@ -94,8 +103,11 @@ export interface PlanOptions {
   /** Between two faults, on average. Default: drawn, 0.5 to 7 s. */
   readonly everyMs?: number;
   readonly ranges?: number;
-  /** Faults made for one rule that chance seldom meets. `disk`: a copy is cut off and leaves the set; in that moment a voter dies, then the owner; the copy comes back. */
-  readonly aim?: 'disk';
+  /**
+   * Faults made for rules that chance seldom meets. `disk`: a copy is cut off and leaves the set; in that moment a voter dies, then the owner; the copy comes back. `haste`: of five members, a process dies while one
+   * of its copies is out of reach and may serve reads still.
+   */
+  readonly aim?: 'disk' | 'haste';
   /** Default `model`. */
   readonly memory?: MemoryKind;
   /** Computers that join, and are forgotten, among the faults; then three vote. Default 0. */
@@ -142,9 +154,16 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     ackMs: one([200, 300]),
     copyReads: one([0.1, 0.3, 0.6]),
     balance: seed % 2 === 0 ? { ...STANDING_RULES, stableMs: 800, flapLosses: 1000 } : null,
+    isFast:
+      options.aim === 'haste' ||
+      (options.faults === undefined
+        ? seed % 3 === 0 && options.aim === undefined && coordination === 'voters'
+        : options.faults.some(isOfProcess)),
   };
   if (options.aim === 'disk')
     return { seed, setup: { ...setup, ...SLOW_DISKS }, faults: aimedAtDisks(runMs, random), runMs };
+  if (options.aim === 'haste')
+    return { seed, setup: { ...setup, ...THREE_COPIES }, faults: aimedAtHaste(runMs, random), runMs };
   const kinds = options.faults ?? themeOf(random);
   const isVolley = options.faults === undefined && random.nextFloat() < 0.15;
   const everyMs = options.everyMs ?? one([500, 1500, 3000, 7000]);
@@ -161,6 +180,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   if (joiners > 0) faults.push(...growthOf(seed, setup, runMs));
   if (coordination === 'etcd' && options.faults === undefined && kinds.length > 0)
     faults.push(...etcdFaultsOf(seed, total, everyMs, runMs));
+  if (setup.isFast && options.faults === undefined) faults.push(...processFaultsOf(seed, total, runMs));
   return { seed, setup, faults: faults.sort((a, b) => a.atMs - b.atMs), runMs };
 }
 
@@ -203,6 +223,23 @@ function growthOf(seed: number, { members, joiners, voters }: Setup, runMs: numb
   return faults;
 }
 
+function isOfProcess(kind: FaultKind): boolean {
+  return kind === 'reset' || kind === 'quit';
+}
+
+/** Beside everything else: some deaths, and what looks like one. */
+function processFaultsOf(seed: number, members: number, runMs: number): Fault[] {
+  const random = new SeededRandom(seed ^ 0x6b0d_91e5);
+  const faults: Fault[] = [];
+  const everyMs = 800 + 5000 * random.nextFloat();
+  for (let atMs = FORMING_MS; ; ) {
+    atMs += Math.round(everyMs * (0.2 + 1.6 * random.nextFloat()));
+    if (atMs >= runMs) return faults;
+    const draw = random.nextFloat();
+    faults.push(faultOf(draw < 0.4 ? 'reset' : draw < 0.7 ? 'quit' : 'crash', atMs, members, random));
+  }
+}
+
 /** Every member is a voter with a slow disk. */
 const SLOW_DISKS = { diskMs: [20, 20, 20], copies: 2, clients: 4, paceMs: 40, balance: null } as const;
 
@@ -217,6 +254,45 @@ function aimedAtDisks(runMs: number, random: SeededRandom): Fault[] {
       return { atMs: atMs + afterMs, kind, members: [member], forMs, amount: 0 };
     };
     faults.push(fault('isolate', c!, 0, cutMs), fault('crash', b!, dieMs, 30), fault('crash', a!, cutMs - 400, 5000));
+  }
+  return faults;
+}
+
+/** Ranges are where they should be again before each death. */
+const THREE_COPIES = {
+  copies: 3,
+  clients: 4,
+  keysPerRange: 1,
+  paceMs: 40,
+  ackMs: 130,
+  copyReads: 0.6,
+  evictions: 0,
+  balance: { ...STANDING_RULES, stableMs: 800, flapLosses: 1000 },
+} as const;
+
+/** Of five members: A owns a range, B and C copy it. */
+function aimedAtHaste(runMs: number, random: SeededRandom): Fault[] {
+  const faults: Fault[] = [];
+  const between = (least: number, most: number): number => Math.round(least + random.nextFloat() * (most - least));
+  for (let atMs = FORMING_MS + 2000; atMs + 6000 < runMs; atMs += 6000) {
+    const a = between(0, 4);
+    const [c, ...others] = [2, 1, 3, 4].map((n) => (a + n) % 5) as [number, ...number[]];
+    const fault = (kind: FaultKind, members: readonly number[], afterMs: number, forMs: number): Fault => {
+      return { atMs: atMs + afterMs, kind, members, forMs, amount: 0 };
+    };
+    const draw = random.nextFloat();
+    if (draw < 0.33) {
+      // C does not hear of the new reign, and is removed from its set.
+      faults.push(fault('isolate', [c], 0, 1000), fault('crash', [a], between(10, 150), 1000));
+    } else if (draw < 0.67) {
+      // Voters have not heard C for T, and A has: the new set is without it.
+      for (const other of others) faults.push(fault('one-way', [c, other], 0, 2600));
+      faults.push(fault('crash', [a], between(1600, 2300), 800));
+    } else {
+      // A has removed C from the set, and has not waited yet for the end of its lease.
+      faults.push(fault('one-way', [c, a], 0, 1000), fault('one-way', [a, c], 0, 1000));
+      faults.push(fault('crash', [a], between(150, 340), 1000));
+    }
   }
   return faults;
 }
@@ -272,6 +348,10 @@ function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededR
       return fault(order.slice(0, 1), between(60, 900));
     case 'crash':
       return fault(order.slice(0, random.nextFloat() < 0.2 ? 2 : 1), between(50, 6000));
+    case 'reset':
+      return fault(order.slice(0, random.nextFloat() < 0.3 ? members : 1), 0);
+    case 'quit':
+      return fault(order.slice(0, 1), between(100, 4000), between(1, 1500));
     case 'jump':
       return fault(order.slice(0, random.nextFloat() < 0.3 ? 3 : 1), 0, between(50, 5000));
     case 'leave':

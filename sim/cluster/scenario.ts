@@ -6,6 +6,7 @@
  *   cut m0 m1 | cut m0 > m1 | isolate m0 | heal            the network
  *   drop accept m1 > m2 [m3 ...]                           messages of one kind are lost on their way, until `heal`
  *   crash m0 | start m0 | pause m0 | resume m0 | leave m0
+ *   kill m0 | reset m0 | quit m0                           the others learn of it from their links (crash fast path): its process dies; its connections close; it renounces everything and closes its port
  *   get m0 k0 | copy m0 k0 | set m0 k0 3 | delete m0 k0 4 | tag m0 0 | fill m0 k0 2        a client asks that member; the reply is printed when it comes. `fill` presents the token of the last miss
  *   show                                                   who serves what, and what everybody knows of it
  *   records                                                what every voter has promised and accepted
@@ -16,6 +17,7 @@
 import { Datagrams } from '../world/datagrams.ts';
 import { World } from '../world/world.ts';
 import { Judge } from './judge.ts';
+import { LinkNews } from './link-news.ts';
 import { MemberHost, nameOf, type Reply, type Request, type Scene, type Token } from './member-host.ts';
 import type { Setup } from './plan.ts';
 
@@ -26,6 +28,7 @@ export class Scenario {
   readonly #datagrams = new Datagrams(this.#world, { ...FIXED });
   #hosts: MemberHost[] = [];
   #judge: Judge | null = null;
+  #news: LinkNews | null = null;
   #printed = 0;
   #drops: { readonly kind: string; readonly from: string; readonly to: string }[] = [];
   readonly #tokens = new Map<string, Token>();
@@ -88,6 +91,18 @@ export class Scenario {
         break;
       case 'start':
         this.#host(words[0]!).start();
+        this.#news!.started(this.#host(words[0]!));
+        break;
+      case 'kill':
+        this.#host(words[0]!).crash();
+        this.#news!.died(this.#host(words[0]!));
+        break;
+      case 'reset':
+        this.#news!.reset(this.#host(words[0]!));
+        break;
+      case 'quit':
+        this.#host(words[0]!).retire();
+        this.#news!.quit(this.#host(words[0]!));
         break;
       case 'pause':
         this.#host(words[0]!).machine.pause();
@@ -150,6 +165,7 @@ export class Scenario {
       joiners: 0,
       copyReads: 0,
       balance: null,
+      isFast: true,
     };
     this.#hosts = Array.from({ length: members }, (_, index) => new MemberHost(this.#world, index, setup));
     this.#judge = new Judge(this.#world, setup, this.#hosts);
@@ -167,6 +183,7 @@ export class Scenario {
       host.attach(scene);
       host.start();
     }
+    this.#news = new LinkNews(this.#world, this.#datagrams, this.#hosts, { dialMs: [1, 1], againMs: [30, 30] });
   }
 
   #host(name: string): MemberHost {

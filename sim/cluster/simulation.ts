@@ -9,6 +9,7 @@ import { Client } from './clients.ts';
 import { ETCD_NAME, formedEtcd } from './etcd-side.ts';
 import type { Host } from './host.ts';
 import { Judge } from './judge.ts';
+import { LinkNews } from './link-news.ts';
 import { MemberHost, type Scene } from './member-host.ts';
 import { Keys, NodeHost } from './node-host.ts';
 import type { FaultKind } from './plan.ts';
@@ -68,6 +69,8 @@ export class Simulation {
   readonly judge: Judge;
   readonly hosts: Host[];
   readonly clients: Client[];
+  /** null: the crash fast path is off. */
+  readonly #news: LinkNews | null;
   #faults = 0;
   #isHealed = false;
 
@@ -85,6 +88,7 @@ export class Simulation {
     const etcd = setup.coordination === 'etcd' ? formedEtcd(this.judge, setup.ranges) : null;
     this.scene = { world, datagrams, setup, hosts: this.hosts, judge: this.judge, etcd };
     for (const host of this.hosts) host.attach(this.scene);
+    this.#news = setup.isFast ? new LinkNews(world, datagrams, this.hosts) : null;
     const busy = new Set<number>();
     this.clients = Array.from({ length: setup.clients }, (_, index) => new Client(this.scene, index, plan.seed, busy));
   }
@@ -233,10 +237,18 @@ export class Simulation {
           if (!each.isUp || (each.forgets && !this.#mayForget())) continue;
           world.trace.say(() => `${each.name} dies`);
           each.crash();
+          this.#tellOfDeath(each);
           later(() => {
             if (!each.isUp) this.#begin(each);
           });
         }
+        break;
+      case 'reset':
+        for (const each of hosts) if (each.isUp) this.#news?.reset(each);
+        break;
+      case 'quit':
+        if (!host!.isUp || (host!.forgets && !this.#mayForget())) break;
+        this.#quit(host!, amount, forMs);
         break;
       case 'jump':
         for (const each of hosts) if (each.isUp) each.machine.jump(amount);
@@ -309,6 +321,32 @@ export class Simulation {
     const { roster } = this.judge;
     if (host.index >= this.plan.setup.members && roster !== null) host.enter(roster);
     else host.start();
+    this.#news?.started(host);
+  }
+
+  /** Its machine lives in two of three cases, and says that nobody listens. */
+  #tellOfDeath(host: Host): void {
+    if (this.#news === null) return;
+    if (this.world.chance(0.67)) this.#news.died(host);
+    else this.#news.lost(host);
+  }
+
+  /** It ends in its order: it renounces what it has, closes its port, is asked by clients for a while still, and dies; and is started again. A program that stands still does none of it. */
+  #quit(host: Host, livesMs: number, downMs: number): void {
+    const { world } = this;
+    const { machine } = host;
+    if (machine.state !== 'up') return;
+    world.trace.say(() => `${host.name} ends`);
+    host.retire();
+    this.#news?.quit(host);
+    world.after(livesMs, () => {
+      if (machine !== host.machine || !host.isUp) return;
+      world.trace.say(() => `${host.name} dies`);
+      host.crash();
+      world.after(downMs, () => {
+        if (!this.#isHealed && !host.isUp) this.#begin(host);
+      });
+    });
   }
 
   /** It asks somebody to be let in, again and again, until it is told the roster with itself in it. */
@@ -343,7 +381,10 @@ export class Simulation {
     if (victim === undefined) return;
     world.trace.say(() => `${victim.name} is to be forgotten`);
     if (isDrained) victim.core!.isDrained = true;
-    else victim.crash();
+    else {
+      victim.crash();
+      this.#tellOfDeath(victim);
+    }
     const again = (): void => {
       if (this.#isHealed) return;
       if (!judge.isMember(victim)) {
@@ -369,7 +410,11 @@ export class Simulation {
     const { voters } = this.plan.setup;
     const without = this.hosts
       .slice(0, voters)
-      .filter((host) => host.forgets && (host.core === null || host.core.voter?.phase === 'recovering')).length;
+      .filter(
+        (host) =>
+          host.forgets &&
+          (host.core === null || host.core.voter?.phase === 'recovering' || this.#news?.hasQuit(host) === true),
+      ).length;
     return without + 1 <= voters - (Math.floor(voters / 2) + 1);
   }
 
@@ -394,6 +439,7 @@ export class Simulation {
     this.world.trace.say(() => '---- everything is healed');
     this.scene.datagrams.healAll(CALM);
     for (const host of this.hosts) {
+      if (host.isUp && this.#news?.hasQuit(host) === true) host.crash();
       if (host.isUp) host.machine.resume();
       else if (this.judge.isMember(host)) this.#begin(host);
       if (host.core !== null) {

@@ -16,6 +16,7 @@ interface ClusterOptions {
   readonly port: string;
   readonly memory: string;
   readonly takeover?: string;
+  readonly crashFastPath?: boolean;
   readonly data?: string;
 }
 
@@ -61,6 +62,7 @@ export function register(program: Command): void {
     .option('--port <port>', 'RESP port of the first member; 0 = free ports', '7379')
     .option('--memory <size>', 'memory of each member', '64mb')
     .option('--takeover <duration>', 'silence after which a member is taken over (default: 1500ms)')
+    .option('--crash-fast-path', 'take over at once when the process of a member dies')
     .option('--data <directory>', 'keep what members promise as voters below this directory (default: nothing is kept)')
     .addHelpText('after', NOTES)
     .action(async (options: ClusterOptions) => {
@@ -120,6 +122,7 @@ async function start(
       ...['--proxy-port', String(place.proxyPort)],
       ...['--join', join, '--replicas', String(replicas), '--memory', options.memory, '--log-format', 'text'],
       ...(options.takeover === undefined ? [] : ['--takeover', options.takeover]),
+      ...(options.crashFastPath === true ? ['--crash-fast-path', 'on'] : []),
       ...(options.data === undefined ? [] : ['--data', `${options.data}/member-${index + 1}`]),
     ];
     const child = children.startNode(modulePath('./main', import.meta.url), ['serve', ...flags], {

@@ -7,6 +7,8 @@
  *   onTick        time passes: heartbeats, what was lost is sent again, claims, changes of the set of copies
  *   route         may this member answer an operation on this range now? Asked at each operation, the only door to rule 1
  *   write, note   an operation did something to a range that we own: copies are to do it too
+ *   onGone        a member's process is gone: its port refuses (`refusals.ts`); `onBack` undoes it
+ *   retire        this process is about to be gone in that sense
  *   take          what it wants done
  *
  * The rules that live here, and what they rest on:
@@ -28,7 +30,7 @@ import { Membership } from './membership.ts';
 import type { Following, HeartbeatAck, Message, Position, Stance, VoterRow, YieldItem } from './messages.ts';
 import type { ClusterEvent, Output } from './outputs.ts';
 import { type Follower, Primary } from './primary.ts';
-import { type Proposal, type ProposalKind, Proposals, type Wish } from './proposals.ts';
+import { type Proposal, Proposals, type Wish } from './proposals.ts';
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
 import type { ChangeRefused, Roster, RosterChange, RosterMember, RosterRow } from './roster.ts';
@@ -115,6 +117,8 @@ const FINISH_MS = 1000;
 const FINISH_STAGGER_MS = 400;
 /** Sets are searched for who was forgotten for so long: they should name nobody, but a record may have been under way. */
 const STRANGERS_MS = 10_000;
+/** A record that has been chosen for so long is the one by which its owner has granted the read leases that last still: it knew of it after F at most. In F and read leases. */
+const SETTLED = 1.05;
 /** Ranges of ours that are copied at once to where they are to go. */
 const MOVING = 4;
 /** Ranges that who leaves gives away at the same time: each is without an owner for as long as all of these take. */
@@ -199,6 +203,15 @@ export class ClusterCore {
   #copying = 0;
   /** Ranges that are being given away, and that nobody is known to have taken. */
   #giving = 0;
+  /** By range: the record that is known to be chosen, and since when by the patient clock. */
+  readonly #chosenBallots: Ballot[];
+  readonly #chosenAtMs: number[];
+  /** By range: our last claim was of a record that had been chosen for long. */
+  readonly #isSettled: boolean[];
+  /** Members whose processes are gone, and whose ranges we may claim: until voters say so too, or it is too late for haste. */
+  readonly #gone = new Set<NodeId>();
+  /** It serves nothing any more, and says nothing. */
+  #isRetired = false;
   /** Voters are asked for news at every turn until then. */
   #hurryUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -240,6 +253,9 @@ export class ClusterCore {
     this.copies = new Copies(rangeCount, store, timing);
     this.primaries = Array.from({ length: rangeCount }, () => null);
     this.#retryAtMs = this.primaries.map(() => 0);
+    this.#chosenBallots = this.primaries.map(() => NO_BALLOT);
+    this.#chosenAtMs = this.primaries.map(() => 0);
+    this.#isSettled = this.primaries.map(() => false);
     this.#claims = this.primaries.map(() => null);
     this.#yielding = this.primaries.map(() => null);
     this.#yielded = this.primaries.map(() => null);
@@ -282,6 +298,7 @@ export class ClusterCore {
   /** May this member answer an operation on `range` now? `readsCopies`: the caller allows an answer out of a copy. */
   route(range: number, readsCopies: boolean, nowMs: number): Route {
     this.#advance(nowMs);
+    if (this.#isRetired) return MINORITY;
     const primary = this.primaries[range]!;
     if (primary !== null) {
       if (primary.isFrozen) return TRY_AGAIN;
@@ -425,6 +442,7 @@ export class ClusterCore {
     this.#advance(nowMs);
     // Who was forgotten, or came before we heard of it: as if its words were lost on their way. etcd votes and is no member.
     if (!this.membership.has(from) && from !== ETCD) return;
+    if (this.#isRetired) return;
     switch (message.kind) {
       case 'heartbeat':
         if (this.voter !== null) this.#answer(from, this.voter.onHeartbeat(from, message, this.#patientMs));
@@ -519,9 +537,42 @@ export class ClusterCore {
     }
   }
 
+  /** The member's process is gone: nothing listens on its port. It counts as silent for T from now on, and whoever may claim its ranges need not wait for the next heartbeat. */
+  onGone(id: NodeId, nowMs: number): void {
+    this.#advance(nowMs);
+    // Who asks etcd waits for the end of the owner's lease there.
+    if (this.#isRetired || id === this.self || !this.membership.has(id) || this.views.voters.includes(ETCD)) return;
+    this.voter?.onGone(id, this.#patientMs);
+    const isHeir = this.views.newest.some(({ owner, inSync }) => owner === id && inSync.includes(this.self));
+    if (!isHeir || this.#isAway) return;
+    this.#gone.add(id);
+    this.#hurryUntilMs = this.#nowMs + HURRY_FOR_MS;
+    this.#beat();
+  }
+
+  /** It is there: it has a link to us. */
+  onBack(id: NodeId, nowMs: number): void {
+    this.#advance(nowMs);
+    this.voter?.onBack(id);
+    this.#gone.delete(id);
+  }
+
+  /**
+   * The process is about to close the port on which others reach it, and they will take it for dead: so it serves nothing any more before it does, as owner or out of a copy, and takes part in nothing. There is no way
+   * back in this life. Callers that wait are told that their writes are not acknowledged.
+   */
+  retire(nowMs: number): void {
+    this.#advance(nowMs);
+    if (this.#isRetired) return;
+    this.#isRetired = true;
+    for (const range of [...this.#owned]) this.#endReign(range, 'this member ends');
+    for (let range = 0; range < this.primaries.length; range += 1) this.copies.doubt(range);
+  }
+
   /** Returns the milliseconds until it wants to be called again, at most `tickMs`. */
   onTick(nowMs: number): number {
     this.#advance(nowMs);
+    if (this.#isRetired) return this.#timing.tickMs;
     const now = this.#nowMs;
     this.#wakeMs = this.#timing.tickMs;
     if (now >= this.#heartbeatAtMs || this.stance !== this.#saidStance) this.#beat();
@@ -591,6 +642,7 @@ export class ClusterCore {
     const changed = new Set<number>();
     this.views.onAck(index, ack, this.#nowMs, changed);
     for (const range of changed) this.#onChosen(range);
+    if (this.#gone.size > 0) this.#planHaste();
     if (this.views.hasRosterAbove(this.membership.known.ballot)) {
       this.membership.settle(this.views.rosters(this.#nowMs), this.#nowMs);
     } else this.membership.open = null;
@@ -646,7 +698,11 @@ export class ClusterCore {
     this.#noteTaken(range);
   }
 
-  #listCopy({ range, owner, inSync }: OwnershipRecord): void {
+  #listCopy({ range, owner, inSync, ballot }: OwnershipRecord): void {
+    if (!sameBallot(ballot, this.#chosenBallots[range]!)) {
+      this.#chosenBallots[range] = ballot;
+      this.#chosenAtMs[range] = this.#patientMs;
+    }
     if (owner !== null && owner !== this.self && inSync.includes(this.self)) put(this.#copied, range);
     else drop(this.#copied, range);
   }
@@ -697,6 +753,17 @@ export class ClusterCore {
       else round.push(wish);
     }
     for (const wishes of rounds.values()) this.#propose(wishes);
+  }
+
+  /** A process is gone whose ranges we may claim: as soon as a majority of the voters says so too. */
+  #planHaste(): void {
+    for (const id of this.#gone) {
+      if (this.views.silenceOf(id, this.#nowMs) < this.#timing.takeoverMs) continue;
+      this.#gone.delete(id);
+      if (this.#gone.size === 0) this.#hurryUntilMs = Number.NEGATIVE_INFINITY;
+      this.#planClaims();
+    }
+    if (this.#nowMs >= this.#hurryUntilMs) this.#gone.clear();
   }
 
   /** Ranges that nobody owns (for the founder), that are ours without a reign, that we were told to take, and whose owner some voter reports silent. */
@@ -835,6 +902,7 @@ export class ClusterCore {
         kind === 'again'
           ? this.#isOwnClaim(range, basis)
           : basis.inSync.includes(this.self) && basis.owner !== this.self;
+      this.#isSettled[range] = this.#isLongChosen(range, basis);
       if (kind === 'takeover' || kind === 'yielded' || kind === 'again') {
         this.#claims[range] = keeps ? { ballot, followed: this.copies.reignOf(range) } : null;
       }
@@ -842,6 +910,12 @@ export class ClusterCore {
     const [first] = wishes;
     this.#event({ kind: 'claim', how: first!.kind, epoch, ranges: wishes.map(({ range }) => range) });
     this.#proposals.start(wishes, epoch, this.#nowMs);
+  }
+
+  #isLongChosen(range: number, { ballot }: OwnershipRecord): boolean {
+    if (!sameBallot(ballot, this.#chosenBallots[range]!)) return false;
+    const { leaseMs, readLeaseMs } = this.#timing;
+    return this.#patientMs - this.#chosenAtMs[range]! >= (leaseMs + readLeaseMs) * SETTLED;
   }
 
   #isOwnClaim(range: number, basis: OwnershipRecord): boolean {
@@ -872,7 +946,8 @@ export class ClusterCore {
     this.#beginReign(proposal);
   }
 
-  #beginReign({ range, record, basis, kind }: Proposal): void {
+  #beginReign(proposal: Proposal): void {
+    const { range, record, basis, kind, isHasty } = proposal;
     const claim = this.#claims[range]!;
     const isKept =
       claim !== null &&
@@ -890,7 +965,7 @@ export class ClusterCore {
       this.self,
       record,
       isKept ? record.inSync : [],
-      this.#patientMs + this.#graceMs(kind, yielded),
+      this.#patientMs + this.#graceMs(proposal, yielded),
       this.#timing,
       {
         store: this.#options.store,
@@ -902,6 +977,7 @@ export class ClusterCore {
         send: (to, message) => this.#send(to, message),
         settled: (id, isAcknowledged) => this.#out.push({ kind: 'settled', id, isAcknowledged }),
       },
+      isHasty ? this.#patientMs + this.#timing.readLeaseMs * DRIFT : Number.NEGATIVE_INFINITY,
     );
     primary.beganMs = this.#nowMs;
     primary.isPinned = yielded?.isPinned === true;
@@ -913,11 +989,19 @@ export class ClusterCore {
   }
 
   /** How long read leases of the owner before may last still. One that was silent for T granted its last within F of what was heard last. */
-  #graceMs(kind: ProposalKind, yielded: YieldItem | null): number {
+  #graceMs(proposal: Proposal, yielded: YieldItem | null): number {
+    const { kind, range, basis, record, isHasty } = proposal;
     const { readLeaseMs, takeoverMs, leaseMs } = this.#timing;
     // It has granted none since it said so.
     if (yielded !== null) return Math.min(yielded.leasesMs, readLeaseMs) * DRIFT;
     if (kind !== 'takeover') return readLeaseMs * DRIFT;
+    // Its process ended a moment ago. Whom it granted leases to is known if its set has not changed for long: each of those is waited for, until it follows us or its lease is over (`leasedUntilMs`).
+    if (isHasty) {
+      const isCovered = basis.inSync.every(
+        (id) => id === this.self || id === basis.owner || record.inSync.includes(id),
+      );
+      return isCovered && this.#isSettled[range] ? 0 : readLeaseMs * DRIFT;
+    }
     return Math.max(0, readLeaseMs * DRIFT - (takeoverMs - leaseMs) * 0.98);
   }
 

@@ -501,7 +501,7 @@ export class EtcdVoter {
         granted.push(range);
       }
     }
-    this.#say({ kind: 'promised', claim, granted, refused });
+    this.#say({ kind: 'promised', claim, granted, refused, isHasty: false });
   }
 
   #onAccept({ claim, records }: Accept): void {

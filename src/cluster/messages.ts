@@ -124,6 +124,8 @@ export interface Promised {
   readonly claim: number;
   readonly granted: readonly number[];
   readonly refused: readonly Refusal[];
+  /** Some were granted because their owner's process is gone, less than T after it was heard: its read leases may last still. */
+  readonly isHasty: boolean;
 }
 
 export interface Accept {

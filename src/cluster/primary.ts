@@ -169,6 +169,8 @@ export class Primary {
     graceUntilMs: number,
     timing: Timing,
     ports: PrimaryPorts,
+    /** Patient time: a copy of the set may serve reads until then, under a lease of the owner before. It ends when the copy follows us; who leaves the set before is waited for until then. */
+    leasedUntilMs = NEVER,
   ) {
     this.#self = self;
     this.range = record.range;
@@ -178,7 +180,7 @@ export class Primary {
     this.#ports = ports;
     this.#graceUntilMs = graceUntilMs;
     for (const id of record.inSync) {
-      if (id !== self) this.#follow(id, kept.includes(id), false);
+      if (id !== self) this.#follow(id, kept.includes(id), false, leasedUntilMs);
     }
   }
 
@@ -308,7 +310,7 @@ export class Primary {
     if (this.followers.has(id)) return;
     const absent = this.#absent.get(id);
     if (absent === undefined) {
-      this.#follow(id, false, true);
+      this.#follow(id, false, true, NEVER);
       return;
     }
     this.#absent.delete(id);
@@ -513,7 +515,7 @@ export class Primary {
     return !follower.isStaged || follower.readUntilMs > patientMs || this.#isProposed(follower.id);
   }
 
-  #follow(id: NodeId, keeps: boolean, isStaged: boolean): void {
+  #follow(id: NodeId, keeps: boolean, isStaged: boolean, readUntilMs: number): void {
     this.#sessions += 1;
     this.followers.set(id, {
       id,
@@ -538,7 +540,7 @@ export class Primary {
       parts: 0,
       cursor: 0,
       mayHoldMore: true,
-      readUntilMs: NEVER,
+      readUntilMs,
       isLeaving: false,
       isStaged,
     });

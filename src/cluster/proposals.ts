@@ -46,6 +46,8 @@ export interface Proposal extends Wish {
   highestEpoch: number;
   waitMs: number;
   newer: OwnershipRecord | null;
+  /** A promise that counts was given because the owner's process is gone, and not after T. */
+  isHasty: boolean;
 }
 
 export interface ProposalListener {
@@ -116,6 +118,7 @@ export class Proposals {
         highestEpoch: epoch,
         waitMs: 0,
         newer: null,
+        isHasty: false,
       };
       this.#open.set(range, proposal);
       round.push(proposal);
@@ -130,6 +133,7 @@ export class Proposals {
       if (proposal === undefined || proposal.claim !== message.claim || proposal.phase !== 'asking') continue;
       if (this.#isLate(proposal, nowMs)) continue;
       proposal.granted |= 1 << voter;
+      if (message.isHasty) proposal.isHasty = true;
       if (bits(proposal.granted) >= this.#majority) ready.push(proposal);
     }
     for (const proposal of ready) {

@@ -293,3 +293,35 @@ test('rows are told by what changed after what is known, however long ago that w
   assert.equal(beat(one, B, 3, { life: 1, counter }).rows.length, 1);
   assert.equal(beat(one, B, 4, { life: 1, counter: counter + 1 }).rows.length, 0);
 });
+
+test('a member whose process is gone counts as silent for T from then on, and whoever is granted its ranges is told that it was hasty', () => {
+  const one = voter();
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B])] });
+  beat(one, A, 100);
+  beat(one, B, 100);
+  one.onGone(A, 200);
+  assert.deepEqual(beat(one, B, 200).silent, [{ id: A, ms: T }]);
+  assert.deepEqual(beat(one, B, 450).silent, [{ id: A, ms: T + 250 }], 'who comes later in the order waits as ever');
+  const asked = prepare(2, record(1, A));
+  const promised = one.onPrepare(B, asked, 460);
+  assert.deepEqual([promised.granted, promised.isHasty], [[0], true]);
+  assert.equal(one.onPrepare(B, asked, 461).isHasty, true, 'also when it is asked again');
+  assert.equal(one.onPrepare(B, prepare(3, record(1, A)), 100 + T).isHasty, false, 'by then it was silent for T');
+});
+
+test('a heartbeat, or a link, of a member that was taken for gone is stronger than that; of an earlier life it is not', () => {
+  const one = voter();
+  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B])] });
+  const said = { kind: 'heartbeat', sentMs: 7, life: 0, counter: 0, lagMs: 0, stance: 'here' } as const;
+  one.onHeartbeat(A, { ...said, incarnation: 2 }, 100);
+  for (const undo of [() => one.onHeartbeat(A, { ...said, incarnation: 2 }, 210), () => one.onBack(A)]) {
+    one.onGone(A, 200);
+    one.onHeartbeat(A, { ...said, incarnation: 1 }, 205);
+    assert.deepEqual(one.onPrepare(B, prepare(2 + claims, record(1, A)), 205).granted, [0]);
+    undo();
+    assert.equal(one.onPrepare(B, prepare(2 + claims, record(1, A)), 210).refused[0]?.reason, 'heard');
+    assert.deepEqual(beat(one, B, 210).silent, []);
+  }
+  one.onGone('d'.repeat(40), 200);
+  assert.deepEqual(beat(one, B, 210).silent, [], 'who is no member is nobody');
+});

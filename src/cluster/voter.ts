@@ -116,6 +116,8 @@ export class Voter {
   readonly #startedMs: number;
   /** When each member was heard, who was not for longest first: silence is asked about with every heartbeat of every member. */
   readonly #heardMs: Map<NodeId, number>;
+  /** Whose processes are known to be gone, and since when: they count as silent for T from then on. */
+  readonly #goneMs = new Map<NodeId, number>();
   #counter = 1;
   /** The last change of what is told in notes. */
   #notedAt = 1;
@@ -156,6 +158,7 @@ export class Voter {
     const ids = new Set(members);
     for (const id of this.#heardMs.keys()) if (!ids.has(id)) this.#heardMs.delete(id);
     for (const id of this.#heard.keys()) if (!ids.has(id)) this.#heard.delete(id);
+    for (const id of this.#goneMs.keys()) if (!ids.has(id)) this.#goneMs.delete(id);
     // Who came is waited for from now on.
     for (const id of members) if (!this.#heardMs.has(id)) this.#heardMs.set(id, patientMs);
   }
@@ -191,6 +194,16 @@ export class Voter {
     return patientMs - (this.#heard.get(id)?.atMs ?? this.#startedMs);
   }
 
+  /** Its process is gone, as `refusals.ts` has it. */
+  onGone(id: NodeId, patientMs: number): void {
+    if (this.#heardMs.has(id) && !this.#goneMs.has(id)) this.#goneMs.set(id, patientMs);
+  }
+
+  /** It is there after all, or again. */
+  onBack(id: NodeId): void {
+    this.#goneMs.delete(id);
+  }
+
   onHeartbeat(from: NodeId, message: Heartbeat, patientMs: number): HeartbeatAck {
     const heard = this.#heard.get(from);
     const { stance } = message;
@@ -224,6 +237,7 @@ export class Voter {
 
   onPrepare(from: NodeId, message: Prepare, patientMs: number): Promised {
     const ballot: Ballot = { epoch: message.epoch, node: from };
+    let isHasty = false;
     const granted: number[] = [];
     const refused: Refusal[] = [];
     for (const item of message.items) {
@@ -231,6 +245,7 @@ export class Voter {
       const order = compareBallots(ballot, row.promised);
       if (order === 0 && row.claim === message.claim) {
         granted.push(item.range);
+        isHasty ||= this.#isHasty(from, item, patientMs);
         continue;
       }
       const waitMs = this.#waitFor(from, item, patientMs);
@@ -244,9 +259,10 @@ export class Voter {
         row.claim = message.claim;
         this.#touch(item.range, row);
         granted.push(item.range);
+        isHasty ||= this.#isHasty(from, item, patientMs);
       }
     }
-    return { kind: 'promised', claim: message.claim, granted, refused };
+    return { kind: 'promised', claim: message.claim, granted, refused, isHasty };
   }
 
   onAccept(message: Accept): Accepted {
@@ -358,8 +374,14 @@ export class Voter {
 
   /** How long to wait still before that record's owner may be superseded by `claimant`; 0: not at all. */
   #waitFor(claimant: NodeId, { owner, isYielded }: PrepareItem, patientMs: number): number {
-    if (owner === null || owner === claimant || isYielded) return 0;
+    if (owner === null || owner === claimant || isYielded || this.#goneMs.has(owner)) return 0;
     return Math.max(0, this.#timing.takeoverMs - this.silenceOf(owner, patientMs));
+  }
+
+  /** Is it granted for no other reason than that its owner's process is gone? */
+  #isHasty(claimant: NodeId, { owner, isYielded }: PrepareItem, patientMs: number): boolean {
+    if (owner === null || owner === claimant || isYielded) return false;
+    return this.silenceOf(owner, patientMs) < this.#timing.takeoverMs;
   }
 
   #refusal(range: number, reason: RefusalReason, waitMs: number): Refusal {
@@ -415,6 +437,7 @@ export class Voter {
   }
 
   #hear(id: NodeId, patientMs: number): void {
+    this.#goneMs.delete(id);
     // Behind all others; who is no member is not watched.
     if (this.#heardMs.delete(id)) this.#heardMs.set(id, patientMs);
   }
@@ -440,8 +463,16 @@ export class Voter {
     for (const [id, atMs] of this.#heardMs) {
       const ms = patientMs - atMs;
       if (ms < SILENT_HEARTBEATS * this.#timing.heartbeatMs) break;
+      if (this.#goneMs.has(id)) continue;
       silent ??= [];
       silent.push({ id, ms });
+    }
+    for (const [id, goneMs] of this.#goneMs) {
+      silent ??= [];
+      silent.push({
+        id,
+        ms: Math.max(patientMs - this.#heardMs.get(id)!, this.#timing.takeoverMs + patientMs - goneMs),
+      });
     }
     return silent ?? NO_SILENCE;
   }

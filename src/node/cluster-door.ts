@@ -6,6 +6,8 @@
  *                   nothing from it, and when it is not halted any more (after an `onPush`) call `onRequest` with an empty chunk to go on
  *   onMessage       another member's message, already known to come from that member
  *   onPersisted     the rows of that `persist` effect, and of all before, are on the disk
+ *   onGone, onBack  a member's process is gone (`cluster/refusals.ts`), or there after all
+ *   retire          our own is about to be: it serves nothing and says nothing from now on. Before the port closes on which others reach it
  *   onTick          time passes; returns when it wants to be called again, at most 50 ms later
  *   takeEffects     what it wants done, in this order. To be called after *every* door above, `onPush` excepted
  *
@@ -92,6 +94,9 @@ export interface ClusterDoors {
 
   onMessage(from: NodeId, message: Message, nowMs: number): void;
   onPersisted(number: number, nowMs: number): void;
+  onGone(id: NodeId, nowMs: number): void;
+  onBack(id: NodeId, nowMs: number): void;
+  retire(nowMs: number): void;
   /** Milliseconds until it wants to be called again. */
   onTick(nowMs: number): number;
   takeEffects(): readonly ClusterEffect[];

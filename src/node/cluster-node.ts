@@ -304,6 +304,26 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#unhold();
   }
 
+  onGone(id: NodeId, nowMs: number): void {
+    this.#touch(nowMs);
+    this.guard.changed();
+    this.core.onGone(id, this.#nowMs);
+    this.#pump();
+    this.#unhold();
+  }
+
+  onBack(id: NodeId, nowMs: number): void {
+    this.#touch(nowMs);
+    this.core.onBack(id, this.#nowMs);
+  }
+
+  retire(nowMs: number): void {
+    this.#touch(nowMs);
+    this.guard.changed();
+    this.core.retire(this.#nowMs);
+    this.#pump();
+  }
+
   onPersisted(number: number, nowMs: number): void {
     this.#touch(nowMs);
     if (number > this.#persisted) this.#persisted = number;

@@ -72,6 +72,7 @@ test('every setting can be given in all three ways', () => {
     replicas: '2',
     ranges: '256',
     takeover: '3s',
+    'crash-fast-path': 'on',
     'proxy-port': '7002',
     zone: 'a',
     machine: 'rack-7',
@@ -97,8 +98,8 @@ test('every setting can be given in all three ways', () => {
   const { setup, data, proxyPort, writeModes } = byFlag.cluster!;
   assert.deepEqual(writeModes, { session: 'all', '*': 'async' });
   assert.deepEqual(
-    [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, data, proxyPort],
-    ['shop', 256, 3, 3000, '/var/lib/breakwater', 7002],
+    [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, setup.crashFastPath, data, proxyPort],
+    ['shop', 256, 3, 3000, true, '/var/lib/breakwater', 7002],
   );
 });
 

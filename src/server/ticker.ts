@@ -35,6 +35,13 @@ export class Ticker {
     this.#timer = setTimeout(this.#fire, MIN_WAIT_MS);
   }
 
+  /** Something is urgent: the next tick comes now, and those after it when they are wanted. */
+  wake(): void {
+    if (!this.#running || this.#timer === null) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#fire, MIN_WAIT_MS);
+  }
+
   stop(): void {
     this.#running = false;
     if (this.#timer !== null) clearTimeout(this.#timer);

@@ -62,6 +62,8 @@ export interface Facts {
   readonly replicas: number;
   readonly ranges: number;
   readonly takeoverMs: number;
+  /** A closed link and a refused dial count as silence for `takeoverMs`. */
+  readonly crashFastPath: boolean;
 }
 
 /** These would form a cluster, as everybody who gathers has found them (server/cluster/gathering.ts): do you agree? From who gathers to who gathers, behind the greeting. */

@@ -8,7 +8,7 @@
  * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance: stance |
  * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent, new, or to be given nothing | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], roster: roster-row?, silent: [silence], notes: [note] |
  * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}] |
- * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal] |
+ * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal], isHasty: yes/no (added) |
  * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record] |
  * | 6 | `accepted` | voter | claimant | written down, or not and why | claim: count, ranges: [range], refused: [refusal] |
  * | 7 | `begin` | owner | copy | follow me from this offset on | range: range, reign: ballot, session: count, offset: count, keeps: yes/no, record: ballot |
@@ -36,7 +36,7 @@
  * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster |
  * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named, promised: ballot |
  * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, labels, weight: time} |
- * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time}, setup: text <= 64, roster: roster? |
+ * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time, crashFastPath: yes/no}, setup: text <= 64, roster: roster? |
  * | 33 | `turned-away` | member | anyone | you are no member, by the roster of this epoch | reason: later/forgotten/full/name/zone, epoch: count |
  * | 34 | `convene` | newcomer | newcomer | these would form a cluster: do you agree? | setup: text <= 64, members: [id] |
  * | 35 | `convened` | newcomer | newcomer | yes, and to no other list for a while; or why not | isAgreed: yes/no, why: text <= 2048 |
@@ -338,6 +338,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     claim,
     granted: list(range, RANGES),
     refused: list(refusal, RANGES),
+    isHasty: added(boolean, false),
   }),
   accept: frame<'accept'>(5, 'claimant', 'voter', 'these are the records now', {
     claim,
@@ -465,6 +466,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
       replicas: count,
       ranges: count,
       takeoverMs: time,
+      crashFastPath: boolean,
     }),
     setup: text(64),
     roster: named(optional(roster), 'roster?'),

@@ -260,6 +260,7 @@ export class LinkAcceptor {
     const earlier = this.#byPeer.get(id);
     this.#byPeer.set(id, link);
     if (earlier !== undefined) this.#end(earlier);
+    context.onLinked(id);
     context.onMember(hello.member);
   }
 
@@ -305,8 +306,10 @@ export class LinkAcceptor {
 
   #end(link: Incoming): void {
     if (!this.#links.delete(link)) return;
-    if (link.peer !== null && this.#byPeer.get(link.peer.id) === link) this.#byPeer.delete(link.peer.id);
     // What was said to it (our hello) may leave first.
     link.socket.destroySoon();
+    if (link.peer === null || this.#byPeer.get(link.peer.id) !== link) return;
+    this.#byPeer.delete(link.peer.id);
+    this.#context.onClosed(link.peer);
   }
 }

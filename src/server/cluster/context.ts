@@ -30,6 +30,10 @@ export interface LinkContext {
   /** A peer says that we are no member. */
   onTurnedAway(peer: NodeId, message: TurnedAway): void;
   onForm(from: NodeId, form: Form): void;
+  /** A peer's link to us is open; it is not any more, and there is none instead. */
+  onLinked(peer: NodeId): void;
+  /** As it named itself over that link. */
+  onClosed(peer: Member): void;
   /** Bytes in it are views: who keeps them copies them. */
   onMessage(from: NodeId, message: Message): void;
   /** Much waits in our link to the peer, because it reads slowly; or not any more. */

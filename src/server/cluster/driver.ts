@@ -3,6 +3,7 @@
  *
  *   link  -> onMessage     a frame of a peer
  *   timer -> onTick        when the machine wished, at most 50 ms later
+ *   link  -> onGone        its process is gone (crash fast path)
  *   disk  -> onPersisted   the rows are on disk; the machine gives out what waited for that
  *   after each of them, and after every request of a client: `takeEffects`, and do them
  *
@@ -17,7 +18,7 @@ import type { RosterRow } from '../../cluster/roster.ts';
 import type { ClusterDoors, ClusterEffect } from '../../node/cluster-door.ts';
 
 export interface DriverOptions {
-  readonly doors: Pick<ClusterDoors, 'onMessage' | 'onPersisted' | 'onTick' | 'takeEffects'>;
+  readonly doors: Pick<ClusterDoors, 'onGone' | 'onBack' | 'onMessage' | 'onPersisted' | 'onTick' | 'takeEffects'>;
   /** Milliseconds; never goes back; may have a fraction. The clock by which clients' requests are answered. */
   readonly nowMs: () => number;
   readonly send: (to: NodeId, message: Message) => void;
@@ -56,6 +57,16 @@ export class ClusterDriver {
     if (this.#isStopped) return;
     this.#options.doors.onMessage(from, message, this.#options.nowMs());
     this.settle();
+  }
+
+  onGone(peer: NodeId): void {
+    if (this.#isStopped) return;
+    this.#options.doors.onGone(peer, this.#options.nowMs());
+    this.settle();
+  }
+
+  onBack(peer: NodeId): void {
+    if (!this.#isStopped) this.#options.doors.onBack(peer, this.#options.nowMs());
   }
 
   /** Does what the machine wants done. To be called after each of its doors. */

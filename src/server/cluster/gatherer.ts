@@ -19,7 +19,7 @@ import { factsOf, makeSetup, type SetupWishes } from './setup.ts';
 import { type Address, shown } from './sources.ts';
 
 /** What a cluster that we form is to be. */
-export type Wishes = Pick<SetupWishes, 'voters' | 'ranges' | 'takeoverMs'> & {
+export type Wishes = Pick<SetupWishes, 'voters' | 'ranges' | 'takeoverMs' | 'crashFastPath'> & {
   /** null: 1 where there is another member to copy to. */
   readonly replicas: number | null;
 };

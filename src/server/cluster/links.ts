@@ -12,6 +12,7 @@ import { DirectWriter } from '../direct-write.ts';
 import { LinkAcceptor } from './acceptor.ts';
 import { type LinkContext, type LinkLimits, limitsFor, makeInput } from './context.ts';
 import { type LinkCounters, noLinkCounters } from './counters.ts';
+import { Deaths } from './deaths.ts';
 import type { KnownRoster } from './handshake.ts';
 import { type LinkState, PeerLink } from './peer-link.ts';
 import type { ClusterSetup, MemberAddress } from './setup.ts';
@@ -36,6 +37,9 @@ export interface LinksOptions {
   readonly onGuest?: LinkContext['onGuest'];
   /** Default: it is in the complaints alone. */
   readonly onTurnedAway?: LinkContext['onTurnedAway'];
+  /** Where the crash fast path is on: the process of a peer is gone; a peer has a link to us. */
+  readonly onGone?: (peer: NodeId) => void;
+  readonly onBack?: (peer: NodeId) => void;
 }
 
 export interface LinkStatus {
@@ -58,11 +62,16 @@ export class Links {
   /** What the roster said last. */
   readonly #listed = new Map<NodeId, MemberAddress>();
   readonly #random: () => number;
+  /** null: the crash fast path is off. */
+  readonly #deaths: Deaths | null;
+  #isClosing = false;
   readonly #said = new Map<string, Set<string>>();
 
   constructor(options: LinksOptions) {
     const { setup, member, onMember, onForm, onMessage, onOpen, random = Math.random } = options;
     const complained = options.onComplaint ?? (() => {});
+    const { onGone = () => {}, onBack = () => {} } = options;
+    this.#deaths = setup.crashFastPath ? new Deaths(onGone) : null;
     this.#context = {
       setup,
       counters: this.counters,
@@ -80,6 +89,14 @@ export class Links {
       },
       onMember,
       onForm,
+      onLinked: (peer) => {
+        if (this.#deaths === null) return;
+        this.#deaths.onLinked(peer);
+        onBack(peer);
+      },
+      onClosed: (peer) => {
+        if (!this.#isClosing) this.#deaths?.onClosed(peer);
+      },
       onMessage,
       onOpen: (peer, cluster) => {
         this.#said.delete(peer);
@@ -161,6 +178,8 @@ export class Links {
   }
 
   async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#deaths?.close();
     for (const link of this.#peers.values()) link.close();
     await this.#acceptor.close();
   }

@@ -160,7 +160,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     if (isBound && (known.id !== setup.self || known.fingerprint !== setup.fingerprint)) {
       throw new BreakwaterError(
         'CLUSTER_DATA_FOREIGN',
-        `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters, ranges or replicas, or takeover time' : 'another member'}; a member that changes these starts without it`,
+        `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters, ranges or replicas, takeover time or crash fast path' : 'another member'}; a member that changes these starts without it`,
       );
     }
     const incarnation = lifeAfter(known);
@@ -179,6 +179,8 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       onForm: (_from, form) => this.#formation.onForm(form),
       onGuest: (guest, answer) => this.#onGuest(guest, answer),
       onTurnedAway: (_peer, message) => this.#onTurnedAway(message),
+      onGone: (peer) => this.#onGone(peer),
+      onBack: (peer) => this.#driver?.onBack(peer),
       onOpen: (peer, cluster) => {
         this.#formation.onOpen(peer, cluster);
         this.#links.flush();
@@ -321,6 +323,8 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   async close(): Promise<void> {
     this.#ticker.stop();
     this.#finder?.stop();
+    // Before the port closes: others may take us for dead when it refuses.
+    this.#machine?.retire(this.#clock.now());
     this.#driver?.stop();
     await this.#links.close();
     await this.#memory?.close();
@@ -542,6 +546,13 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       },
     });
     this.#log.info('in the cluster', { cluster, members: this.#members.size, remembers: !hasForgotten });
+  }
+
+  #onGone(peer: NodeId): void {
+    this.#log.info('the process of a member is gone', { peer: this.#nameOf(peer) });
+    if (this.#driver === null) return;
+    this.#driver.onGone(peer);
+    this.#ticker.wake();
   }
 
   #onMember(member: Member): void {

@@ -43,6 +43,8 @@ export interface ClusterSetup {
   /** '' = none: whoever reaches the link port is believed. */
   readonly secret: string;
   readonly takeoverMs: number;
+  /** A closed link and a refused dial count as silence for T. */
+  readonly crashFastPath: boolean;
   /** 32 hexadecimal digits over all that must be the same everywhere; the secret is no part of it. */
   readonly fingerprint: string;
 }
@@ -60,6 +62,8 @@ export interface SetupWishes {
   readonly ranges: number | null;
   readonly takeoverMs: number;
   readonly secret: string;
+  /** Default false. */
+  readonly crashFastPath?: boolean;
   /** It came later: it need not be in the list. Default false. */
   readonly isJoined?: boolean;
 }
@@ -108,7 +112,7 @@ export function memberId(name: string, host: string, linkPort: number): NodeId {
 
 /** @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
 export function makeSetup(wishes: SetupWishes): ClusterSetup {
-  const { name, replicas, secret, self } = wishes;
+  const { name, replicas, secret, self, crashFastPath = false } = wishes;
   const members = wishes.members.map(({ host, linkPort, zone = '', machine = '', weight = 1 }): MemberAddress => {
     const address = { id: memberId(name, host, linkPort), host, linkPort, zone };
     return { ...address, ...(machine === '' ? {} : { machine }), ...(weight === 1 ? {} : { weight }) };
@@ -149,6 +153,8 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     rangeCount,
     copies,
     timing,
+    // Left out where it is off, so that it is no other list than before there was such a thing.
+    ...(crashFastPath ? ['crash fast path'] : []),
   ]);
   return {
     name,
@@ -160,12 +166,13 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     timing,
     secret,
     takeoverMs: wishes.takeoverMs,
+    crashFastPath,
     fingerprint: createHash('sha256').update(facts).digest('hex').slice(0, 32),
   };
 }
 
 /** What a newcomer is told of it. */
-export function factsOf({ name, members, voters, rangeCount, copies, takeoverMs }: ClusterSetup): Facts {
+export function factsOf({ name, members, voters, rangeCount, copies, takeoverMs, crashFastPath }: ClusterSetup): Facts {
   return {
     name,
     members: members.map(({ id: _, ...listed }) => listed),
@@ -173,6 +180,7 @@ export function factsOf({ name, members, voters, rangeCount, copies, takeoverMs 
     replicas: copies - 1,
     ranges: rangeCount,
     takeoverMs,
+    crashFastPath,
   };
 }
 

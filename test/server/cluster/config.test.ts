@@ -41,6 +41,7 @@ test('a list makes a member: ids by place, the first vote, defaults by size', ()
     { ranges: '128' },
     { voters: '1' },
     { 'cluster-name': 'x' },
+    { 'crash-fast-path': 'on' },
   ]) {
     const differs = config({ join: LIST, announce: '10.0.0.2', bind: '0.0.0.0', ...changed }).cluster!.setup;
     assert.notEqual(differs.fingerprint, setup.fingerprint, JSON.stringify(changed));
@@ -91,7 +92,7 @@ test('where to look for members, and what is formed of those that are found', ()
       { kind: 'address', address: { host: '10.0.0.1', linkPort: 17_379 } },
     ],
     expect: 3,
-    wishes: { voters: 3, replicas: null, ranges: null, takeoverMs: 1500 },
+    wishes: { voters: 3, replicas: null, ranges: null, takeoverMs: 1500, crashFastPath: false },
   });
   assert.equal(config({ ...flags, join: 'dns:cache:17000' }).joining!.discovery!.expect, null);
   // A list says itself who is expected; to say it twice does no harm.
@@ -136,6 +137,8 @@ test('what cannot be meant is refused with a sentence', () => {
     [{ ...local, replicas: '3' }, /too few members/],
     [{ ...local, voters: '5' }, /fewer members than voters/],
     [{ ...local, voters: '2' }, /1, 3 or 5/],
+    [{ ...local, 'crash-fast-path': 'maybe' }, /off, on/],
+    [{ ...local, port: '9000', 'crash-fast-path': 'on' }, /not in the list.*crash-fast-path was decided/],
     [{ ...local, ranges: '100' }, /power of two/],
     [{ ...local, takeover: '100ms' }, /at least 750 ms/],
     [{ ...local, takeover: '2m' }, /at most 60s/],

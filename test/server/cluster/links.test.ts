@@ -8,6 +8,7 @@ import { freePorts } from '../../../src/cli/children/ports.ts';
 import type { Member, NodeId } from '../../../src/cluster/member.ts';
 import type { Message } from '../../../src/cluster/messages.ts';
 import type { LinkLimits } from '../../../src/server/cluster/context.ts';
+import { Deaths } from '../../../src/server/cluster/deaths.ts';
 import { helloOf, makeNonce, proofOf } from '../../../src/server/cluster/handshake.ts';
 import { Links } from '../../../src/server/cluster/links.ts';
 import { type ClusterSetup, makeSetup } from '../../../src/server/cluster/setup.ts';
@@ -31,9 +32,12 @@ interface Peer {
   readonly setup: ClusterSetup;
   readonly got: [NodeId, Message][];
   readonly complaints: string[];
+  /** What the crash fast path said of peers. */
+  readonly gone: NodeId[];
 }
 
 interface Wishes {
+  readonly crashFastPath?: boolean;
   readonly secret?: string;
   readonly takeoverMs?: number;
   readonly incarnation?: number;
@@ -43,7 +47,14 @@ interface Wishes {
 
 /** Member `index` of the list. Its ticks come by a timer, as the driver's do. */
 async function start(ports: readonly number[], index: number, wishes: Wishes = {}): Promise<Peer> {
-  const { secret = '', takeoverMs = 1500, incarnation = 1, limits = {}, cluster = CLUSTER } = wishes;
+  const {
+    secret = '',
+    takeoverMs = 1500,
+    incarnation = 1,
+    limits = {},
+    cluster = CLUSTER,
+    crashFastPath = false,
+  } = wishes;
   const setup = makeSetup({
     name: 'test',
     members: ports.map((linkPort) => ({ host: HOST, linkPort })),
@@ -53,7 +64,9 @@ async function start(ports: readonly number[], index: number, wishes: Wishes = {
     ranges: 64,
     takeoverMs,
     secret,
+    crashFastPath,
   });
+  const gone: NodeId[] = [];
   const got: [NodeId, Message][] = [];
   const complaints: string[] = [];
   const links = new Links({
@@ -65,6 +78,10 @@ async function start(ports: readonly number[], index: number, wishes: Wishes = {
     onForm: () => {},
     onOpen: () => {},
     onMessage: (from, message) => got.push([from, structuredClone(message)]),
+    onGone: (peer) => gone.push(peer),
+    onBack: (peer) => {
+      if (gone.includes(peer)) gone.splice(gone.indexOf(peer), 1);
+    },
   });
   links.cluster = cluster;
   await links.listen(ports[index]!, HOST);
@@ -73,7 +90,7 @@ async function start(ports: readonly number[], index: number, wishes: Wishes = {
     clearInterval(timer);
     await links.close();
   });
-  return { links, setup, got, complaints };
+  return { links, setup, got, complaints, gone };
 }
 
 function memberOf(setup: ClusterSetup, incarnation: number): Member {
@@ -258,7 +275,7 @@ async function startBehind(ports: readonly number[], index: number, listenPort: 
     clearInterval(timer);
     await links.close();
   });
-  return { links, setup, got, complaints: [] };
+  return { links, setup, got, complaints: [], gone: [] };
 }
 
 // -- hostile bytes
@@ -425,4 +442,43 @@ test('strangers are few at a time, and not for long', { timeout: 120_000 }, asyn
   );
   await Promise.all(sockets.map((socket) => closing(socket.resume())));
   assert.ok(peer.links.acceptedCount === 0 && peer.links.counters.refusedHellos >= 12);
+});
+
+test('crash fast path: a peer whose port refuses is gone, until it has a link again; without the setting nobody looks', {
+  timeout: 120_000,
+}, async () => {
+  for (const crashFastPath of [true, false]) {
+    const ports = await freePorts(2);
+    const a = await start(ports, 0, { crashFastPath });
+    const b = await start(ports, 1, { crashFastPath });
+    const [aId, bId] = [a.setup.self, b.setup.self];
+    await isTrue('both links are open', () => a.links.isOpen(bId) && b.links.isOpen(aId));
+    await closers.pop()!();
+    await isTrue('the end is noticed', () => a.links.statusOf(bId)?.isLinkedToUs === false);
+    if (crashFastPath) await isTrue('it is gone', () => a.gone.includes(bId));
+    const again = await start(ports, 1, { incarnation: 2, crashFastPath });
+    await isTrue('both are open again', () => a.links.isOpen(bId) && again.links.isOpen(aId));
+    await isTrue('nobody is taken for dead', () => a.gone.length + again.gone.length === 0);
+  }
+});
+
+test('crash fast path: a connection that breaks while the port accepts is no death', { timeout: 120_000 }, async () => {
+  const listener = net.createServer((socket) => socket.on('error', () => {}).resume());
+  listener.listen(0, HOST);
+  await once(listener, 'listening');
+  const { port: linkPort } = listener.address() as net.AddressInfo;
+  const gone: NodeId[] = [];
+  const peer = { id: 'a'.repeat(40), host: HOST, linkPort };
+  const deaths = new Deaths((id) => gone.push(id));
+  let dials = 0;
+  listener.on('connection', () => {
+    dials += 1;
+  });
+  deaths.onClosed(peer);
+  await isTrue('it is dialled eight times', () => dials === 8);
+  assert.deepEqual(gone, []);
+  await new Promise((resolve) => listener.close(resolve));
+  deaths.onClosed(peer);
+  await isTrue('now nobody listens', () => gone.length === 1);
+  deaths.close();
 });
