@@ -3,7 +3,7 @@
  *
  *   members 5 ranges 1 copies 2 [disk none] [voters 3]     the cluster starts; all clocks are right, every message takes 1 ms
  *   run 1700                                               milliseconds pass; what members report meanwhile is printed
- *   cut m0 m1 | cut m0 > m1 | isolate m0 | heal            the network
+ *   cut m0 m1 | cut m0 > m1 | isolate m0 | heal            the network; `heal m0 > m1` for that one way
  *   drop accept m1 > m2 [m3 ...]                           messages of one kind are lost on their way, until `heal`
  *   crash m0 | start m0 | pause m0 | resume m0 | leave m0
  *   kill m0 | reset m0 | quit m0                           the others learn of it from their links (crash fast path): its process dies; its connections close; it renounces everything and closes its port
@@ -80,6 +80,10 @@ export class Scenario {
         }
         break;
       case 'heal':
+        if (words.length > 0) {
+          this.#datagrams.heal(words[0]!, words[2]!);
+          break;
+        }
         this.#datagrams.healAll(FIXED);
         this.#drops = [];
         break;

@@ -152,6 +152,37 @@ test('a write that was given up is not done afterwards, whatever the link still 
   assert.equal(client.call('GET', 'a'), 'newer');
 });
 
+test('a DEL of many keys is answered when every owner has done it and its copies too, not when the first member says so', () => {
+  const cluster = new Cluster();
+  const client = plain(cluster, 0);
+  assert.equal(client.call('MSET', ...KEYS.flatMap((each) => [each, '1'])), 'OK');
+  cluster.pass(100);
+  for (const kind of ['proxy', 'effects']) {
+    for (const slow of [1, 2]) {
+      assert.ok(KEYS.some((each) => cluster.ownerOf(each) === slow));
+      // What one owner is asked, or tells its copies, is on its way for a while.
+      cluster.holds = (message, from, to) =>
+        message.kind === kind &&
+        (kind === 'proxy' ? to === slow && (message as ProxyRequest).request.length > 0 : from === slow);
+      client.send(['DEL', ...KEYS]);
+      cluster.pass(100);
+      assert.ok(cluster.held.length > 0);
+      assert.deepEqual(client.replies, [], `${kind} of ${slow} is held`);
+      cluster.release();
+      cluster.pass(100);
+      assert.deepEqual(client.replies.splice(0), [KEYS.length]);
+      assert.equal(client.call('EXISTS', ...KEYS), 0);
+      assert.equal(client.call('MSET', ...KEYS.flatMap((each) => [each, '1'])), 'OK');
+      cluster.pass(100);
+    }
+  }
+  // Whose owner is never heard of is not acknowledged, whatever the others did.
+  cluster.holds = (message, _from, to) => message.kind === 'proxy' && to === 1;
+  client.send(['DEL', ...KEYS]);
+  cluster.pass(5000);
+  assert.match(String(client.replies.pop()), /^-NOREPLICAS/);
+});
+
 test('a command that comes twice is done once', () => {
   const cluster = new Cluster();
   const asker = otherThan(cluster, 'a');
