@@ -23,6 +23,7 @@ export const NOTHING: Counts = {
   comparedCopies: 0,
   joins: 0,
   forgotten: 0,
+  revotes: 0,
   faults: 0,
   messages: 0,
   events: 0,

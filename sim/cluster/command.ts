@@ -38,6 +38,7 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --joiners J      computers that join while it runs, and members that are forgotten; three vote then (default 0)
   --coordination C who decides which records hold: voters (default: members vote), or etcd (a pretended one); then there are besides
                    ${ETCD_KINDS.join(', ')}
+  --voters-every MS  between two changes of who votes, on average; three vote at first (default: nobody else ever does)
   --memory M       what members keep entries in: model (default), or node: the whole production node, asked over RESP
   --trace          with --seed: print everything that happens
   --processes N    worker processes (default: one a core)
@@ -64,6 +65,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       ranges: { type: 'string' },
       aim: { type: 'string' },
       joiners: { type: 'string', default: '0' },
+      'voters-every': { type: 'string' },
       memory: { type: 'string', default: 'model' },
       coordination: { type: 'string', default: 'voters' },
       trace: { type: 'boolean', default: false },
@@ -85,6 +87,9 @@ export async function clusterCommand(args: string[]): Promise<number> {
     joiners: whole('joiners', values.joiners, 0, 100),
     ...(values.faults === undefined ? {} : { faults: faultsOf(values.faults) }),
     ...(values.every === undefined ? {} : { everyMs: whole('every', values.every, 10) }),
+    ...(values['voters-every'] === undefined
+      ? {}
+      : { votersEveryMs: whole('voters-every', values['voters-every'], 10) }),
     memory: memoryOf(values.memory),
     coordination: coordinationOf(values.coordination),
     ...(values.aim === undefined ? {} : { aim: aimOf(values.aim) }),
@@ -145,7 +150,7 @@ function summary(outcome: Outcome<Counts>): string {
     headline(outcome, n),
     `${n(counts.reads)} reads: ${n(counts.hits)} hits checked (${n(counts.copyHits)} from copies, ${n(counts.gutterHits)} from a gutter), ${n(counts.misses)} misses, ${n(counts.unserved)} not served`,
     `${n(counts.acknowledged)} invalidations acknowledged; ${n(counts.unacknowledged)} times one was not, and said so; ${n(counts.fills)} fills stored, ${n(counts.refusedFills)} refused`,
-    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included; ${n(counts.handOvers)} ranges handed over), ${n(counts.joins)} joins, ${n(counts.forgotten)} forgotten, ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
+    `${n(counts.reigns)} reigns (${n(counts.takeovers)} takeovers, ${n(counts.emptyReigns)} began empty, forming included; ${n(counts.handOvers)} ranges handed over), ${n(counts.joins)} joins, ${n(counts.forgotten)} forgotten, ${n(counts.revotes)} changes of the voters, ${n(counts.faults)} faults, ${n(counts.messages)} messages, ${n(counts.events)} events, ${n(Math.round(counts.virtualMs / 1000))} s of virtual time`,
     `copies made whole: ${n(counts.partialResyncs)} went on from where they were, ${n(counts.fullResyncs)} from nothing, ${n(counts.comparedCopies)} of a new reign compared`,
     `${n(repeated)} seeds run twice with the same trace; hash ${hash.toString(16)}`,
   ].join('\n');

@@ -68,6 +68,8 @@ export function describeMessage(message: Message): string {
       return `roster ${message.isGranted ? 'promised' : 'not promised'} (${message.promised.epoch})`;
     case 'roster-accept':
       return `roster ${message.roster.ballot.epoch}: ${message.roster.members.map(({ id }) => short(id)).join(' ')}`;
+    case 'roster-known':
+      return `the roster is ${message.roster.ballot.epoch}`;
     case 'roster-accepted':
       return `roster: ${message.answer}`;
     default:

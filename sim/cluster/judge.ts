@@ -5,7 +5,7 @@
  */
 import { type Ballot, compareBallots, formatBallot } from '../../src/base/ballot.ts';
 import { GIVEN_AWAY, HANDED_OVER } from '../../src/cluster/core.ts';
-import type { OwnershipRecord } from '../../src/cluster/record.ts';
+import { NO_BALLOT, type OwnershipRecord } from '../../src/cluster/record.ts';
 import { homesOf, type Roster } from '../../src/cluster/roster.ts';
 import type { Resyncs } from '../../src/cluster/streams.ts';
 import type { World } from '../world/world.ts';
@@ -50,6 +50,7 @@ export class Judge {
     fullResyncs: 0,
     comparedCopies: 0,
     joins: 0,
+    revotes: 0,
     longestChain: 0,
   };
 
@@ -196,6 +197,14 @@ export class Judge {
     const before = this.roster;
     if (before !== null && compareBallots(roster.ballot, before.ballot) <= 0) return;
     this.roster = roster;
+    if (roster.seats !== null && compareBallots(roster.seats.since, before?.seats?.since ?? NO_BALLOT) !== 0) {
+      this.counts.revotes += 1;
+      const was = before?.seats?.voters ?? this.#hosts.slice(0, this.#setup.voters).map(({ id }) => id);
+      const { voters } = roster.seats;
+      const came = voters.filter((id) => !was.includes(id)).length;
+      const went = was.filter((id) => !voters.includes(id)).length;
+      if (came > 1 || went > 1) this.violate(2, `${came} voters came and ${went} went at once`);
+    }
     const ids = new Set(roster.members.map(({ id }) => id));
     const forgotten = new Set(roster.forgotten);
     for (const id of forgotten) if (!this.#forgottenMs.has(id)) this.#forgottenMs.set(id, this.#world.nowMs);
@@ -290,6 +299,12 @@ export class Judge {
         5,
         `${name} knows the roster ${formatBallot(core!.membership.known.ballot)}, there is ${formatBallot(this.roster.ballot)}`,
       );
+    }
+    const { seats = null } = this.roster ?? {};
+    for (const { name, id, core } of members) {
+      const isVoter = seats === null ? core!.views.voters.includes(id) : seats.voters.includes(id);
+      const phase = core!.voter?.phase ?? 'out';
+      if (isVoter !== (phase === 'voting')) this.violate(5, `${name} is ${isVoter ? 'a' : 'no'} voter, and ${phase}`);
     }
     for (let range = 0; range < ranges; range += 1) {
       const owners = this.#hosts.filter((host) => host.isLeased(range));

@@ -132,7 +132,7 @@ export class MemberHost implements Host {
   /** A voter that would come back without memory. */
   get forgets(): boolean {
     const { setup } = this.#scene!;
-    return this.index < setup.voters && setup.diskMs[this.index]! < 0;
+    return (setup.votersChange || this.index < setup.voters) && setup.diskMs[this.index]! < 0;
   }
 
   get isUp(): boolean {

@@ -7,6 +7,8 @@ import { type Mutation, one } from '../library/mutations.ts';
 
 /** Owners die while a copy is out of reach and may serve reads still. */
 const HASTE = ['--aim', 'haste', '--minutes', '1'];
+/** Others vote all the time, and members do not hear each other. */
+const REVOTES = ['--voters-every', '600', '--faults', 'isolate,one-way,ring,halves', '--every', '900'];
 
 export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   one(
@@ -90,7 +92,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'voter-recovers-from-few',
       'a voter that lost its memory is content with the table of one other',
       'src/cluster/core.ts',
-      'if (tables.length < this.views.voters.length - this.views.majority + 1) return;',
+      'if (tables.length < needed) return;',
       'if (tables.length < 1) return;',
     ),
     args: ['--nodes', '3', '--faults', 'crash,isolate,one-way,spread', '--every', '700'],
@@ -459,6 +461,93 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'if (row.mod <= after || row.mod > this.#ownMod - 40) return;',
     ),
     args: ['--coordination', 'etcd'],
+  },
+  {
+    name: 'voters-of-any-set',
+    what: 'a voter answers whoever asks, whatever set of voters it names, and acknowledgements of every set are counted together',
+    edits: [
+      {
+        file: 'src/cluster/voter.ts',
+        find: "if (!sameBallot(set, this.set) || this.phase === 'out') return 'voters';",
+        replace: "if (set.epoch < 0 || this.phase === 'out') return 'voters';",
+      },
+      {
+        file: 'src/cluster/views.ts',
+        find: 'const isIn = ack.isVoting && sameBallot(ack.set, this.#set);',
+        replace: 'const isIn = ack.isVoting;',
+      },
+    ],
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'new-voter-at-once',
+      'a new voter votes before it has waited for T and read what was promised',
+      'src/cluster/voter.ts',
+      "this.phase = isNew ? 'recovering' : 'syncing';",
+      "this.phase = isNew ? 'voting' : 'syncing';",
+    ),
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'new-voter-without-t',
+      'a new voter votes when it has read what was promised, without the wait for T',
+      'src/cluster/core.ts',
+      'voter.wait(this.#patientMs);',
+      'voter.wait(this.#patientMs - 10 * this.#timing.takeoverMs);',
+    ),
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'voters-unsynced',
+      'a voter goes over to another set and votes at once, without what the others of the set before agreed upon',
+      'src/cluster/voter.ts',
+      "this.phase = isNew ? 'recovering' : 'syncing';",
+      "this.phase = isNew ? 'recovering' : 'voting';",
+    ),
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'voters-changed-at-once',
+      'the next change of the voters does not wait for T behind the one before, nor for those who are to know of it',
+      'src/cluster/voter.ts',
+      "if (isOtherSet && patientMs - this.#votesFromMs < this.#timing.takeoverMs) return 'settling';",
+      "if (isOtherSet && patientMs < 0) return 'settling';",
+    ),
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'leases-of-old-sets',
+      'what a voter acknowledged two sets ago counts for a lease',
+      'src/cluster/views.ts',
+      'if (!sameBallot(view.sentIn, behind)) view.sentMs = NEVER;',
+      'if (behind.epoch < 0) view.sentMs = NEVER;',
+    ),
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'taken-over-is-accepted',
+      'a record that a recovering voter took over from others, below what it knows to be promised, counts as accepted by it',
+      'src/cluster/views.ts',
+      'if (!isIn || taken.has(range) || nowMs - sentMs >= leaseMs) continue;',
+      'if (!isIn || nowMs - sentMs >= leaseMs) continue;',
+    ),
+    args: REVOTES,
+  },
+  {
+    ...one(
+      'own-record-overlooked',
+      'an owner replaces the record that is known to be chosen, also where voters have accepted a newer one of its own (found by this simulator)',
+      'src/cluster/core.ts',
+      'return isOurs && compareBallots(newest.ballot, record.ballot) > 0 ? newest : record;',
+      'return isOurs && compareBallots(newest.ballot, record.ballot) > 0 && newest.range < 0 ? newest : record;',
+    ),
+    args: ['--faults', 'ring,halves,loss', '--every', '700'],
   },
   one(
     'tokens-unchecked',

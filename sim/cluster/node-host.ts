@@ -159,7 +159,7 @@ export class NodeHost implements Host {
 
   get forgets(): boolean {
     const { setup } = this.#scene!;
-    return this.index < setup.voters && setup.diskMs[this.index]! < 0;
+    return (setup.votersChange || this.index < setup.voters) && setup.diskMs[this.index]! < 0;
   }
 
   get isUp(): boolean {

@@ -27,6 +27,9 @@ export const FAULT_KINDS = [
 /** Changes of the list of members: only where there are joiners. */
 export const GROWTH_KINDS = ['join', 'forget'] as const;
 
+/** Changes of who votes: only where they are wished. */
+export const VOTER_KINDS = ['voters'] as const;
+
 /** Between members and etcd: only where etcd coordinates. `etcd-deaf`: nothing gets there; `etcd-mute`: what is asked is done, and nobody is told. Of several members, or of all. */
 export const ETCD_KINDS = ['etcd-cut', 'etcd-deaf', 'etcd-mute', 'etcd-slow'] as const;
 
@@ -37,7 +40,8 @@ export type FaultKind =
   | (typeof FAULT_KINDS)[number]
   | (typeof GROWTH_KINDS)[number]
   | (typeof ETCD_KINDS)[number]
-  | (typeof PROCESS_KINDS)[number];
+  | (typeof PROCESS_KINDS)[number]
+  | (typeof VOTER_KINDS)[number];
 
 export interface Fault {
   readonly atMs: number;
@@ -45,7 +49,7 @@ export interface Fault {
   /** Members by index; what they mean depends on the kind. */
   readonly members: readonly number[];
   readonly forMs: number;
-  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. Forget: 1: the member is drained, 2: it dies. Move: one more than the range, of as many as there are. */
+  /** Loss, duplication: a probability. Spread, slow, jump: milliseconds. Forget: 1: the member is drained, 2: it dies. Move: one more than the range, of as many as there are. Voters: 1: one takes another's place, 2: one more, 3: one less. */
   readonly amount: number;
 }
 
@@ -64,6 +68,8 @@ export interface Setup {
   readonly joiners: number;
   /** None where etcd coordinates. */
   readonly voters: number;
+  /** Others vote now and then. */
+  readonly votersChange: boolean;
   readonly ranges: number;
   readonly copies: number;
   readonly clients: number;
@@ -114,6 +120,8 @@ export interface PlanOptions {
   readonly joiners?: number;
   /** Default `voters`. */
   readonly coordination?: CoordinationKind;
+  /** Between two changes of who votes, on average; three vote at first. Default: nobody else ever does. */
+  readonly votersEveryMs?: number;
 }
 
 /** Of forming, before anything breaks. */
@@ -126,8 +134,10 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const members = options.members ?? 5;
   const joiners = options.joiners ?? 0;
   const total = members + joiners;
+  const { votersEveryMs } = options;
   const coordination = options.coordination ?? 'voters';
-  const voters = coordination === 'etcd' ? 0 : members <= 4 || joiners > 0 ? Math.min(members, 3) : 5;
+  const isSmall = members <= 4 || joiners > 0 || votersEveryMs !== undefined;
+  const voters = coordination === 'etcd' ? 0 : isSmall ? Math.min(members, 3) : 5;
   const runMs = options.runMs ?? 30_000;
   const disk = one(['all', 'none', 'some'] as const);
   const setup: Setup = {
@@ -136,6 +146,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     members,
     joiners,
     voters,
+    votersChange: votersEveryMs !== undefined,
     ranges: options.ranges ?? one([2, 4, 8]),
     copies: Math.min(members, one([1, 2, 2, 2, 3])),
     clients: int(2, 4),
@@ -178,6 +189,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     }
   }
   if (joiners > 0) faults.push(...growthOf(seed, setup, runMs));
+  if (votersEveryMs !== undefined) faults.push(...revotesOf(seed, total, votersEveryMs, runMs));
   if (coordination === 'etcd' && options.faults === undefined && kinds.length > 0)
     faults.push(...etcdFaultsOf(seed, total, everyMs, runMs));
   if (setup.isFast && options.faults === undefined) faults.push(...processFaultsOf(seed, total, runMs));
@@ -194,6 +206,33 @@ function etcdFaultsOf(seed: number, members: number, everyMs: number, runMs: num
     if (atMs >= runMs) return faults;
     faults.push(faultOf(ETCD_KINDS[Math.floor(random.nextFloat() * ETCD_KINDS.length)]!, atMs, members, random));
   }
+}
+
+/** Of everybody, in some order: the first of them that votes is to go, the first that does not is to come. */
+function revotesOf(seed: number, total: number, everyMs: number, runMs: number): Fault[] {
+  const random = new SeededRandom(seed ^ 0x71f0_93a5);
+  const faults: Fault[] = [];
+  for (let atMs = FORMING_MS; ; ) {
+    atMs += Math.round(everyMs * (0.2 + 1.6 * random.nextFloat()));
+    if (atMs >= runMs) return faults;
+    const draw = random.nextFloat();
+    const amount = draw < 0.5 ? 1 : draw < 0.75 ? 2 : 3;
+    faults.push({
+      ...faultOf('isolate', atMs, total, random),
+      kind: 'voters',
+      members: shuffled(total, random),
+      amount,
+    });
+  }
+}
+
+function shuffled(count: number, random: SeededRandom): number[] {
+  const order = Array.from({ length: count }, (_, index) => index);
+  for (let i = order.length - 1; i > 0; i -= 1) {
+    const j = Math.floor(random.nextFloat() * (i + 1));
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order;
 }
 
 /** Everybody joins, half of the time two at once; some are forgotten in between. */
@@ -310,11 +349,7 @@ function themeOf(random: SeededRandom): readonly FaultKind[] {
 
 function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededRandom): Fault {
   const between = (least: number, most: number): number => Math.round(least + random.nextFloat() * (most - least));
-  const order = Array.from({ length: members }, (_, index) => index);
-  for (let i = order.length - 1; i > 0; i -= 1) {
-    const j = Math.floor(random.nextFloat() * (i + 1));
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
+  const order = shuffled(members, random);
   const fault = (chosen: readonly number[], forMs: number, amount = 0): Fault => ({
     atMs,
     kind,
@@ -325,6 +360,7 @@ function faultOf(kind: FaultKind, atMs: number, members: number, random: SeededR
   switch (kind) {
     case 'join':
     case 'forget':
+    case 'voters':
       throw new Error('changes of the list of members are planned by themselves');
     case 'loss':
       return fault([], between(500, 8000), random.nextFloat() * 0.3);

@@ -167,6 +167,7 @@ export class Scenario {
       evictions: 0,
       ackMs: 300,
       joiners: 0,
+      votersChange: false,
       copyReads: 0,
       balance: null,
       isFast: true,

@@ -3,6 +3,7 @@
  * (the liveness phase: 5 s).
  */
 
+import { sameBallot } from '../../src/base/ballot.ts';
 import { Datagrams } from '../world/datagrams.ts';
 import { World } from '../world/world.ts';
 import { Client } from './clients.ts';
@@ -23,6 +24,8 @@ export const HEALED_MS = 5000;
 const LAST_READS_MS = 1500;
 /** Between two tries to be let in, or to have somebody forgotten. */
 const KNOCK_MS = 350;
+/** After the start of a member: when links to it open. */
+const GREETINGS_MS = [1, 400, 1500, 4000];
 
 export interface Counts {
   readonly reads: number;
@@ -47,6 +50,8 @@ export interface Counts {
   /** Members that were let in, and that were forgotten. */
   readonly joins: number;
   readonly forgotten: number;
+  /** Changes of who votes. */
+  readonly revotes: number;
   readonly faults: number;
   readonly messages: number;
   readonly events: number;
@@ -234,7 +239,7 @@ export class Simulation {
       }
       case 'crash':
         for (const each of hosts) {
-          if (!each.isUp || (each.forgets && !this.#mayForget())) continue;
+          if (!each.isUp || (each.forgets && !this.#mayForget(each))) continue;
           world.trace.say(() => `${each.name} dies`);
           each.crash();
           this.#tellOfDeath(each);
@@ -247,7 +252,7 @@ export class Simulation {
         for (const each of hosts) if (each.isUp) this.#news?.reset(each);
         break;
       case 'quit':
-        if (!host!.isUp || (host!.forgets && !this.#mayForget())) break;
+        if (!host!.isUp || (host!.forgets && !this.#mayForget(host!))) break;
         this.#quit(host!, amount, forMs);
         break;
       case 'jump':
@@ -304,6 +309,9 @@ export class Simulation {
         datagrams.slow(ETCD_NAME, amount);
         later(() => datagrams.slow(ETCD_NAME, 0));
         break;
+      case 'voters':
+        this.#revote(hosts, amount, world.nowMs + forMs);
+        break;
       case 'client-cut':
         cutAll(
           this.clients
@@ -322,6 +330,8 @@ export class Simulation {
     if (host.index >= this.plan.setup.members && roster !== null) host.enter(roster);
     else host.start();
     this.#news?.started(host);
+    if (this.plan.setup.votersChange)
+      for (const afterMs of GREETINGS_MS) this.world.after(afterMs, () => this.#greet(host));
   }
 
   /** Its machine lives in two of three cases, and says that nobody listens. */
@@ -347,6 +357,38 @@ export class Simulation {
         if (!this.#isHealed && !host.isUp) this.#begin(host);
       });
     });
+  }
+
+  /** Links to it open: who began anew without a disk knows nobody but who formed the cluster. */
+  #greet(host: Host): void {
+    for (const other of this.hosts) {
+      const roster = other.core?.membership.known;
+      if (other === host || roster === undefined || roster.ballot.epoch === 0 || other.machine.state !== 'up') continue;
+      this.scene.datagrams.send(other.name, host.name, () => host.receive(other.id, { kind: 'roster-known', roster }));
+    }
+  }
+
+  /** One takes another's place among the voters, one more votes, or one less: somebody asks until it is so, or given up. */
+  #revote(hosts: readonly Host[], amount: number, untilMs: number): void {
+    const { world, judge } = this;
+    const voters = this.#voters();
+    const remove = amount === 2 ? null : (hosts.find(({ id }) => voters.includes(id))?.id ?? null);
+    const coming = hosts.find((host) => judge.isMember(host) && !voters.includes(host.id))?.id ?? null;
+    const add = amount === 3 ? null : coming;
+    const again = (): void => {
+      if (this.#isHealed || world.nowMs >= untilMs) return;
+      const up = hosts.filter((each) => each.machine.state === 'up' && each.core !== null);
+      const asked = up[Math.floor(world.between(0, up.length))];
+      const refused = asked?.core?.changeRoster({ kind: 'voters', add, remove }, asked.machine.clock.now());
+      if (refused !== 'done') world.after(KNOCK_MS, again);
+    };
+    world.trace.say(() => `voters are to change: ${add ?? '-'} for ${remove ?? '-'}`);
+    again();
+  }
+
+  #voters(): readonly string[] {
+    const { seats = null } = this.judge.roster ?? {};
+    return seats?.voters ?? this.hosts.slice(0, this.plan.setup.voters).map(({ id }) => id);
   }
 
   /** It asks somebody to be let in, again and again, until it is told the roster with itself in it. */
@@ -381,6 +423,7 @@ export class Simulation {
     if (victim === undefined) return;
     world.trace.say(() => `${victim.name} is to be forgotten`);
     if (isDrained) victim.core!.isDrained = true;
+    else if (victim.forgets && !this.#mayForget(victim)) return;
     else {
       victim.crash();
       this.#tellOfDeath(victim);
@@ -399,14 +442,17 @@ export class Simulation {
       if (isDrained && victim.core !== null) victim.core.isDrained = true;
       const others = this.hosts.filter((each) => each !== victim && each.machine.state === 'up');
       const asked = others[Math.floor(world.between(0, others.length))];
-      asked?.core?.changeRoster({ kind: 'forget', id: victim.id }, asked.machine.clock.now());
+      const refused = asked?.core?.changeRoster({ kind: 'forget', id: victim.id }, asked.machine.clock.now());
+      // Its vote is given to somebody else first.
+      if (refused === 'voter') this.#revote([victim, ...others], 1, world.nowMs + 1);
       world.after(KNOCK_MS, again);
     };
     again();
   }
 
   /** Of the voters without a disk fewer than a majority may be without memory at a time: else it is gone, and the cluster with it. */
-  #mayForget(): boolean {
+  #mayForget(host: Host): boolean {
+    if (this.plan.setup.votersChange) return this.#sets().every((set) => this.#mayForgetIn(set, host));
     const { voters } = this.plan.setup;
     const without = this.hosts
       .slice(0, voters)
@@ -416,6 +462,27 @@ export class Simulation {
           (host.core === null || host.core.voter?.phase === 'recovering' || this.#news?.hasQuit(host) === true),
       ).length;
     return without + 1 <= voters - (Math.floor(voters / 2) + 1);
+  }
+
+  /** The voters; and those before, as long as what they agreed upon is not known to all that vote now. */
+  #sets(): (readonly string[])[] {
+    const { seats = null } = this.judge.roster ?? {};
+    if (seats === null) return [this.#voters()];
+    const isSettled = seats.voters.every((id) => {
+      const voter = this.hosts.find((host) => host.id === id)!.core?.voter;
+      return voter?.phase === 'voting' && sameBallot(voter.set, seats.since);
+    });
+    return isSettled ? [seats.voters] : [seats.voters, seats.before];
+  }
+
+  #mayForgetIn(set: readonly string[], host: Host): boolean {
+    if (!set.includes(host.id)) return true;
+    const without = this.hosts.filter((each) => {
+      if (each === host || !set.includes(each.id) || !each.forgets) return false;
+      // Who has not heard yet that it votes will have to recover too.
+      return (each.core?.voter ?? null) === null || each.core!.voter!.phase === 'recovering';
+    }).length;
+    return without + 1 <= set.length - (Math.floor(set.length / 2) + 1);
   }
 
   #ways(some: readonly Host[], others: readonly Host[]): [string, string][] {
@@ -448,6 +515,7 @@ export class Simulation {
         // What is to come together is not to be taken apart meanwhile.
         host.core.homing.isOn = false;
       }
+      if (this.plan.setup.votersChange) this.#greet(host);
     }
   }
 

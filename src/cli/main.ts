@@ -11,17 +11,19 @@ import { register as registerBench } from './bench.ts';
 import { register as registerCluster } from './cluster.ts';
 import { register as registerDel } from './del.ts';
 import { register as registerDemo } from './demo.ts';
+import { registerForget } from './forget.ts';
 import { register as registerGateway } from './gateway.ts';
 import { register as registerGet } from './get.ts';
 import { register as registerInvalidate } from './invalidate.ts';
 import { register as registerNodes } from './nodes.ts';
-import { registerDrain, registerForget, registerMove, registerRebalance } from './operate.ts';
+import { registerDrain, registerMove, registerRebalance } from './operate.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf, failureLine, oneLine, sayError } from './output.ts';
 import { register as registerQueue } from './queue.ts';
 import { register as registerServe } from './serve.ts';
 import { register as registerSet } from './set.ts';
 import { register as registerStats } from './stats.ts';
 import { packageVersion } from './version.ts';
+import { registerVoters } from './voters.ts';
 import { register as registerWarm } from './warm.ts';
 
 const REGISTRARS: readonly ((program: Command) => void)[] = [
@@ -32,6 +34,7 @@ const REGISTRARS: readonly ((program: Command) => void)[] = [
   registerMove,
   registerRebalance,
   registerForget,
+  registerVoters,
   registerGateway,
   registerGet,
   registerSet,

@@ -1,5 +1,5 @@
 /**
- * `breakwater drain`, `move`, `rebalance`, `forget`: what an operator asks of running members. One member is asked over HTTP who is where; those concerned are told over RESP (`BW.MEMBER`), and the map is watched until it is done.
+ * `breakwater drain`, `move`, `rebalance` (and `forget.ts`, `voters.ts`): what an operator asks of running members. One member is asked over HTTP who is where; those concerned are told over RESP (`BW.MEMBER`), and the map is watched until it is done.
  *
  * Nothing is planned here: each owner hands over its own ranges, one after the other, with both members serving meanwhile. Who stops watching (Ctrl-C, --timeout) stops nothing.
  */
@@ -12,7 +12,7 @@ import { addressOf, askMember } from './members.ts';
 import { say, sayJson } from './output.ts';
 import { withNode } from './remote.ts';
 
-interface Common {
+export interface Common {
   readonly host: string;
   readonly httpPort: string;
   readonly timeout: string;
@@ -22,7 +22,7 @@ interface Common {
 const LOOK_MS = 200;
 const SLOTS = 16_384;
 
-const WHO = `
+export const WHO = `
 Any member is asked who is where (--host, --http-port: HTTP); those concerned are told over RESP. A member is named by its RESP address, its link address, its host where it is the only one there, or its id or the beginning of that.`;
 
 const DRAIN_NOTES = `${WHO}
@@ -45,14 +45,6 @@ Every range goes to the member that placement wants, also those that "breakwater
 
 Examples:
   breakwater rebalance`;
-
-const FORGET_NOTES = `${WHO}
-For a member that is gone for good: drain it first (breakwater drain), or stop it; what it owned and copied is then elsewhere after a while (a dead member's places as a copy are given away after 30 s), and this waits for that as
-long as --timeout says. A member that is alive and not drained is refused as long as it owns or copies anything, and so is a voter: who votes was decided when the cluster was formed. It may not come back under its address until --undo.
-
-Examples:
-  breakwater forget 10.0.0.4:7379
-  breakwater forget 5f0c2d8e --undo`;
 
 export function registerDrain(program: Command): void {
   common(program.command('drain <member>').description('a member gives away all it owns and copies (experimental)'))
@@ -125,62 +117,17 @@ export function registerRebalance(program: Command): void {
     });
 }
 
-export function registerForget(program: Command): void {
-  common(program.command('forget <member>').description('a member is to be none any more (experimental)'))
-    .option('--undo', 'it may come back: name it by its id, or the beginning of it')
-    .addHelpText('after', FORGET_NOTES)
-    .action(async (name: string, options: Common & { readonly undo?: boolean }) => {
-      const asked = await ask(options);
-      if (options.undo === true) {
-        const id = forgottenCalled(asked, name);
-        await tell(askedItself(asked), ['PARDON', id]);
-        const end = await watch(options, ({ forgotten }) => (forgotten.includes(id) ? 'it is forgotten still' : null));
-        tellEnd(options, end, `${id.slice(0, 8)} may come back`);
-        return;
-      }
-      const target = memberCalled(asked, name);
-      // Anybody can ask the voters; but who is to be forgotten should not be the one to do it.
-      const helper = target.isSelf ? asked.members.find(canHelp(target)) : askedItself(asked);
-      if (helper === undefined) {
-        throw new BreakwaterError(
-          'NODE_UNREACHABLE',
-          `cannot forget ${addressOf(target)}: no other member can be asked`,
-        );
-      }
-      const end = await watch(options, async (status) => {
-        if (!status.members.some(({ id }) => id === target.id)) return null;
-        try {
-          await tell(helper, ['FORGET', target.id]);
-        } catch (error) {
-          if (!(error instanceof BreakwaterError) || !/ refuses: NOTREADY /.test(error.message)) throw error;
-          return error.message;
-        }
-        return 'the voters are asked';
-      });
-      tellEnd(options, end, `${addressOf(target)} is no member any more`);
-    });
+/** Why it is not done yet. @throws what will not be done at all */
+export function refusedYet(error: unknown): string {
+  if (error instanceof BreakwaterError && / refuses: NOTREADY /.test(error.message)) return error.message;
+  throw error;
 }
 
-function askedItself({ members }: ClusterStatus): MemberStatus {
+export function askedItself({ members }: ClusterStatus): MemberStatus {
   return members.find(({ isSelf }) => isSelf)!;
 }
 
-function canHelp(target: MemberStatus): (member: MemberStatus) => boolean {
-  return ({ id, port, health }) => id !== target.id && port !== 0 && health === 'online';
-}
-
-/** @throws BreakwaterError `NO_SUCH_MEMBER` */
-function forgottenCalled({ forgotten }: ClusterStatus, name: string): string {
-  const found = forgotten.filter((id) => name !== '' && id.startsWith(name));
-  const [one] = found;
-  if (one !== undefined && found.length === 1) return one;
-  throw new BreakwaterError(
-    'NO_SUCH_MEMBER',
-    `cannot find ${JSON.stringify(name)} among those that were forgotten; there are ${forgotten.join(', ') || 'none'}`,
-  );
-}
-
-function common(command: Command): Command {
+export function common(command: Command): Command {
   return command
     .addOption(new Option('--host <host>', 'where a member is').default('127.0.0.1').env('BREAKWATER_HOST'))
     .addOption(new Option('--http-port <port>', 'its HTTP port').default('8379').env('BREAKWATER_HTTP_PORT'))
@@ -188,7 +135,7 @@ function common(command: Command): Command {
     .option('--json', 'answer with all that the asked member knows in the end, as one line of JSON');
 }
 
-function ask({ host, httpPort }: Common): Promise<ClusterStatus> {
+export function ask({ host, httpPort }: Common): Promise<ClusterStatus> {
   if (!/^\d{1,5}$/.test(httpPort) || Number(httpPort) < 1 || Number(httpPort) > 65_535) {
     throw new BreakwaterError(
       'USAGE_INVALID',
@@ -242,7 +189,7 @@ function owns({ slots }: MemberStatus, slot: number): boolean {
 }
 
 /** @throws BreakwaterError `NODE_UNREACHABLE`, `MEMBER_REFUSED`, `CLIENT_...` */
-async function tell(member: MemberStatus, words: readonly (string | number)[]): Promise<unknown> {
+export async function tell(member: MemberStatus, words: readonly (string | number)[]): Promise<unknown> {
   if (member.port === 0) {
     throw new BreakwaterError(
       'NODE_UNREACHABLE',
@@ -260,7 +207,7 @@ async function tell(member: MemberStatus, words: readonly (string | number)[]): 
 }
 
 /** Looks until `left` says null. @throws BreakwaterError `NOT_DONE_IN_TIME` */
-async function watch(
+export async function watch(
   options: Common,
   left: (status: ClusterStatus) => string | null | Promise<string | null>,
 ): Promise<ClusterStatus> {
@@ -276,7 +223,7 @@ async function watch(
   }
 }
 
-function tellEnd({ json }: Common, status: ClusterStatus, text: string): void {
+export function tellEnd({ json }: Common, status: ClusterStatus, text: string): void {
   if (json) sayJson(status);
   else say(text);
 }

@@ -36,6 +36,7 @@ function core(isDurable: boolean): ClusterCore {
 
 const ask = {
   kind: 'prepare',
+  set: NO_BALLOT,
   claim: 1,
   epoch: 1,
   items: [{ range: 0, basis: NO_BALLOT, owner: null, isYielded: false }],
@@ -48,7 +49,11 @@ test('a promise is written before it is given; so is what an acknowledgement sho
   assert.ok(write?.kind === 'write' && answer?.kind === 'send');
   assert.deepEqual([write.number, write.rows[0]?.promised], [1, { epoch: 1, node: B }]);
   assert.deepEqual([answer.to, answer.message.kind, answer.afterWrite], [B, 'promised', 1]);
-  one.onMessage(C, { kind: 'heartbeat', incarnation: 1, sentMs: 5, life: 0, counter: 0, lagMs: 0, stance: 'here' }, 2);
+  one.onMessage(
+    C,
+    { kind: 'heartbeat', incarnation: 1, sentMs: 5, life: 0, counter: 0, lagMs: 0, stance: 'here', known: NO_BALLOT },
+    2,
+  );
   const [ack] = one.take();
   assert.ok(ack?.kind === 'send' && ack.message.kind === 'heartbeat-ack' && ack.message.rows.length === 1);
   assert.equal(ack.afterWrite, 1);

@@ -33,12 +33,21 @@ import { type Follower, Primary } from './primary.ts';
 import { type Proposal, Proposals, type Wish } from './proposals.ts';
 import type { RangeStore } from './range-store.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
-import type { ChangeRefused, Roster, RosterChange, RosterMember, RosterRow } from './roster.ts';
+import {
+  type ChangeRefused,
+  NO_ROSTER_ROW,
+  type Roster,
+  type RosterChange,
+  type RosterMember,
+  type RosterRow,
+  type Seats,
+  setOf,
+} from './roster.ts';
 import { drop, placeOf, put } from './sorted.ts';
 import type { StandingRules } from './standing.ts';
 import { Streams } from './streams.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
-import { Views } from './views.ts';
+import { Views, type WholeTable } from './views.ts';
 import { Voter } from './voter.ts';
 
 export interface CoreOptions {
@@ -75,7 +84,19 @@ export interface CoreOptions {
 }
 
 /** Why a change of the roster is not tried. `held`: who is to be forgotten owns or copies ranges still, and is not drained; `holds`: it is drained or dead, and it takes a while still. */
-export type NotTried = 'minority' | 'busy' | 'self' | 'held' | 'holds' | ChangeRefused;
+export type NotTried =
+  | 'minority'
+  | 'busy'
+  | 'self'
+  | 'held'
+  | 'holds'
+  /** Who is to vote is silent. */
+  | 'absent'
+  /** etcd coordinates: no member votes. */
+  | 'etcd'
+  /** Too few of the voters that are to stay are heard. */
+  | 'voters-away'
+  | ChangeRefused;
 
 export type Route =
   | { readonly kind: 'serve' }
@@ -154,7 +175,8 @@ interface Yielding {
 export class ClusterCore {
   readonly self: NodeId;
   readonly views: Views;
-  readonly voter: Voter | null;
+  /** null: it never voted in this life. */
+  voter: Voter | null;
   readonly copies: Copies;
   /** What our reigns send to their copies together. */
   readonly streams = new Streams();
@@ -176,7 +198,10 @@ export class ClusterCore {
   readonly #options: CoreOptions;
   readonly #timing: Timing;
   readonly #proposals: Proposals;
-  readonly #ownIndex: number;
+  /** An earlier life may have voted in this set. */
+  #mayHaveVoted: boolean;
+  /** Read from those who voted before and do no more, while we go over to the set behind them. */
+  readonly #formerTables = new Map<NodeId, WholeTable>();
   readonly #retryAtMs: number[];
   readonly #claims: (OwnClaim | null)[];
   readonly #yielding: (Yielding | null)[];
@@ -223,7 +248,6 @@ export class ClusterCore {
     this.self = self;
     this.#nowMs = options.nowMs;
     this.#heartbeatAtMs = options.nowMs;
-    this.views = new Views(voters, rangeCount, timing);
     const membership = new Membership({
       self,
       life: options.incarnation,
@@ -239,6 +263,8 @@ export class ClusterCore {
       ended: (change, fate) => this.#event({ kind: 'roster-change', change, fate }),
     });
     this.membership = membership;
+    const { seats } = membership;
+    this.views = new Views(seats.voters, rangeCount, timing, seats.since);
     this.homing = new Homing({
       self,
       get members() {
@@ -260,28 +286,16 @@ export class ClusterCore {
     this.#yielding = this.primaries.map(() => null);
     this.#yielded = this.primaries.map(() => null);
     this.#handed = this.primaries.map(() => null);
-    this.#ownIndex = voters.indexOf(self);
-    this.voter =
-      this.#ownIndex < 0
-        ? null
-        : new Voter({
-            rangeCount,
-            timing,
-            members: membership.ids,
-            founding: options.members,
-            life: options.incarnation,
-            restored: options.restored,
-            restoredRoster: options.restoredRoster ?? null,
-            hasForgotten: options.hasForgotten,
-            patientMs: 0,
-          });
+    this.#mayHaveVoted = options.hasForgotten;
+    this.voter = this.#ownIndex < 0 ? null : this.#votes(!seats.before.includes(self), options.hasForgotten);
     this.#proposals = new Proposals(
       self,
       options.incarnation,
-      voters,
+      seats.voters,
       timing,
       { chosen: (proposal) => this.#won(proposal), failed: (proposal, why) => this.#lost(proposal, why) },
       (to, message) => this.#send(to, message),
+      seats.since,
     );
   }
 
@@ -374,16 +388,41 @@ export class ClusterCore {
     } else if (change.kind === 'forget') {
       const { id } = change;
       if (id === this.self) return 'self';
-      if (views.voters.includes(id)) return 'voter';
+      const { voters, before } = membership.seats;
+      if (voters.includes(id)) return 'voter';
+      // Those that vote now may have to read what it promised.
+      if (before.includes(id) && views.votingBeside(-1) < views.majority) return 'holds';
       if (!membership.has(id)) return known.forgotten.includes(id) ? 'done' : 'not-member';
       if (this.#isNamed(id)) {
         const isDead = views.silenceOf(id, this.#nowMs) >= this.#timing.takeoverMs;
         return isDead || this.#isDrainedOne(id) ? 'holds' : 'held';
       }
     }
+    if (change.kind === 'voters') {
+      const refused = this.#mayNotVote(change.add, change.remove);
+      if (refused !== null) return refused;
+    }
     if (membership.isBusy) return 'busy';
     membership.begin(change, views.rosterEpoch, this.#nowMs);
     return null;
+  }
+
+  /**
+   * Must those who vote not be changed so now? The new set is to go on without the newcomer, and to know what the present one has agreed upon: with voters that were heard within F. A precaution and no more; what makes it safe is in
+   * `voter.ts`.
+   */
+  #mayNotVote(add: NodeId | null, remove: NodeId | null): NotTried | null {
+    const { views, membership } = this;
+    const { voters } = membership.seats;
+    if (voters.includes(ETCD)) return 'etcd';
+    if (add !== null && membership.has(add) && this.views.silenceOf(add, this.#nowMs) > 0) return 'absent';
+    const staying = voters.filter((id) => id !== remove);
+    const isAdding = add !== null && !voters.includes(add);
+    const next = staying.length + Number(isAdding);
+    const heard = views.heard(this.#nowMs);
+    const least = Math.max(Math.floor(next / 2) + 1, voters.length - views.majority + 1);
+    if (isAdding && staying.length < least) return null;
+    return staying.filter((id) => heard.includes(id)).length >= least ? null : 'voters-away';
   }
 
   /** Does any record name it, be it chosen or about to be? O(ranges). */
@@ -440,11 +479,16 @@ export class ClusterCore {
 
   onMessage(from: NodeId, message: Message, nowMs: number): void {
     this.#advance(nowMs);
+    if (message.kind === 'roster-known') {
+      this.membership.learn(message.roster);
+      return;
+    }
     // Who was forgotten, or came before we heard of it: as if its words were lost on their way. etcd votes and is no member.
     if (!this.membership.has(from) && from !== ETCD) return;
     if (this.#isRetired) return;
     switch (message.kind) {
       case 'heartbeat':
+        this.#tellRoster(from, message.known);
         if (this.voter !== null) this.#answer(from, this.voter.onHeartbeat(from, message, this.#patientMs));
         break;
       case 'heartbeat-ack':
@@ -519,7 +563,7 @@ export class ClusterCore {
         break;
       }
       case 'roster-accept':
-        if (this.voter !== null) this.#answer(from, this.voter.onRosterAccept(message));
+        if (this.voter !== null) this.#answer(from, this.voter.onRosterAccept(message, this.#patientMs));
         break;
       case 'roster-accepted': {
         const index = this.views.indexOf(from);
@@ -617,10 +661,16 @@ export class ClusterCore {
     const { incarnation } = this.#options;
     const stance = this.stance;
     this.#saidStance = stance;
+    const known = this.membership.known.ballot;
+    const beat = { kind: 'heartbeat', incarnation, sentMs: now, lagMs: this.#lagMs, stance, known } as const;
     this.views.voters.forEach((id, index) => {
       const { life, counter } = this.views.knownOf(index);
-      this.#send(id, { kind: 'heartbeat', incarnation, sentMs: now, life, counter, lagMs: this.#lagMs, stance });
+      this.#send(id, { ...beat, life, counter });
     });
+    if (this.voter?.phase === 'syncing') {
+      const { voters, before } = this.membership.seats;
+      for (const id of before) if (!voters.includes(id)) this.#send(id, { ...beat, life: 0, counter: 0 });
+    }
     this.#lagMs = 0;
     const asked = new Map<NodeId, Position[]>(this.copies.byOwner());
     for (const range of this.#copied) {
@@ -638,7 +688,14 @@ export class ClusterCore {
 
   #onAck(from: NodeId, ack: HeartbeatAck): void {
     const index = this.views.indexOf(from);
-    if (index < 0 || ack.incarnation !== this.#options.incarnation) return;
+    if (ack.incarnation !== this.#options.incarnation) return;
+    const { since } = this.membership.seats;
+    // It has not heard yet who votes.
+    if (compareBallots(ack.set, since) < 0) this.#send(from, { kind: 'roster-known', roster: this.membership.known });
+    if (index < 0) {
+      if (sameBallot(ack.set, since) && ack.isWhole && ack.after === 0) this.#takeFormer(from, ack);
+      return;
+    }
     const changed = new Set<number>();
     this.views.onAck(index, ack, this.#nowMs, changed);
     for (const range of changed) this.#onChosen(range);
@@ -648,10 +705,25 @@ export class ClusterCore {
     } else this.membership.open = null;
   }
 
+  #takeFormer(id: NodeId, { rows, roster }: HeartbeatAck): void {
+    this.#formerTables.set(id, { id, rows, roster: roster ?? NO_ROSTER_ROW });
+    this.#recover();
+  }
+
+  /** Whoever knows an older roster is told ours. */
+  #tellRoster(to: NodeId, known: Ballot): void {
+    const { known: roster } = this.membership;
+    if (compareBallots(known, roster.ballot) < 0) this.#send(to, { kind: 'roster-known', roster });
+  }
+
   #onRoster(before: Roster): void {
-    const { membership, voter } = this;
-    const { known } = membership;
-    voter?.learnRoster(known);
+    const { membership } = this;
+    const { known, seats } = membership;
+    // First of all: on disk before anything that is said as of this set.
+    this.#event({ kind: 'roster', roster: known });
+    this.voter?.learnRoster(known);
+    if (!sameBallot(setOf(before), seats.since)) this.#onSeats(seats);
+    const { voter } = this;
     voter?.watch(membership.ids, this.#patientMs);
     this.#ownChanges += 1;
     for (const { id } of before.members) {
@@ -660,13 +732,52 @@ export class ClusterCore {
       this.#strangersUntilMs = this.#nowMs + STRANGERS_MS;
     }
     this.#write();
-    this.#event({ kind: 'roster', roster: known });
+  }
+
+  /**
+   * Others vote. Their set is chosen: from now on this member asks them alone, and votes with them alone.
+   */
+  #onSeats(seats: Seats): void {
+    const { self, voter } = this;
+    const isNew = !seats.before.includes(self);
+    // In touch with a majority of the set before in this life: so nobody had voted in a later one when it began.
+    if (this.views.hasHeard) this.#mayHaveVoted = false;
+    if (!seats.voters.includes(self)) voter?.leave(seats.since);
+    else if (voter !== null) voter.goOver(seats.since, isNew);
+    else this.voter = this.#votes(true, false);
+    this.#recoverFromMs = -1;
+    this.#formerTables.clear();
+    this.views.follow(seats.voters, seats.since, seats.behind);
+    this.#proposals.ask(seats.voters, seats.since);
+    this.#hurry();
+    this.#recover();
+  }
+
+  #votes(isNew: boolean, hasForgotten: boolean): Voter {
+    const { rangeCount, timing, members, incarnation, restored, restoredRoster } = this.#options;
+    return new Voter({
+      rangeCount,
+      timing,
+      members: this.membership.ids,
+      founding: members,
+      life: incarnation,
+      restored,
+      restoredRoster: restoredRoster ?? null,
+      hasForgotten,
+      set: this.membership.seats.since,
+      isNew,
+      patientMs: this.#patientMs,
+    });
+  }
+
+  get #ownIndex(): number {
+    return this.views.indexOf(this.self);
   }
 
   /** A roster that was accepted by few would have those few refuse what the others allow: voters bring it to an end, one after the other. */
   #finishRoster(): void {
     const { membership } = this;
-    if (this.voter === null || membership.open === null || membership.isBusy) return;
+    if (this.#ownIndex < 0 || membership.open === null || membership.isBusy) return;
     if (this.#nowMs - membership.openSinceMs < FINISH_MS + FINISH_STAGGER_MS * this.#ownIndex) return;
     if (!this.views.hasMajority(this.#nowMs) || !membership.has(this.self)) return;
     membership.openSinceMs = this.#nowMs;
@@ -720,17 +831,43 @@ export class ClusterCore {
     if (leases.length > 0) this.#send(from, { kind: 'followed', incarnation, sentMs, leases });
   }
 
-  /** A voter that forgot: T has passed, then it reads what the others hold, then it votes. */
+  /**
+   * A voter that does not vote yet. Who was in the set before reads what so many of it hold that every majority of it has a member among them, all of them gone over, or what one of this set holds that votes; then it votes.
+   * Who forgot, or is new, waits for T, then reads from those who vote: who is new of one, since each of them knows all that was agreed upon before; who forgot of so many that it finds what it said itself.
+   */
   #recover(): void {
-    const { voter } = this;
-    if (voter === null || voter.phase !== 'recovering' || !voter.hasWaited(this.#patientMs)) return;
+    const { voter, views } = this;
+    if (voter === null) return;
+    if (voter.phase === 'syncing') {
+      const { before } = this.membership.seats;
+      const found = [...views.wholeTables(this.#ownIndex, before), ...this.#formerTables.values()];
+      // Its own is one of them. Or one that votes: it knows all of this already.
+      const old = found.filter(({ id }) => before.includes(id)).length;
+      const isEnough = old + 1 >= before.length - Math.floor(before.length / 2);
+      if (!isEnough && views.votingBeside(this.#ownIndex) === 0) return;
+      this.#begins(
+        found.map(({ rows }) => rows),
+        found.map(({ roster }) => roster),
+      );
+      return;
+    }
+    if (voter.phase !== 'recovering') return;
+    const needed = this.#mayHaveVoted ? views.voters.length - views.majority + 1 : 1;
+    if (!voter.isWaiting && views.votingBeside(this.#ownIndex) >= needed) voter.wait(this.#patientMs);
+    if (!voter.hasWaited(this.#patientMs)) return;
     if (this.#recoverFromMs < 0) this.#recoverFromMs = this.#nowMs;
     const tables = this.views.tablesSince(this.#ownIndex, this.#recoverFromMs);
     // Every majority that it was part of has another member among so many.
-    if (tables.length < this.views.voters.length - this.views.majority + 1) return;
-    voter.recover(tables, this.views.rostersSince(this.#ownIndex, this.#recoverFromMs));
-    this.#write();
+    if (tables.length < needed) return;
+    this.#begins(tables, this.views.rostersSince(this.#ownIndex, this.#recoverFromMs));
+    this.#mayHaveVoted = false;
     this.#event({ kind: 'voter-recovered', life: this.#options.incarnation });
+  }
+
+  #begins(tables: readonly (readonly VoterRow[])[], rosters: readonly RosterRow[]): void {
+    this.voter!.recover(tables, rosters, this.#patientMs);
+    this.#formerTables.clear();
+    this.#write();
   }
 
   // -- claims
@@ -1059,11 +1196,21 @@ export class ClusterCore {
         if (!follower.isStaged) follower.isLeaving = !inSync.includes(follower.id);
       }
       primary.propose(inSync);
-      return { range, kind: 'in-sync', basis: record, owner: this.self, inSync };
+      return { range, kind: 'in-sync', basis: this.#basisOf(record), owner: this.self, inSync };
     }
     for (const follower of primary.followers.values()) follower.isLeaving = false;
     if (!isContested || now - primary.contestedSinceMs < CONTEST_MS) return null;
-    return { range, kind: 'repair', basis: record, owner: this.self, inSync: record.inSync };
+    return { range, kind: 'repair', basis: this.#basisOf(record), owner: this.self, inSync: record.inSync };
+  }
+
+  /**
+   * What our next record replaces: one of ours that some voters have accepted, and that is not known to be chosen, would have them refuse whatever replaces the one before it, for ever where two such make a majority. Whom it
+   * names is counted on since it was proposed.
+   */
+  #basisOf(record: OwnershipRecord): OwnershipRecord {
+    const newest = this.views.newest[record.range]!;
+    const isOurs = newest.owner === this.self && newest.ballot.node === this.self;
+    return isOurs && compareBallots(newest.ballot, record.ballot) > 0 ? newest : record;
   }
 
   /**

@@ -346,6 +346,9 @@ export class EtcdVoter {
       roster: this.#rosterMod > after ? this.#rosterRow : null,
       silent: this.#silent(),
       notes: this.#notes(after),
+      set: NO_BALLOT,
+      isWhole: true,
+      taken: [],
     });
   }
 
@@ -694,7 +697,7 @@ export class EtcdVoter {
   }
 
   get #rosterRow(): RosterRow {
-    return { promised: this.#roster?.ballot ?? NO_BALLOT, accepted: this.#roster };
+    return { promised: this.#roster?.ballot ?? NO_BALLOT, accepted: this.#roster, votedIn: NO_BALLOT };
   }
 
   // -- within

@@ -22,17 +22,20 @@ import {
   type RosterChange,
   type RosterMember,
   type RosterRow,
+  type Seats,
+  setOf,
 } from './roster.ts';
 import type { Timing } from './timing.ts';
 
-/** What became of a change. `unknown`: it may have happened, or may yet. `named`: voters know records that name who is to be forgotten. */
-export type ChangeFate = 'chosen' | 'no-majority' | 'outdone' | 'named' | 'unknown' | ChangeRefused;
+/** What became of a change. `unknown`: it may have happened, or may yet. `named`: voters know records that name who is to be forgotten. `settling`: the voters changed a moment ago. */
+export type ChangeFate = 'chosen' | 'no-majority' | 'outdone' | 'named' | 'settling' | 'unknown' | ChangeRefused;
 
 export interface MembershipOptions {
   readonly self: NodeId;
   /** Grows with each start. */
   readonly life: number;
   readonly founding: readonly RosterMember[];
+  /** Who voted when the cluster was formed. */
   readonly voters: readonly NodeId[];
   readonly order: (range: number) => readonly NodeId[];
   readonly rangeCount: number;
@@ -57,6 +60,7 @@ interface Proposal {
   accepted: number;
   newest: Roster | null;
   isNamed: boolean;
+  isSettling: boolean;
   startedMs: number;
   sentMs: number;
 }
@@ -71,7 +75,8 @@ export class Membership {
   /** Since when; meaningless without. */
   openSinceMs = 0;
   readonly #options: MembershipOptions;
-  readonly #majority: number;
+  #seats: Seats;
+  #majority: number;
   #ids: ReadonlySet<NodeId>;
   #list: readonly NodeId[];
   #byId: ReadonlyMap<NodeId, RosterMember> = new Map();
@@ -85,13 +90,19 @@ export class Membership {
   constructor(options: MembershipOptions) {
     const { founding, order, rangeCount, copies, voters, known } = options;
     this.#options = options;
-    this.#majority = Math.floor(voters.length / 2) + 1;
     this.founding = foundingRoster(founding, order, rangeCount, copies);
     this.known = known ?? this.founding;
+    this.#seats = this.known.seats ?? { since: NO_BALLOT, voters, before: voters, behind: NO_BALLOT };
+    this.#majority = Math.floor(this.#seats.voters.length / 2) + 1;
     this.#list = this.known.members.map(({ id }) => id);
     this.#ids = new Set(this.#list);
     this.#index();
     if (known !== null) this.#order = orderIn(known);
+  }
+
+  /** Who votes, by the newest roster that is known to be chosen. */
+  get seats(): Seats {
+    return this.#seats;
   }
 
   has(id: NodeId): boolean {
@@ -167,6 +178,16 @@ export class Membership {
     this.#ids = new Set(this.#list);
     this.#index();
     this.#order = orderIn(roster);
+    if (roster.seats !== null && !sameBallot(roster.seats.since, this.#seats.since)) {
+      this.#seats = roster.seats;
+      this.#majority = Math.floor(roster.seats.voters.length / 2) + 1;
+      // Answers of one set are not counted with those of another.
+      const proposal = this.#proposal;
+      if (proposal !== null) {
+        const { roster: own } = proposal;
+        this.#end(own === null ? 'outdone' : sameBallot(own.ballot, roster.ballot) ? 'chosen' : 'unknown');
+      }
+    }
     this.#options.changed(before);
   }
 
@@ -187,6 +208,7 @@ export class Membership {
       accepted: 0,
       newest: null,
       isNamed: false,
+      isSettling: false,
       startedMs: nowMs,
       sentMs: nowMs,
     };
@@ -209,14 +231,20 @@ export class Membership {
     }
     if (bits(proposal.granted) < this.#majority) return;
     const { voters, copies, self } = this.#options;
+    const ballot = { epoch: proposal.epoch, node: self };
     // What is known to be chosen is among them, unless its voters are these very ones and have it: then it is no newer.
     const basis = proposal.newest ?? this.founding;
-    const next = changedRoster(basis, proposal.change, voters, copies);
+    // Another change of the voters was accepted by some: that one comes to its end first.
+    if (proposal.change.kind === 'voters' && !sameBallot(setOf(basis), this.#seats.since)) {
+      this.#end('outdone');
+      return;
+    }
+    const next = changedRoster(basis, proposal.change, voters, copies, ballot);
     if (typeof next === 'string') {
       this.#end(next);
       return;
     }
-    proposal.roster = { ...next, ballot: { epoch: proposal.epoch, node: self } };
+    proposal.roster = next;
     proposal.startedMs = nowMs;
     proposal.sentMs = nowMs;
     proposal.refused = 0;
@@ -238,14 +266,15 @@ export class Membership {
       return;
     }
     if (message.answer === 'named') proposal.isNamed = true;
-    this.#refused(proposal, voter, proposal.isNamed ? 'named' : 'unknown');
+    if (message.answer === 'settling') proposal.isSettling = true;
+    this.#refused(proposal, voter, whyRefused(proposal));
   }
 
   onTick(nowMs: number): void {
     const proposal = this.#proposal;
     if (proposal === null) return;
     if (this.#isLate(proposal, nowMs)) {
-      this.#end(proposal.roster === null ? 'no-majority' : proposal.isNamed ? 'named' : 'unknown');
+      this.#end(proposal.roster === null ? 'no-majority' : whyRefused(proposal));
     } else if (nowMs - proposal.sentMs >= RETRY_MS) {
       proposal.sentMs = nowMs;
       this.#say(proposal);
@@ -272,16 +301,17 @@ export class Membership {
 
   #say({ claim, epoch, roster, granted, accepted, refused }: Proposal): void {
     const done = refused | (roster === null ? granted : accepted);
-    this.#options.voters.forEach((id, voter) => {
+    const { voters, since: set } = this.#seats;
+    voters.forEach((id, voter) => {
       if ((done & (1 << voter)) !== 0) return;
-      if (roster === null) this.#options.send(id, { kind: 'roster-prepare', claim, epoch });
-      else this.#options.send(id, { kind: 'roster-accept', claim, roster });
+      if (roster === null) this.#options.send(id, { kind: 'roster-prepare', claim, epoch, set });
+      else this.#options.send(id, { kind: 'roster-accept', claim, roster, set });
     });
   }
 
   #refused(proposal: Proposal, voter: number, why: ChangeFate): void {
     proposal.refused |= 1 << voter;
-    if (bits(proposal.refused) > this.#options.voters.length - this.#majority) this.#end(why);
+    if (bits(proposal.refused) > this.#seats.voters.length - this.#majority) this.#end(why);
   }
 
   #end(fate: ChangeFate): void {
@@ -295,8 +325,13 @@ export class Membership {
   }
 }
 
+/** Did it accept this one? What it only took over from others when it recovered stands below what it knows to be promised. */
 function holds(row: RosterRow | null, ballot: Ballot): boolean {
-  return row !== null && sameBallot(row.accepted?.ballot ?? NO_BALLOT, ballot);
+  return row !== null && sameBallot(row.accepted?.ballot ?? NO_BALLOT, ballot) && sameBallot(row.promised, ballot);
+}
+
+function whyRefused({ isNamed, isSettling }: Proposal): ChangeFate {
+  return isNamed ? 'named' : isSettling ? 'settling' : 'unknown';
 }
 
 function isNewer(a: Roster, b: Roster): boolean {

@@ -14,6 +14,7 @@
  *   following  -> owner      "I copy these; may I serve reads?"              followed       <-  which, as of when you asked
  *   yield      -> copy       "I serve this no more; take it"
  *   roster-prepare, roster-accept -> voter   as prepare and accept, of the list of members     roster-promised, roster-accepted <-
+ *   roster-known -> member    the list of members as it is now, who votes among it
  *
  * Times in a message are by the clock of the one who asked, and mean nothing to anybody else: they come back to him and say how old the answer is *at most*.
  */
@@ -29,6 +30,8 @@ export interface VoterRow {
   readonly promised: Ballot;
   /** `unowned` at first. */
   readonly accepted: OwnershipRecord;
+  /** It did not accept this record itself: it took it over from others when it recovered, below what it knows to be promised. Such a one makes no majority. */
+  readonly isTaken?: true;
 }
 
 /** To every voter, each `heartbeatMs`. */
@@ -42,6 +45,8 @@ export interface Heartbeat {
   /** How late the sender's timers ran last: others may want to know. */
   readonly lagMs: number;
   readonly stance: Stance;
+  /** The newest roster that the sender knows to be chosen. */
+  readonly known: Ballot;
 }
 
 /** `here`; `leaving`: it gives its ranges away and takes none; `drained`: and it is to copy none either. */
@@ -66,12 +71,18 @@ export interface HeartbeatAck {
   readonly after: number;
   readonly counter: number;
   readonly rows: readonly VoterRow[];
+  /** Of the ranges of `rows`: those that `isTaken`. */
+  readonly taken: readonly number[];
   /** If it changed after `after`. */
   readonly roster: RosterRow | null;
   /** Members not heard for a while, and for how long. */
   readonly silent: readonly Silence[];
   /** Members that said in their last heartbeat that they are not to be given anything, or whose present life is young. */
   readonly notes: readonly Note[];
+  /** The set of voters that it belongs to, or has left: to a member of another set it counts for nothing. */
+  readonly set: Ballot;
+  /** It has forgotten nothing that it promised: its table may be read by others, although it may not vote yet. */
+  readonly isWhole: boolean;
 }
 
 export interface Silence {
@@ -95,6 +106,8 @@ export interface Prepare {
   /** The ballot is (epoch, sender). */
   readonly epoch: number;
   readonly items: readonly PrepareItem[];
+  /** The set of voters that the sender knows: those of another one do not answer it. */
+  readonly set: Ballot;
 }
 
 export type RefusalReason =
@@ -107,7 +120,9 @@ export type RefusalReason =
   /** It recovers its table. */
   | 'recovering'
   /** Who asks is no member, or the record names one that is none, by the roster that the voter accepted. */
-  | 'stranger';
+  | 'stranger'
+  /** It belongs to another set of voters than who asks knows. */
+  | 'voters';
 
 export interface Refusal {
   readonly range: number;
@@ -132,6 +147,8 @@ export interface Accept {
   readonly kind: 'accept';
   readonly claim: number;
   readonly records: readonly OwnershipRecord[];
+  /** As in `prepare`. */
+  readonly set: Ballot;
 }
 
 export interface Accepted {
@@ -248,6 +265,8 @@ export interface RosterPrepare {
   readonly claim: number;
   /** The ballot is (epoch, sender). */
   readonly epoch: number;
+  /** As in `prepare`. */
+  readonly set: Ballot;
 }
 
 export interface RosterPromised {
@@ -264,16 +283,27 @@ export interface RosterAccept {
   readonly kind: 'roster-accept';
   readonly claim: number;
   readonly roster: Roster;
+  /** As in `prepare`. */
+  readonly set: Ballot;
 }
 
-/** `named`: its table has records that name a member whom the roster leaves out. */
-export type RosterAnswer = 'accepted' | 'promised' | 'recovering' | 'named';
+/**
+ * `named`: its table has records that name a member whom the roster leaves out. `voters`: it belongs to another set of voters. `settling`: the roster changes the voters, and the voter is in
+ * the present set for less than T.
+ */
+export type RosterAnswer = 'accepted' | 'promised' | 'recovering' | 'named' | 'voters' | 'settling';
 
 export interface RosterAccepted {
   readonly kind: 'roster-accepted';
   readonly claim: number;
   readonly answer: RosterAnswer;
   readonly promised: Ballot;
+}
+
+/** This one is chosen: to who knows an older one. */
+export interface RosterKnown {
+  readonly kind: 'roster-known';
+  readonly roster: Roster;
 }
 
 export type SpreadKind = 'tag' | 'namespace' | 'everything';
@@ -356,6 +386,7 @@ export type Message =
   | RosterPrepare
   | RosterPromised
   | RosterAccept
-  | RosterAccepted;
+  | RosterAccepted
+  | RosterKnown;
 
 export type MessageKind = Message['kind'];

@@ -8,13 +8,16 @@
  * Each of the two must end within F of its first message, by the clock as it is. A voter that lost its memory waits T > F before it reads the others' tables: so
  * no promise that it has forgotten is ever counted together with one given after its reading (voter.ts).
  *
+ * When the set of voters changes, everything under way fails: promises of one set and acceptances of another say nothing together.
+ *
  * What is lost is sent again within that time; voters answer the same question the same way. There is one proposal a range at a time, and no timer by chance:
  * who tries again when, is `core.ts`'s to say.
  */
 import { assert } from '../base/assert.ts';
+import type { Ballot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
 import type { Accepted, Message, Promised, Refusal } from './messages.ts';
-import type { OwnershipRecord } from './record.ts';
+import { NO_BALLOT, type OwnershipRecord } from './record.ts';
 import type { Timing } from './timing.ts';
 
 /**
@@ -59,8 +62,10 @@ const RETRY_MS = 120;
 
 export class Proposals {
   readonly #self: NodeId;
-  readonly #voters: readonly NodeId[];
-  readonly #majority: number;
+  #voters: readonly NodeId[];
+  #majority: number;
+  /** The epoch of the set of voters. */
+  #set: Ballot;
   readonly #timing: Timing;
   readonly #listener: ProposalListener;
   readonly #send: (to: NodeId, message: Message) => void;
@@ -76,7 +81,9 @@ export class Proposals {
     timing: Timing,
     listener: ProposalListener,
     send: (to: NodeId, message: Message) => void,
+    set: Ballot = NO_BALLOT,
   ) {
+    this.#set = set;
     this.#self = self;
     this.#voters = voters;
     this.#majority = Math.floor(voters.length / 2) + 1;
@@ -84,6 +91,14 @@ export class Proposals {
     this.#listener = listener;
     this.#send = send;
     this.#lifeBase = life * 1_000_000;
+  }
+
+  /** Others are asked from now on. What was asked of those before is given up: no answer of one set is counted together with those of another. */
+  ask(voters: readonly NodeId[], set: Ballot): void {
+    this.#voters = voters;
+    this.#majority = Math.floor(voters.length / 2) + 1;
+    this.#set = set;
+    for (const proposal of [...this.#open.values()]) this.#fail(proposal, 'the voters have changed');
   }
 
   get size(): number {
@@ -225,6 +240,7 @@ export class Proposals {
       kind: 'prepare',
       claim,
       epoch: round[0]!.record.ballot.epoch,
+      set: this.#set,
       items: round.map(({ range, basis, kind }) => ({
         range,
         basis: basis.ballot,
@@ -235,7 +251,8 @@ export class Proposals {
   }
 
   #tell(voter: number, claim: number, round: readonly Proposal[]): void {
-    this.#send(this.#voters[voter]!, { kind: 'accept', claim, records: round.map(({ record }) => record) });
+    const records = round.map(({ record }) => record);
+    this.#send(this.#voters[voter]!, { kind: 'accept', claim, records, set: this.#set });
   }
 }
 

@@ -14,6 +14,7 @@ import {
   type RosterMember,
 } from './roster.ts';
 
+const AT = { epoch: 1, node: 'f'.repeat(40) };
 const idOf = (index: number): string => index.toString(16).padStart(40, '0');
 const memberOf = (index: number): RosterMember => {
   return { id: idOf(index), host: `10.0.0.${index}`, linkPort: 17_379, zone: `z${index % 2}`, weight: 1 };
@@ -26,7 +27,7 @@ function founded(members: number, ranges: number, copies: number): Roster {
 }
 
 function add(roster: Roster, index: number, voters: readonly string[], copies: number): Roster {
-  const next = changedRoster(roster, { kind: 'add', member: memberOf(index) }, voters, copies);
+  const next = changedRoster(roster, { kind: 'add', member: memberOf(index) }, voters, copies, AT);
   assert.ok(typeof next !== 'string');
   return { ...next, ballot: { epoch: roster.ballot.epoch + 1, node: idOf(0) } };
 }
@@ -51,7 +52,7 @@ test('a join moves at most 1.2/(N+1) of the primaries, and all of them to the ne
           roster = next;
         }
         const before = roster;
-        const after = changedRoster(before, { kind: 'forget', id: idOf(n) }, voters, copies);
+        const after = changedRoster(before, { kind: 'forget', id: idOf(n) }, voters, copies, AT);
         assert.ok(typeof after !== 'string');
         const last: Roster = { ...after, ballot: { epoch: 9, node: idOf(1) } };
         checkRoster(last);
@@ -70,16 +71,16 @@ test('a join moves at most 1.2/(N+1) of the primaries, and all of them to the ne
 test('what is not changed, and why', () => {
   const roster = founded(4, 4, 2);
   const voters = [0, 1, 2].map(idOf);
-  assert.equal(changedRoster(roster, { kind: 'add', member: memberOf(1) }, voters, 2), 'done');
-  assert.equal(changedRoster(roster, { kind: 'forget', id: idOf(2) }, voters, 2), 'voter');
-  assert.equal(changedRoster(roster, { kind: 'forget', id: idOf(9) }, voters, 2), 'not-member');
-  assert.equal(changedRoster(roster, { kind: 'pardon', id: idOf(9) }, voters, 2), 'done');
-  const without = changedRoster(roster, { kind: 'forget', id: idOf(3) }, voters, 2);
+  assert.equal(changedRoster(roster, { kind: 'add', member: memberOf(1) }, voters, 2, AT), 'done');
+  assert.equal(changedRoster(roster, { kind: 'forget', id: idOf(2) }, voters, 2, AT), 'voter');
+  assert.equal(changedRoster(roster, { kind: 'forget', id: idOf(9) }, voters, 2, AT), 'not-member');
+  assert.equal(changedRoster(roster, { kind: 'pardon', id: idOf(9) }, voters, 2, AT), 'done');
+  const without = changedRoster(roster, { kind: 'forget', id: idOf(3) }, voters, 2, AT);
   assert.ok(typeof without !== 'string');
   const then: Roster = { ...without, ballot: { epoch: 1, node: idOf(0) } };
-  assert.equal(changedRoster(then, { kind: 'forget', id: idOf(3) }, voters, 2), 'done');
-  assert.equal(changedRoster(then, { kind: 'add', member: memberOf(3) }, voters, 2), 'forgotten');
-  const pardoned = changedRoster(then, { kind: 'pardon', id: idOf(3) }, voters, 2);
+  assert.equal(changedRoster(then, { kind: 'forget', id: idOf(3) }, voters, 2, AT), 'done');
+  assert.equal(changedRoster(then, { kind: 'add', member: memberOf(3) }, voters, 2, AT), 'forgotten');
+  const pardoned = changedRoster(then, { kind: 'pardon', id: idOf(3) }, voters, 2, AT);
   assert.ok(typeof pardoned !== 'string');
   assert.equal(add({ ...pardoned, ballot: then.ballot }, 3, voters, 2).members.length, 4);
 });
@@ -90,14 +91,14 @@ test('a member changes what is said of it: another weight moves its difference, 
   const owned = (each: Pick<Roster, 'members' | 'homes'>, index: number): number =>
     each.homes.filter(([first]) => each.members[first!]!.id === idOf(index)).length;
   const update = (basis: Roster, member: RosterMember): Roster => {
-    const next = changedRoster(basis, { kind: 'update', member }, voters, 2);
+    const next = changedRoster(basis, { kind: 'update', member }, voters, 2, AT);
     assert.ok(typeof next !== 'string', `${next}`);
     const made = { ...next, ballot: { epoch: basis.ballot.epoch + 1, node: idOf(0) } };
     checkRoster(made);
     return made;
   };
-  assert.equal(changedRoster(roster, { kind: 'update', member: memberOf(3) }, voters, 2), 'done');
-  assert.equal(changedRoster(roster, { kind: 'update', member: memberOf(7) }, voters, 2), 'not-member');
+  assert.equal(changedRoster(roster, { kind: 'update', member: memberOf(3) }, voters, 2, AT), 'done');
+  assert.equal(changedRoster(roster, { kind: 'update', member: memberOf(7) }, voters, 2, AT), 'not-member');
 
   const moved = update(roster, { ...memberOf(3), linkPort: 20_000 });
   assert.deepEqual([moved.homes, moved.members[3]!.linkPort], [roster.homes, 20_000]);

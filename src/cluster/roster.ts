@@ -11,7 +11,9 @@
  *
  * Before the first change there is the founding roster: the list that everybody was started with, under no ballot. It is never sent to anybody who has it.
  *
- * Invariants (`checkRoster`): nobody stands in it twice, nobody both as a member and as forgotten; homes name members; the voters are members in every roster (`changedRoster` makes no other).
+ * It also says who votes (`seats`), and that is what something dangerous does rest on: so the set has an epoch of its own, and every question to a voter names it (docs/decisions/0023).
+ *
+ * Invariants (`checkRoster`): nobody stands in it twice, nobody both as a member and as forgotten; homes name members; voters are members.
  */
 import type { Ballot } from '../base/ballot.ts';
 import { formatBallot } from '../base/ballot.ts';
@@ -20,6 +22,20 @@ import { checkMember, isNodeId, type Member, machineOf, type NodeId, sameMember 
 import { place } from './placement.ts';
 import { Ranges } from './ranges.ts';
 import { MAX_COPIES, NO_BALLOT } from './record.ts';
+
+/** Most voters: each hears every member five times a second. */
+export const MAX_VOTERS = 5;
+
+/** Who votes. The set has an epoch of its own, and changes by one voter at a time (docs/decisions/0023). */
+export interface Seats {
+  /** The ballot of the roster by which it became so: the epoch of the set. */
+  readonly since: Ballot;
+  readonly voters: readonly NodeId[];
+  /** The set that this one came out of: what that agreed upon is to be known before this one votes. */
+  readonly before: readonly NodeId[];
+  /** The epoch of that one. */
+  readonly behind: Ballot;
+}
 
 /** A member as the others must know it to reach it; what it says of itself (its ports for clients, its life) is no part of it. */
 export interface RosterMember {
@@ -42,6 +58,8 @@ export interface Roster {
   readonly forgotten: readonly NodeId[];
   /** Index = range. */
   readonly homes: readonly (readonly number[])[];
+  /** null: those vote that the cluster was formed with. */
+  readonly seats: Seats | null;
 }
 
 /** What a voter promised and accepted of rosters. */
@@ -49,9 +67,11 @@ export interface RosterRow {
   readonly promised: Ballot;
   /** null: the founding one. */
   readonly accepted: Roster | null;
+  /** The set of voters in which it voted last; `NO_BALLOT`: the founding one, or none. */
+  readonly votedIn: Ballot;
 }
 
-export const NO_ROSTER_ROW: RosterRow = { promised: NO_BALLOT, accepted: null };
+export const NO_ROSTER_ROW: RosterRow = { promised: NO_BALLOT, accepted: null, votedIn: NO_BALLOT };
 
 export type RosterChange =
   | { readonly kind: 'add'; readonly member: RosterMember }
@@ -60,13 +80,24 @@ export type RosterChange =
   | { readonly kind: 'forget'; readonly id: NodeId }
   /** Who was forgotten may come back. */
   | { readonly kind: 'pardon'; readonly id: NodeId }
+  /** One voter comes, one goes, or one takes another's place. */
+  | { readonly kind: 'voters'; readonly add: NodeId | null; readonly remove: NodeId | null }
   /** The newest one as it is: some voters have accepted it, and nobody brought it to an end. */
   | { readonly kind: 'finish' };
 
 /** Why a change is not made. */
 export type ChangeRefused =
   /** It stands there as wished. */
-  'done' | 'forgotten' | 'full' | 'not-member' | 'voter';
+  | 'done'
+  | 'forgotten'
+  | 'full'
+  | 'not-member'
+  | 'voter'
+  /** Who is to go does not vote. */
+  | 'not-voter'
+  | 'voters-full'
+  /** One alone can only be replaced by adding another first. */
+  | 'voters-few';
 
 /** Bounds; more forgotten ones than this, and the oldest may come back. */
 export const MAX_ROSTER = 1024;
@@ -85,15 +116,35 @@ export function foundingRoster(
       .slice(0, copies)
       .flatMap((id) => places.get(id) ?? []),
   );
-  return { ballot: NO_BALLOT, members, forgotten: [], homes };
+  return { ballot: NO_BALLOT, members, forgotten: [], homes, seats: null };
 }
 
-/** The roster with one change; without a ballot, which is the proposer's to give. O(ranges). */
+/** The epoch of its set of voters. */
+export function setOf({ seats }: Roster): Ballot {
+  return seats?.since ?? NO_BALLOT;
+}
+
+/**
+ * The roster with one change, under the proposer's ballot. O(ranges).
+ * @param founders who voted when the cluster was formed
+ */
 export function changedRoster(
+  roster: Roster,
+  change: RosterChange,
+  founders: readonly NodeId[],
+  copies: number,
+  ballot: Ballot,
+): Roster | ChangeRefused {
+  const next = applied(roster, change, roster.seats?.voters ?? founders, copies, ballot);
+  return typeof next === 'string' ? next : { ...next, ballot };
+}
+
+function applied(
   roster: Roster,
   change: RosterChange,
   voters: readonly NodeId[],
   copies: number,
+  ballot: Ballot,
 ): Omit<Roster, 'ballot'> | ChangeRefused {
   const { members, forgotten } = roster;
   switch (change.kind) {
@@ -118,9 +169,7 @@ export function changedRoster(
         before.zone === member.zone &&
         before.weight === member.weight &&
         machineOf(asMember(before)) === machineOf(asMember(member));
-      return isPlacedAlike
-        ? { members: next, forgotten, homes: roster.homes }
-        : placed(roster, next, forgotten, copies);
+      return isPlacedAlike ? { ...roster, members: next } : placed(roster, next, forgotten, copies);
     }
     case 'forget': {
       const { id } = change;
@@ -132,7 +181,30 @@ export function changedRoster(
     case 'pardon':
       if (!forgotten.includes(change.id)) return 'done';
       return { ...roster, forgotten: forgotten.filter((id) => id !== change.id) };
+    case 'voters': {
+      const next = votersAfter(roster, voters, change.add, change.remove);
+      if (typeof next === 'string') return next;
+      return { ...roster, seats: { since: ballot, voters: next, before: voters, behind: setOf(roster) } };
+    }
   }
+}
+
+function votersAfter(
+  roster: Roster,
+  voters: readonly NodeId[],
+  add: NodeId | null,
+  remove: NodeId | null,
+): readonly NodeId[] | ChangeRefused {
+  const isIn = add === null || voters.includes(add);
+  const isOut = remove === null || !voters.includes(remove);
+  if (isIn && isOut) return 'done';
+  if (add !== null && !rosterIncludes(roster, add)) return 'not-member';
+  if (add === null) return voters.length === 1 ? 'voters-few' : voters.filter((id) => id !== remove);
+  if (remove === null) return voters.length >= MAX_VOTERS ? 'voters-full' : [...voters, add];
+  if (isIn) return 'voter';
+  if (isOut) return 'not-voter';
+  // In its place: what the others are to a member by their numbers, they stay.
+  return voters.length === 1 ? 'voters-few' : voters.map((id) => (id === remove ? add : id));
 }
 
 function placed(
@@ -149,7 +221,7 @@ function placed(
   const homes = place(members.map(asMember), new Ranges(roster.homes.length), before, { copies }).map(({ inSync }) =>
     inSync.map((id) => places.get(id)!),
   );
-  return { members, forgotten, homes };
+  return { members, forgotten, homes, seats: roster.seats };
 }
 
 /** Who should hold the range, the owner to be first. */
@@ -191,7 +263,7 @@ export function nearness(a: RosterMember, b: RosterMember): number {
 
 /** @throws BreakwaterError `ROSTER_INVALID`, `MEMBER_INVALID` */
 export function checkRoster(roster: Roster): void {
-  const { ballot, members, forgotten, homes } = roster;
+  const { ballot, members, forgotten, homes, seats } = roster;
   if (!(Number.isSafeInteger(ballot.epoch) && ballot.epoch > 0 && isNodeId(ballot.node))) refuse(roster, 'its ballot');
   if (members.length === 0 || members.length > MAX_ROSTER) refuse(roster, 'the number of its members');
   for (const member of members) checkMember(asMember(member));
@@ -199,6 +271,17 @@ export function checkRoster(roster: Roster): void {
   const ids = [...members.map(({ id }) => id), ...forgotten];
   if (!ids.every(isNodeId)) refuse(roster, 'an id in it');
   if (new Set(ids).size !== ids.length) refuse(roster, 'an id that stands in it twice');
+  if (seats !== null) {
+    const { since, voters, before } = seats;
+    if (!(Number.isSafeInteger(since.epoch) && since.epoch > 0 && isNodeId(since.node))) refuse(roster, 'its voters');
+    for (const set of [voters, before]) {
+      if (set.length === 0 || set.length > MAX_VOTERS || new Set(set).size !== set.length) {
+        refuse(roster, 'the number of its voters');
+      }
+      if (!set.every(isNodeId)) refuse(roster, 'the id of a voter');
+    }
+    if (!voters.every((id) => members.some((member) => member.id === id))) refuse(roster, 'a voter that is no member');
+  }
   for (const places of homes) {
     if (places.length > MAX_COPIES || new Set(places).size !== places.length) refuse(roster, 'the homes of a range');
     if (!places.every((at) => Number.isInteger(at) && at >= 0 && at < members.length)) {

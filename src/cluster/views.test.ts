@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { HeartbeatAck, VoterRow } from './messages.ts';
-import type { OwnershipRecord } from './record.ts';
+import { NO_BALLOT, type OwnershipRecord } from './record.ts';
 import { DEFAULT_TIMING } from './timing.ts';
 import { Views } from './views.ts';
 
@@ -30,6 +30,9 @@ function ack(sentMs: number, counter: number, rows: readonly VoterRow[], more: P
     roster: null,
     silent: [],
     notes: [],
+    set: NO_BALLOT,
+    isWhole: true,
+    taken: [],
     ...more,
   } as const;
 }

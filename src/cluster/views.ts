@@ -4,7 +4,7 @@
  * Every acknowledgement of a heartbeat brings what changed in that voter's table since the last one, so a *view* is exactly the table as it was when the
  * acknowledgement left. Then
  *
- *   a record is chosen      when a majority of views holds it, each no older than F. (Older ones prove nothing: a voter without a data directory may have forgotten
+ *   a record is chosen      when a majority of views accepted it, each no older than F. (Older ones prove nothing: a voter without a data directory may have forgotten
  *                           meanwhile what its view still shows, and five such memories do not add up to one majority at one time.)
  *   an owner is leased      while a majority of voters acknowledged a heartbeat *sent* within F and none of those had, at its acknowledgement, promised or accepted anything
  *                           above the owner's record. Counted from the sending: the answer may have been under way for seconds, and its voter has begun to count T when it heard, not when we did.
@@ -36,9 +36,19 @@ interface View {
   counter: number;
   /** As the voter told them: rows are replaced, never changed. */
   rows: VoterRow[];
+  /** Ranges of which its record is none that it accepted itself. */
+  readonly taken: Set<number>;
   roster: RosterRow;
   /** When the newest acknowledged heartbeat was sent, of those that count. */
   sentMs: number;
+  /** Of which set that one was. */
+  sentIn: Ballot;
+  /** The set of voters that it belonged to when it said all this. */
+  set: Ballot;
+  /** Its rows are of a voter that votes in our set. */
+  isIn: boolean;
+  /** It has forgotten nothing. */
+  isWhole: boolean;
   /** When its newest news of silence were asked for, and when they came: they are counted from their coming, so that nobody claims early in vain. */
   silentSentMs: number;
   silentAsOfMs: number;
@@ -46,6 +56,13 @@ interface View {
   readonly notes: Map<NodeId, Noted>;
   /** Of those in `notes`: how many are to be given nothing. */
   away: number;
+}
+
+/** A voter's rows and what it accepted of rosters. */
+export interface WholeTable {
+  readonly id: NodeId;
+  readonly rows: readonly VoterRow[];
+  readonly roster: RosterRow;
 }
 
 const NOBODY: ReadonlyMap<NodeId, number> = new Map();
@@ -64,7 +81,7 @@ export class Views {
   readonly #unknownSinceMs = new Map<number, number>();
   /** By range: the highest epoch that any voter has promised or accepted. */
   readonly epochs: number[];
-  readonly majority: number;
+  majority: number;
   /** Grows whenever another record is known to be chosen. */
   chosenChanges = 0;
   /** Grows whenever a newer record is heard of. */
@@ -72,7 +89,9 @@ export class Views {
   /** Grows whenever voters report the silence of others than before. */
   silenceChanges = 0;
   readonly #timing: Timing;
-  readonly #views: View[];
+  #views: View[];
+  /** The epoch of the set of voters. */
+  #set: Ballot;
   /** Ranges whose newest record is not known to be chosen. */
   readonly #unsettled = new Set<number>();
   readonly #rangeCount: number;
@@ -81,12 +100,13 @@ export class Views {
   #silentViews = 0;
   /** Views that know of anybody who is to be given nothing. */
   #awayViews = 0;
-  readonly #sent: number[];
+  #sent: number[];
   /** A majority was heard at least once. */
   #hasHeard = false;
 
-  constructor(voters: readonly NodeId[], rangeCount: number, timing: Timing) {
+  constructor(voters: readonly NodeId[], rangeCount: number, timing: Timing, set: Ballot = NO_BALLOT) {
     assert(voters.length > 0, 'a cluster has voters');
+    this.#set = set;
     this.majority = Math.floor(voters.length / 2) + 1;
     this.#sent = voters.map(() => NEVER);
     this.#timing = timing;
@@ -95,19 +115,38 @@ export class Views {
     this.newest = [...this.chosen];
     this.#highest = this.chosen.map(({ ballot }) => ballot);
     this.epochs = this.chosen.map(() => 0);
-    this.#views = voters.map((id) => ({
-      id,
-      life: 0,
-      counter: 0,
-      rows: this.#blank(),
-      roster: NO_ROSTER_ROW,
-      sentMs: NEVER,
-      silentSentMs: NEVER,
-      silentAsOfMs: NEVER,
-      silent: NOBODY,
-      notes: new Map(),
-      away: 0,
-    }));
+    this.#views = voters.map((id) => this.#nothingOf(id));
+  }
+
+  /**
+   * Others vote from now on. What those of them acknowledged that voted in the set before goes on counting for leases: they had heard us. Nothing of older sets does: with two steps between, majorities need not meet. What they
+   * accepted counts again when they say so as voters of this set.
+   * @param behind the epoch of the set before
+   */
+  follow(voters: readonly NodeId[], set: Ballot, behind: Ballot): void {
+    const before = this.#views;
+    this.#views = voters.map((id) => before.find((view) => view.id === id) ?? this.#nothingOf(id));
+    for (const view of this.#views) {
+      view.isIn = false;
+      if (!sameBallot(view.sentIn, behind)) view.sentMs = NEVER;
+    }
+    this.#set = set;
+    this.majority = Math.floor(voters.length / 2) + 1;
+    this.#sent = voters.map(() => NEVER);
+    this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
+    this.silenceChanges += 1;
+    this.#silentViews = this.#views.reduce((count, { silent: held }) => count + (held === NOBODY ? 0 : 1), 0);
+    this.#countAway();
+  }
+
+  /** Voters that were heard within F. */
+  heard(nowMs: number): NodeId[] {
+    return this.#views.filter(({ sentMs }) => nowMs - sentMs < this.#timing.leaseMs).map(({ id }) => id);
+  }
+
+  /** Was a majority heard in this life? */
+  get hasHeard(): boolean {
+    return this.#hasHeard;
   }
 
   get voters(): readonly NodeId[] {
@@ -132,8 +171,11 @@ export class Views {
       view.life = ack.life;
       view.counter = 0;
       view.rows = this.#blank();
+      view.taken.clear();
       view.roster = NO_ROSTER_ROW;
       view.sentMs = NEVER;
+      view.isIn = false;
+      view.isWhole = false;
       view.silentSentMs = NEVER;
       this.#takeSilences(view, []);
       view.notes.clear();
@@ -142,14 +184,22 @@ export class Views {
       this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
     }
     if (ack.after > view.counter) return;
+    const isIn = ack.isVoting && sameBallot(ack.set, this.#set);
+    if (ack.counter >= view.counter) {
+      view.set = ack.set;
+      view.isIn = isIn;
+      view.isWhole = ack.isWhole;
+    }
     if (ack.counter > view.counter) {
       view.counter = ack.counter;
       for (const row of ack.rows) this.#takeRow(view, row);
+      for (const range of ack.taken) view.taken.add(range);
       if (ack.notes.length > 0) this.#takeNotes(view, ack.notes, nowMs);
       if (ack.roster !== null) view.roster = ack.roster;
     }
-    if (ack.isVoting && ack.sentMs > view.sentMs) {
+    if (isIn && ack.sentMs > view.sentMs) {
       view.sentMs = ack.sentMs;
+      view.sentIn = ack.set;
       this.#leasedUntilMs = this.#majorityHeardMs() + this.#timing.leaseMs;
       if (this.#leasedUntilMs !== NEVER) this.#hasHeard = true;
     }
@@ -281,6 +331,18 @@ export class Views {
     return this.#views.filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs).map(({ rows }) => rows);
   }
 
+  /** The tables of voters other than `own` that have gone over to our set and forgot nothing, and vote in it or are of `some`. */
+  wholeTables(own: number, some: readonly NodeId[]): WholeTable[] {
+    return this.#views.filter(({ id, set, isWhole, isIn }, index) => {
+      return index !== own && isWhole && sameBallot(set, this.#set) && (isIn || some.includes(id));
+    });
+  }
+
+  /** How many voters other than `own` vote in our set, as far as was heard. */
+  votingBeside(own: number): number {
+    return this.#views.filter(({ isIn }, index) => index !== own && isIn).length;
+  }
+
   /** As `tablesSince`, of rosters. */
   rostersSince(own: number, sinceMs: number): RosterRow[] {
     return this.#views.filter(({ sentMs }, index) => index !== own && sentMs >= sinceMs).map(({ roster }) => roster);
@@ -300,10 +362,32 @@ export class Views {
 
   /** By voter: what it promised and accepted of rosters; null of who was not heard within F. */
   rosters(nowMs: number): (RosterRow | null)[] {
-    return this.#views.map(({ sentMs, roster }) => (nowMs - sentMs < this.#timing.leaseMs ? roster : null));
+    const { leaseMs } = this.#timing;
+    return this.#views.map(({ sentMs, roster, isIn }) => (isIn && nowMs - sentMs < leaseMs ? roster : null));
   }
 
   // -- within
+
+  #nothingOf(id: NodeId): View {
+    return {
+      id,
+      life: 0,
+      counter: 0,
+      rows: this.#blank(),
+      taken: new Set(),
+      roster: NO_ROSTER_ROW,
+      sentMs: NEVER,
+      sentIn: NO_BALLOT,
+      set: NO_BALLOT,
+      isIn: false,
+      isWhole: false,
+      silentSentMs: NEVER,
+      silentAsOfMs: NEVER,
+      silent: NOBODY,
+      notes: new Map(),
+      away: 0,
+    };
+  }
 
   #blank(): VoterRow[] {
     for (let range = BLANK.length; range < this.#rangeCount; range += 1) {
@@ -315,6 +399,7 @@ export class Views {
   #takeRow(view: View, row: VoterRow): void {
     const { range, promised, accepted } = row;
     view.rows[range] = row;
+    view.taken.delete(range);
     if (promised.epoch > this.epochs[range]!) this.epochs[range] = promised.epoch;
     const newest = this.newest[range]!;
     const order = compareBallots(accepted.ballot, newest.ballot);
@@ -376,8 +461,9 @@ export class Views {
       const record = one.rows[range]!.accepted;
       if (compareBallots(record.ballot, this.chosen[range]!.ballot) <= 0) continue;
       let count = 0;
-      for (const { rows, sentMs } of this.#views) {
-        if (nowMs - sentMs < leaseMs && sameBallot(rows[range]!.accepted.ballot, record.ballot)) count += 1;
+      for (const { rows, taken, sentMs, isIn } of this.#views) {
+        if (!isIn || taken.has(range) || nowMs - sentMs >= leaseMs) continue;
+        if (sameBallot(rows[range]!.accepted.ballot, record.ballot)) count += 1;
       }
       if (count >= this.majority) this.chosen[range] = record;
     }

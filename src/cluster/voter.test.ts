@@ -8,6 +8,7 @@ import { Voter, type VoterOptions } from './voter.ts';
 
 const [A, B, C] = ['a', 'b', 'c'].map((letter) => letter.repeat(40)) as [string, string, string];
 const members = [A, B, C];
+const set = NO_BALLOT;
 const T = DEFAULT_TIMING.takeoverMs;
 
 function voter(options: Partial<VoterOptions> = {}): Voter {
@@ -35,6 +36,7 @@ function prepare(epoch: number, basis: OwnershipRecord | null, isYielded = false
   claims += 1;
   return {
     kind: 'prepare',
+    set,
     claim: claims,
     epoch,
     items: [{ range: 0, basis: basis?.ballot ?? NO_BALLOT, owner: basis?.owner ?? null, isYielded }],
@@ -46,6 +48,7 @@ function beat(one: Voter, from: string, patientMs: number, known = { life: 0, co
     from,
     {
       kind: 'heartbeat',
+      known: set,
       incarnation: 1,
       sentMs: 77,
       life: known.life,
@@ -59,7 +62,7 @@ function beat(one: Voter, from: string, patientMs: number, known = { life: 0, co
 
 test('a range is granted when its owner was silent for T, not before', () => {
   const one = voter();
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B])] });
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(1, A, [A, B])] });
   beat(one, A, 100);
   const early = one.onPrepare(B, prepare(2, record(1, A)), 100 + T - 40);
   assert.equal(early.refused[0]?.reason, 'heard');
@@ -77,13 +80,13 @@ test('the owner itself, and whom it told to take over, need not wait', () => {
 
 test('the owner of the record that is to be replaced is judged, not the one in its own stale table', () => {
   const one = voter();
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B, C])] });
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(1, A, [A, B, C])] });
   // It missed that B took over from A, who is dead; B lives.
   beat(one, B, T + 500);
   const claim = one.onPrepare(C, prepare(3, record(2, B, [B, C])), T + 600);
   assert.equal(claim.refused[0]?.reason, 'heard');
   // And where its table is the newer one, the claimant is told.
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(5, B, [B])] });
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(5, B, [B])] });
   const late = one.onPrepare(C, prepare(6, record(2, B, [B, C])), 10 * T);
   assert.equal(late.refused[0]?.reason, 'newer');
   assert.deepEqual(late.refused[0]?.accepted, record(5, B, [B]));
@@ -95,7 +98,7 @@ test('a refusal says what was promised, so that the next attempt can be above it
   const refused = one.onPrepare(B, prepare(2, null), 1).refused[0]!;
   assert.deepEqual([refused.reason, refused.promised], ['promised', { epoch: 9, node: C }]);
   assert.deepEqual(one.onPrepare(B, prepare(refused.promised.epoch + 1, null), 2).granted, [0]);
-  const accepted = one.onAccept({ kind: 'accept', claim: 0, records: [record(9, C)] });
+  const accepted = one.onAccept({ kind: 'accept', set, claim: 0, records: [record(9, C)] });
   assert.deepEqual([accepted.ranges, accepted.refused[0]?.promised.epoch], [[], 10]);
 });
 
@@ -104,8 +107,8 @@ test('two claims of one epoch are two ballots, and one is higher', () => {
   assert.deepEqual(one.onPrepare(B, prepare(2, null), 0).granted, [0]);
   assert.equal(one.onPrepare(A, prepare(2, null), 0).refused[0]?.reason, 'promised');
   assert.deepEqual(one.onPrepare(C, prepare(2, null), 0).granted, [0]);
-  assert.equal(one.onAccept({ kind: 'accept', claim: 0, records: [record(2, B)] }).refused.length, 1);
-  assert.deepEqual(one.onAccept({ kind: 'accept', claim: 0, records: [record(2, C)] }).ranges, [0]);
+  assert.equal(one.onAccept({ kind: 'accept', set, claim: 0, records: [record(2, B)] }).refused.length, 1);
+  assert.deepEqual(one.onAccept({ kind: 'accept', set, claim: 0, records: [record(2, C)] }).ranges, [0]);
 });
 
 test('a question that is asked again is answered again; another one under the same ballot is not', () => {
@@ -114,24 +117,32 @@ test('a question that is asked again is answered again; another one under the sa
   assert.deepEqual(one.onPrepare(B, asked, 0).granted, [0]);
   assert.deepEqual(one.onPrepare(B, asked, 0).granted, [0]);
   assert.deepEqual(one.onPrepare(B, prepare(2, null), 0).granted, []);
-  const told = { kind: 'accept', claim: 0, records: [record(2, B)] } as const;
+  const told = { kind: 'accept', set, claim: 0, records: [record(2, B)] } as const;
   assert.deepEqual([one.onAccept(told).ranges, one.onAccept(told).ranges], [[0], [0]]);
 });
 
 test('a voter that forgot answers nothing but that it recovers, until it has waited T and read what others hold', () => {
   const one = voter({ hasForgotten: true, life: 2, patientMs: 1000 });
   assert.equal(one.onPrepare(B, prepare(9, null), 9000).refused[0]?.reason, 'recovering');
-  assert.equal(one.onAccept({ kind: 'accept', claim: 0, records: [record(9, B)] }).refused[0]?.reason, 'recovering');
+  assert.equal(
+    one.onAccept({ kind: 'accept', set, claim: 0, records: [record(9, B)] }).refused[0]?.reason,
+    'recovering',
+  );
   assert.equal(beat(one, A, 1001).isVoting, false);
   one.learn(record(8, A));
   assert.deepEqual(one.row(0).accepted.ballot, NO_BALLOT);
   assert.equal(one.hasWaited(1000 + T - 1), false);
   assert.equal(one.hasWaited(1000 + T), true);
-  one.recover([
-    [{ range: 0, promised: { epoch: 4, node: C }, accepted: record(2, A) }],
-    [{ range: 0, promised: { epoch: 3, node: B }, accepted: record(3, B) }],
-  ]);
-  assert.deepEqual(one.row(0), { range: 0, promised: { epoch: 4, node: C }, accepted: record(3, B) });
+  one.recover(
+    [
+      [{ range: 0, promised: { epoch: 4, node: C }, accepted: record(2, A) }],
+      [{ range: 0, promised: { epoch: 3, node: B }, accepted: record(3, B) }],
+    ],
+    [],
+    1000 + T,
+  );
+  // It makes no majority with it: what it promised is above.
+  assert.deepEqual(one.row(0), { range: 0, promised: { epoch: 4, node: C }, accepted: record(3, B), isTaken: true });
   assert.equal(beat(one, A, 1000 + T).isVoting, true);
 });
 
@@ -151,7 +162,7 @@ test('an acknowledgement brings what changed since the sender last knew, and who
   assert.deepEqual([first.after, first.rows.map(({ range }) => range), first.sentMs], [0, [0], 77]);
   const again = beat(one, A, 10, { life: 1, counter: first.counter });
   assert.deepEqual([again.rows, again.silent], [[], []]);
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(2, B)] });
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(2, B)] });
   const third = beat(one, A, 20, { life: 1, counter: first.counter });
   assert.deepEqual([third.after, third.rows[0]?.accepted], [first.counter, record(2, B)]);
   // Of another life, or of a future: everything.
@@ -167,7 +178,7 @@ test('an acknowledgement brings what changed since the sender last knew, and who
 test('what was changed is handed out to be written once, as it is', () => {
   const one = voter();
   one.onPrepare(B, prepare(2, null), 0);
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(2, B)] });
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(2, B)] });
   assert.deepEqual(one.takeChanged(), [{ range: 0, promised: { epoch: 2, node: B }, accepted: record(2, B) }]);
   assert.deepEqual(one.takeChanged(), []);
 });
@@ -186,25 +197,25 @@ const D = 'd'.repeat(40);
 
 function roster(epoch: number, ids: readonly string[]): Roster {
   const all = ids.map((id) => ({ id, host: '', linkPort: 0, zone: '', weight: 1 }));
-  return { ballot: { epoch, node: A }, members: all, forgotten: [], homes: [[], []] };
+  return { ballot: { epoch, node: A }, members: all, forgotten: [], homes: [[], []], seats: null };
 }
 
 test('a roster is a register: nothing below what was promised, the newest is told, and one ballot is promised once', () => {
   const one = voter();
-  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 1, epoch: 5 }).isGranted, true);
-  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 1, epoch: 5 }).isGranted, true);
+  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', set, claim: 1, epoch: 5 }).isGranted, true);
+  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', set, claim: 1, epoch: 5 }).isGranted, true);
   // Another life of the same member, which does not know what it did.
-  const again = one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 2, epoch: 5 });
+  const again = one.onRosterPrepare(A, { kind: 'roster-prepare', set, claim: 2, epoch: 5 });
   assert.deepEqual([again.isGranted, again.promised.epoch], [false, 5]);
   assert.equal(
-    one.onRosterAccept({ kind: 'roster-accept', claim: 9, roster: roster(4, [A, B, C, D]) }).answer,
+    one.onRosterAccept({ kind: 'roster-accept', set, claim: 9, roster: roster(4, [A, B, C, D]) }, 0).answer,
     'promised',
   );
   assert.equal(
-    one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(5, [A, B, C, D]) }).answer,
+    one.onRosterAccept({ kind: 'roster-accept', set, claim: 1, roster: roster(5, [A, B, C, D]) }, 0).answer,
     'accepted',
   );
-  const next = one.onRosterPrepare(B, { kind: 'roster-prepare', claim: 3, epoch: 6 });
+  const next = one.onRosterPrepare(B, { kind: 'roster-prepare', set, claim: 3, epoch: 6 });
   assert.deepEqual([next.isGranted, next.accepted?.members.length], [true, 4]);
   assert.equal(one.takeChangedRoster()?.accepted?.members.length, 4);
   assert.equal(one.takeChangedRoster(), null);
@@ -213,41 +224,45 @@ test('a roster is a register: nothing below what was promised, the newest is tol
 test('who is not in the roster that a voter accepted is promised nothing, and no record that names it is accepted', () => {
   const one = voter();
   assert.equal(one.onPrepare(D, prepare(1, null), 0).refused[0]?.reason, 'stranger');
-  one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(1, [A, B, C, D]) });
+  one.onRosterAccept({ kind: 'roster-accept', set, claim: 1, roster: roster(1, [A, B, C, D]) }, 0);
   assert.deepEqual(one.onPrepare(D, prepare(1, null), 0).granted, [0]);
-  one.onRosterAccept({ kind: 'roster-accept', claim: 2, roster: roster(2, [A, B, C]) });
-  assert.equal(one.onAccept({ kind: 'accept', claim: 1, records: [record(1, D)] }).refused[0]?.reason, 'stranger');
+  one.onRosterAccept({ kind: 'roster-accept', set, claim: 2, roster: roster(2, [A, B, C]) }, 0);
+  assert.equal(one.onAccept({ kind: 'accept', set, claim: 1, records: [record(1, D)] }).refused[0]?.reason, 'stranger');
   assert.equal(
-    one.onAccept({ kind: 'accept', claim: 1, records: [record(2, A, [A, D])] }).refused[0]?.reason,
+    one.onAccept({ kind: 'accept', set, claim: 1, records: [record(2, A, [A, D])] }).refused[0]?.reason,
     'stranger',
   );
 });
 
 test('a roster that leaves out whom the voter has in a record is refused', () => {
   const one = voter();
-  one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(1, [A, B, C, D]) });
-  one.onAccept({ kind: 'accept', claim: 1, records: [record(1, A, [A, D])] });
-  assert.equal(one.onRosterAccept({ kind: 'roster-accept', claim: 2, roster: roster(2, [A, B, C]) }).answer, 'named');
-  one.onAccept({ kind: 'accept', claim: 1, records: [record(2, A, [A, B])] });
+  one.onRosterAccept({ kind: 'roster-accept', set, claim: 1, roster: roster(1, [A, B, C, D]) }, 0);
+  one.onAccept({ kind: 'accept', set, claim: 1, records: [record(1, A, [A, D])] });
   assert.equal(
-    one.onRosterAccept({ kind: 'roster-accept', claim: 2, roster: roster(2, [A, B, C]) }).answer,
+    one.onRosterAccept({ kind: 'roster-accept', set, claim: 2, roster: roster(2, [A, B, C]) }, 0).answer,
+    'named',
+  );
+  one.onAccept({ kind: 'accept', set, claim: 1, records: [record(2, A, [A, B])] });
+  assert.equal(
+    one.onRosterAccept({ kind: 'roster-accept', set, claim: 2, roster: roster(2, [A, B, C]) }, 0).answer,
     'accepted',
   );
 });
 
 test('a voter that forgot takes the newest roster of the others, and what they promised', () => {
   const one = voter({ hasForgotten: true });
-  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', claim: 1, epoch: 5 }).isGranted, false);
+  assert.equal(one.onRosterPrepare(A, { kind: 'roster-prepare', set, claim: 1, epoch: 5 }).isGranted, false);
   assert.equal(
-    one.onRosterAccept({ kind: 'roster-accept', claim: 1, roster: roster(5, [A, B, C, D]) }).answer,
+    one.onRosterAccept({ kind: 'roster-accept', set, claim: 1, roster: roster(5, [A, B, C, D]) }, 0).answer,
     'recovering',
   );
   one.recover(
     [[], []],
     [
-      { promised: { epoch: 9, node: B }, accepted: roster(3, [A, B, C]) },
-      { promised: { epoch: 7, node: A }, accepted: roster(7, [A, B, C, D]) },
+      { promised: { epoch: 9, node: B }, accepted: roster(3, [A, B, C]), votedIn: set },
+      { promised: { epoch: 7, node: A }, accepted: roster(7, [A, B, C, D]), votedIn: set },
     ],
+    T,
   );
   assert.deepEqual([one.roster.promised.epoch, one.roster.accepted?.ballot.epoch], [9, 7]);
 });
@@ -265,7 +280,15 @@ test('what is told in notes is told once to each: a new life, another stance', (
   );
   const known = { life: 1, counter: first.counter };
   assert.deepEqual(beat(one, B, 20, known).notes, []);
-  const leaving = { kind: 'heartbeat', incarnation: 1, sentMs: 0, ...known, lagMs: 0, stance: 'leaving' } as const;
+  const leaving = {
+    kind: 'heartbeat',
+    incarnation: 1,
+    sentMs: 0,
+    ...known,
+    lagMs: 0,
+    stance: 'leaving',
+    known: set,
+  } as const;
   const own = one.onHeartbeat(A, leaving, 30);
   assert.deepEqual(own.notes, [{ id: A, stance: 'leaving', lifeMs: 30 }]);
   assert.deepEqual(beat(one, B, 40, known).notes, [{ id: A, stance: 'leaving', lifeMs: 40 }], 'also who comes later');
@@ -282,21 +305,21 @@ test('rows are told by what changed after what is known, however long ago that w
   one.onPrepare(A, prepare(1, null), 0);
   const early = beat(one, B, 1).counter;
   for (let epoch = 2; epoch < 4000; epoch += 1) {
-    one.onAccept({ kind: 'accept', claim: epoch, records: [record(epoch, A)] });
+    one.onAccept({ kind: 'accept', set, claim: epoch, records: [record(epoch, A)] });
   }
   const { rows, counter } = beat(one, B, 2, { life: 1, counter: early });
   assert.deepEqual(
     rows.map(({ range, accepted }) => [range, accepted.ballot.epoch]),
     [[0, 3999]],
   );
-  one.onAccept({ kind: 'accept', claim: 1, records: [record(4000, A)] });
+  one.onAccept({ kind: 'accept', set, claim: 1, records: [record(4000, A)] });
   assert.equal(beat(one, B, 3, { life: 1, counter }).rows.length, 1);
   assert.equal(beat(one, B, 4, { life: 1, counter: counter + 1 }).rows.length, 0);
 });
 
 test('a member whose process is gone counts as silent for T from then on, and whoever is granted its ranges is told that it was hasty', () => {
   const one = voter();
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B])] });
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(1, A, [A, B])] });
   beat(one, A, 100);
   beat(one, B, 100);
   one.onGone(A, 200);
@@ -311,8 +334,8 @@ test('a member whose process is gone counts as silent for T from then on, and wh
 
 test('a heartbeat, or a link, of a member that was taken for gone is stronger than that; of an earlier life it is not', () => {
   const one = voter();
-  one.onAccept({ kind: 'accept', claim: 0, records: [record(1, A, [A, B])] });
-  const said = { kind: 'heartbeat', sentMs: 7, life: 0, counter: 0, lagMs: 0, stance: 'here' } as const;
+  one.onAccept({ kind: 'accept', set, claim: 0, records: [record(1, A, [A, B])] });
+  const said = { kind: 'heartbeat', sentMs: 7, life: 0, counter: 0, lagMs: 0, stance: 'here', known: set } as const;
   one.onHeartbeat(A, { ...said, incarnation: 2 }, 100);
   for (const undo of [() => one.onHeartbeat(A, { ...said, incarnation: 2 }, 210), () => one.onBack(A)]) {
     one.onGone(A, 200);

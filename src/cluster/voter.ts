@@ -21,10 +21,13 @@
  * The rows have a counter of changes: a heartbeat says how far its sender knows this table and the acknowledgement brings the rest. So every member knows, as of each
  * acknowledgement, exactly what this voter had promised: records spread by it, and an owner sees whether the acknowledgement counts for a range.
  *
+ * The set of voters may change (`Seats`, docs/decisions/0023). A voter belongs to one set at a time and answers nobody who names another. It goes over to the next when it knows that one to be chosen, and votes there when it
+ * knows what a majority of the set before had accepted and promised: `syncing`, one round trip, for who was in that too; who was not is `recovering`, as if it had forgotten. Who voted once and does no more is `out`.
+ *
  * Invariants: promised >= accepted.ballot in each row; promised never falls within a life; heard never lies ahead of the patient clock.
  */
 import { assert } from '../base/assert.ts';
-import { type Ballot, compareBallots } from '../base/ballot.ts';
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
 import type {
   Accept,
@@ -47,7 +50,7 @@ import type {
   VoterRow,
 } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord, unowned } from './record.ts';
-import { NO_ROSTER_ROW, type Roster, type RosterRow } from './roster.ts';
+import { NO_ROSTER_ROW, type Roster, type RosterRow, setOf } from './roster.ts';
 import type { Timing } from './timing.ts';
 
 export interface VoterOptions {
@@ -65,6 +68,10 @@ export interface VoterOptions {
   readonly restoredRoster?: RosterRow | null;
   /** It may have voted in an earlier life, and has no memory of it. */
   readonly hasForgotten: boolean;
+  /** The set that it belongs to. Default: the founding one. */
+  readonly set?: Ballot;
+  /** It was none of the set before. Default false. */
+  readonly isNew?: boolean;
   readonly patientMs: number;
 }
 
@@ -73,6 +80,7 @@ interface Row {
   /** The claim to which `promised` was given, so that a question that is asked again is answered again. 0: of an earlier life. */
   claim: number;
   accepted: OwnershipRecord;
+  isTaken: boolean;
   /** The change that wrote this row last. */
   changed: number;
   /** The row as others are told; null: not since it changed. */
@@ -101,7 +109,9 @@ const MOST_LOGGED = 1024;
 
 export class Voter {
   readonly life: number;
-  phase: 'recovering' | 'voting';
+  phase: 'recovering' | 'syncing' | 'voting' | 'out';
+  /** The set of voters that it belongs to; `out`: the first without it. */
+  set: Ballot;
   readonly #timing: Timing;
   readonly #rows: Row[];
   #members: readonly NodeId[];
@@ -114,6 +124,12 @@ export class Voter {
   #isRosterUnwritten = false;
   readonly #heard = new Map<NodeId, Heard>();
   readonly #startedMs: number;
+  /** It has forgotten nothing that it said. */
+  #isWhole = true;
+  /** Since when T is waited for before it recovers; Infinity: not yet. */
+  #waitsFromMs: number;
+  /** Since when it votes in this set. */
+  #votesFromMs: number;
   /** When each member was heard, who was not for longest first: silence is asked about with every heartbeat of every member. */
   readonly #heardMs: Map<NodeId, number>;
   /** Whose processes are known to be gone, and since when: they count as silent for T from then on. */
@@ -131,16 +147,20 @@ export class Voter {
     this.#timing = options.timing;
     this.#members = options.members;
     this.#startedMs = options.patientMs;
+    this.#waitsFromMs = options.patientMs;
+    this.#votesFromMs = options.patientMs;
     this.#heardMs = new Map(options.members.map((id) => [id, options.patientMs]));
     this.#rows = Array.from({ length: options.rangeCount }, (_, range) => ({
       promised: NO_BALLOT,
       claim: 0,
       accepted: unowned(range),
+      isTaken: false,
       changed: 0,
       told: null,
     }));
-    for (const { range, promised, accepted } of options.restored ?? []) {
+    for (const { range, promised, accepted, isTaken } of options.restored ?? []) {
       const row = this.#rows[range]!;
+      row.isTaken = isTaken === true;
       row.promised = promised;
       row.accepted = accepted;
       row.changed = 1;
@@ -149,7 +169,11 @@ export class Voter {
     this.#roster = options.restoredRoster ?? NO_ROSTER_ROW;
     this.#accepted = this.#membersOf(this.#roster.accepted);
     if (this.#roster !== NO_ROSTER_ROW) this.#rosterChanged = 1;
+    this.set = options.set ?? NO_BALLOT;
     this.phase = options.hasForgotten ? 'recovering' : 'voting';
+    this.#isWhole = !options.hasForgotten;
+    // It went over to this set, and had not voted in it when it was written last.
+    if (this.phase === 'voting' && !sameBallot(this.#roster.votedIn, this.set)) this.#begin(options.isNew === true);
   }
 
   /** Another roster is chosen: of these silence is reported from now on. */
@@ -161,6 +185,29 @@ export class Voter {
     for (const id of this.#goneMs.keys()) if (!ids.has(id)) this.#goneMs.delete(id);
     // Who came is waited for from now on.
     for (const id of members) if (!this.#heardMs.has(id)) this.#heardMs.set(id, patientMs);
+  }
+
+  /** Another set is chosen, with this voter in it. */
+  goOver(set: Ballot, isNew: boolean): void {
+    this.set = set;
+    this.#begin(isNew || this.phase === 'recovering' || this.phase === 'out');
+    this.#rosterChanged = this.#change(-1);
+  }
+
+  /** Another set is chosen, without it. */
+  leave(set: Ballot): void {
+    this.set = set;
+    this.phase = 'out';
+    this.#rosterChanged = this.#change(-1);
+  }
+
+  /** Others vote in its set: who was in touch with the set before is no owner by that any more when T has passed. */
+  wait(patientMs: number): void {
+    if (this.#waitsFromMs === Number.POSITIVE_INFINITY) this.#waitsFromMs = patientMs;
+  }
+
+  get isWaiting(): boolean {
+    return this.#waitsFromMs !== Number.POSITIVE_INFINITY;
   }
 
   get roster(): RosterRow {
@@ -176,8 +223,8 @@ export class Voter {
 
   row(range: number): VoterRow {
     const row = this.#rows[range]!;
-    const { promised, accepted } = row;
-    row.told ??= { range, promised, accepted };
+    const { promised, accepted, isTaken } = row;
+    row.told ??= isTaken ? { range, promised, accepted, isTaken } : { range, promised, accepted };
     return row.told;
   }
 
@@ -220,6 +267,7 @@ export class Voter {
       this.#hear(from, patientMs);
     }
     const after = message.life === this.life && message.counter <= this.#counter ? message.counter : 0;
+    const rows = after === this.#counter ? NO_ROWS : this.#rowsAfter(after);
     return {
       kind: 'heartbeat-ack',
       incarnation: message.incarnation,
@@ -228,10 +276,13 @@ export class Voter {
       life: this.life,
       after,
       counter: this.#counter,
-      rows: after === this.#counter ? NO_ROWS : this.#rowsAfter(after),
+      rows,
+      taken: rows.filter(({ isTaken }) => isTaken === true).map(({ range }) => range),
       roster: this.#rosterChanged > after ? this.#roster : null,
       silent: this.#silent(patientMs),
       notes: after >= this.#notedAt ? NO_NOTES : this.#notes(after, patientMs),
+      set: this.set,
+      isWhole: this.#isWhole,
     };
   }
 
@@ -240,17 +291,21 @@ export class Voter {
     let isHasty = false;
     const granted: number[] = [];
     const refused: Refusal[] = [];
+    const away = this.#isAway(message.set);
     for (const item of message.items) {
       const row = this.#rows[item.range]!;
       const order = compareBallots(ballot, row.promised);
+      if (away !== null) {
+        refused.push(this.#refusal(item.range, away, 0));
+        continue;
+      }
       if (order === 0 && row.claim === message.claim) {
         granted.push(item.range);
         isHasty ||= this.#isHasty(from, item, patientMs);
         continue;
       }
       const waitMs = this.#waitFor(from, item, patientMs);
-      if (this.phase === 'recovering') refused.push(this.#refusal(item.range, 'recovering', 0));
-      else if (!this.#accepted.has(from)) refused.push(this.#refusal(item.range, 'stranger', 0));
+      if (!this.#accepted.has(from)) refused.push(this.#refusal(item.range, 'stranger', 0));
       else if (order <= 0) refused.push(this.#refusal(item.range, 'promised', 0));
       else if (compareBallots(row.accepted.ballot, item.basis) > 0) refused.push(this.#refusal(item.range, 'newer', 0));
       else if (waitMs > 0) refused.push(this.#refusal(item.range, 'heard', waitMs));
@@ -268,9 +323,10 @@ export class Voter {
   onAccept(message: Accept): Accepted {
     const ranges: number[] = [];
     const refused: Refusal[] = [];
+    const away = this.#isAway(message.set);
     for (const record of message.records) {
       const row = this.#rows[record.range]!;
-      if (this.phase === 'recovering') refused.push(this.#refusal(record.range, 'recovering', 0));
+      if (away !== null) refused.push(this.#refusal(record.range, away, 0));
       else if (this.#namesStranger(record)) refused.push(this.#refusal(record.range, 'stranger', 0));
       else if (compareBallots(record.ballot, row.promised) < 0)
         refused.push(this.#refusal(record.range, 'promised', 0));
@@ -278,6 +334,7 @@ export class Voter {
         if (compareBallots(record.ballot, row.accepted.ballot) > 0) {
           row.promised = record.ballot;
           row.accepted = record;
+          row.isTaken = false;
           this.#touch(record.range, row);
         }
         ranges.push(record.range);
@@ -286,41 +343,45 @@ export class Voter {
     return { kind: 'accepted', claim: message.claim, ranges, refused };
   }
 
-  onRosterPrepare(from: NodeId, { claim, epoch }: RosterPrepare): RosterPromised {
+  onRosterPrepare(from: NodeId, { claim, epoch, set }: RosterPrepare): RosterPromised {
     const ballot: Ballot = { epoch, node: from };
     const { promised, accepted } = this.#roster;
     const order = compareBallots(ballot, promised);
-    let isGranted = order === 0 && claim === this.#rosterClaim;
-    if (this.phase === 'voting' && order > 0 && this.#accepted.has(from)) {
+    const isAway = this.#isAway(set) !== null;
+    let isGranted = !isAway && order === 0 && claim === this.#rosterClaim;
+    if (!isAway && order > 0 && this.#accepted.has(from)) {
       isGranted = true;
       this.#rosterClaim = claim;
-      this.#setRoster({ promised: ballot, accepted });
+      this.#setRoster({ ...this.#roster, promised: ballot });
     }
     return { kind: 'roster-promised', claim, isGranted, promised: this.#roster.promised, accepted };
   }
 
-  onRosterAccept({ claim, roster }: RosterAccept): RosterAccepted {
-    const answer = this.#answerTo(roster);
+  onRosterAccept({ claim, roster, set }: RosterAccept, patientMs: number): RosterAccepted {
+    const answer = this.#isAway(set) ?? this.#answerTo(roster, patientMs);
     const isNew = compareBallots(roster.ballot, this.#roster.accepted?.ballot ?? NO_BALLOT) > 0;
-    if (answer === 'accepted' && isNew) this.#setRoster({ promised: roster.ballot, accepted: roster });
+    if (answer === 'accepted' && isNew) this.#setRoster({ ...this.#roster, promised: roster.ballot, accepted: roster });
     return { kind: 'roster-accepted', claim, answer, promised: this.#roster.promised };
   }
 
   /** A majority is known to have accepted this roster. */
   learnRoster(roster: Roster): void {
     const { promised, accepted } = this.#roster;
-    if (this.phase === 'recovering') return;
+    if (this.phase === 'recovering' || this.phase === 'out') return;
     if (compareBallots(roster.ballot, accepted?.ballot ?? NO_BALLOT) <= 0) return;
     const isHigher = compareBallots(roster.ballot, promised) > 0;
     if (isHigher) this.#rosterClaim = 0;
-    this.#setRoster({ promised: isHigher ? roster.ballot : promised, accepted: roster });
+    this.#setRoster({ ...this.#roster, promised: isHigher ? roster.ballot : promised, accepted: roster });
   }
 
   /** A majority is known to have accepted this record: what this voter missed. */
   learn(record: OwnershipRecord): void {
     const row = this.#rows[record.range]!;
-    if (this.phase === 'recovering' || compareBallots(record.ballot, row.accepted.ballot) <= 0) return;
+    if (this.phase === 'recovering' || this.phase === 'out') return;
+    const order = compareBallots(record.ballot, row.accepted.ballot);
+    if (order < 0 || (order === 0 && !row.isTaken)) return;
     row.accepted = record;
+    row.isTaken = false;
     if (compareBallots(record.ballot, row.promised) > 0) {
       row.promised = record.ballot;
       row.claim = 0;
@@ -328,28 +389,48 @@ export class Voter {
     this.#touch(record.range, row);
   }
 
-  /** Has T passed since it started? Only tables that were read later than that may be recovered from. */
+  /** Has T passed since it started, or since others vote in the set that it came into? Only tables that were read later than that may be recovered from. */
   hasWaited(patientMs: number): boolean {
-    return patientMs - this.#startedMs >= this.#timing.takeoverMs;
+    return patientMs - this.#waitsFromMs >= this.#timing.takeoverMs;
   }
 
   /** Takes the most of what `tables` hold; they are so many, and so recent, that nothing is missing (`core.ts` counts). Then it votes. */
-  recover(tables: readonly (readonly VoterRow[])[], rosters: readonly RosterRow[] = []): void {
-    assert(this.phase === 'recovering', 'only a voter that forgot recovers');
+  recover(tables: readonly (readonly VoterRow[])[], rosters: readonly RosterRow[], patientMs: number): void {
+    assert(this.phase === 'recovering' || this.phase === 'syncing', 'only a voter that does not vote yet recovers');
+    const isAll = this.phase === 'recovering';
     let { promised: highest, accepted: newest } = this.#roster;
     for (const { promised, accepted } of rosters) {
       if (compareBallots(promised, highest) > 0) highest = promised;
       if (compareBallots(accepted?.ballot ?? NO_BALLOT, newest?.ballot ?? NO_BALLOT) > 0) newest = accepted;
     }
-    if (highest !== NO_BALLOT) this.#setRoster({ promised: highest, accepted: newest });
+    if (compareBallots(highest, this.#roster.promised) > 0) this.#rosterClaim = 0;
+    if (highest !== NO_BALLOT || !sameBallot(this.#roster.votedIn, this.set)) {
+      this.#setRoster({ promised: highest, accepted: newest, votedIn: this.set });
+    }
     for (const table of tables) {
       for (const { range, promised, accepted } of table) {
         const row = this.#rows[range]!;
-        if (compareBallots(promised, row.promised) > 0) row.promised = promised;
-        if (compareBallots(accepted.ballot, row.accepted.ballot) > 0) row.accepted = accepted;
+        const isHigher = compareBallots(promised, row.promised) > 0;
+        const isNewer = compareBallots(accepted.ballot, row.accepted.ballot) > 0;
+        if (isHigher) {
+          row.promised = promised;
+          row.claim = 0;
+        }
+        if (isNewer) {
+          row.accepted = accepted;
+          row.isTaken = true;
+        }
+        if (!isAll && (isHigher || isNewer)) this.#touch(range, row);
       }
     }
+    for (const row of this.#rows) {
+      // To take over the highest that was promised is to accept it: nothing of ours stands above.
+      if (row.isTaken && sameBallot(row.promised, row.accepted.ballot)) row.isTaken = false;
+    }
     this.phase = 'voting';
+    this.#isWhole = true;
+    this.#votesFromMs = patientMs;
+    if (!isAll) return;
     this.#rows.forEach((row, range) => {
       if (row.promised !== NO_BALLOT) this.#touch(range, row);
     });
@@ -371,6 +452,17 @@ export class Voter {
   }
 
   // -- within
+
+  #begin(isNew: boolean): void {
+    this.phase = isNew ? 'recovering' : 'syncing';
+    this.#waitsFromMs = Number.POSITIVE_INFINITY;
+  }
+
+  /** Why it answers nobody who names that set; null: it does. */
+  #isAway(set: Ballot): 'recovering' | 'voters' | null {
+    if (!sameBallot(set, this.set) || this.phase === 'out') return 'voters';
+    return this.phase === 'voting' ? null : 'recovering';
+  }
 
   /** How long to wait still before that record's owner may be superseded by `claimant`; 0: not at all. */
   #waitFor(claimant: NodeId, { owner, isYielded }: PrepareItem, patientMs: number): number {
@@ -399,9 +491,11 @@ export class Voter {
     return inSync.some((id) => !members.has(id));
   }
 
-  #answerTo(roster: Roster): RosterAnswer {
-    if (this.phase === 'recovering') return 'recovering';
+  #answerTo(roster: Roster, patientMs: number): RosterAnswer {
     if (compareBallots(roster.ballot, this.#roster.promised) < 0) return 'promised';
+    // Whoever is two sets behind must not be an owner any more by what it heard of that one.
+    const isOtherSet = !sameBallot(setOf(roster), this.set);
+    if (isOtherSet && patientMs - this.#votesFromMs < this.#timing.takeoverMs) return 'settling';
     // Whoever is left out must have nothing, by what we know: a record that names it later is refused here.
     const members = this.#membersOf(roster);
     const isNamed = this.#rows.some(({ accepted: { owner, inSync } }) => {

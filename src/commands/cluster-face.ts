@@ -95,7 +95,13 @@ export type RosterRefused =
   | 'forgotten'
   | 'full'
   | 'not-member'
-  | 'voter';
+  | 'voter'
+  | 'not-voter'
+  | 'voters-full'
+  | 'voters-few'
+  | 'voters-away'
+  | 'etcd'
+  | 'absent';
 
 /** What an operator may ask of this member. */
 export interface MemberFace {
@@ -109,6 +115,8 @@ export interface MemberFace {
   forget(id: string): RosterRefused | null;
   /** Who was forgotten may come back. null: it is under way. */
   pardon(id: string): RosterRefused | null;
+  /** One voter comes, one goes, or one takes another's place. null: it is under way. */
+  voters(add: string | null, remove: string | null): RosterRefused | null;
 }
 
 /** Another member as a copy of ranges of this one. */

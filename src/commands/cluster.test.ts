@@ -169,6 +169,7 @@ function answered(
       rebalance: () => assert.fail('nothing is moved'),
       forget: () => assert.fail('nothing is moved'),
       pardon: () => assert.fail('nothing is moved'),
+      voters: () => assert.fail('nothing is moved'),
     },
     view: viewOf(),
     stateOf: () => state,

@@ -31,8 +31,14 @@ const FORGET_REFUSALS: { readonly [R in RosterRefused]: string } = {
   forgotten: 'ERR it was forgotten',
   full: 'ERR there are too many members',
   'not-member': 'NOMEMBER the id is of no member of this cluster, nor of one that was forgotten',
-  voter:
-    'ISVOTER cannot forget a voter: who votes was decided when the cluster was formed, and changing it is not built',
+  voter: 'ISVOTER cannot do so with a voter: give its vote to another member first (BW.MEMBER VOTERS)',
+  'not-voter': 'NOVOTER the member that is to vote no more does not vote',
+  'voters-full': 'ERR there are five voters already: the most that a cluster can have',
+  'voters-few': 'ERR cannot take the last vote away: add another voter first',
+  'voters-away':
+    'NOTREADY cannot change the voters now: too few of those that are to stay are heard, and the cluster would stand still with the new ones',
+  etcd: 'ERR no member votes: etcd coordinates this cluster',
+  absent: 'NOTREADY cannot let that member vote: it is silent',
 };
 
 type OfMember = (member: MemberFace, args: Args, out: ReplyWriter) => void;
@@ -87,6 +93,17 @@ function changing(change: (member: MemberFace, id: string) => RosterRefused | nu
     else out.error(FORGET_REFUSALS[refused]);
   });
 }
+
+/** BW.MEMBER VOTERS id-or-hyphen id-or-hyphen: who is to vote, and who no more. */
+export const memberVoters = ofMember((member, args, out) => {
+  const [add, remove] = [2, 3].map((at) => {
+    const id = decoder.decode(args.bytes.subarray(args.start[at]!, args.start[at]! + args.length[at]!));
+    return id === '-' ? null : id;
+  }) as [string | null, string | null];
+  const refused = member.voters(add, remove);
+  if (refused === null || refused === 'done') out.ok();
+  else out.error(FORGET_REFUSALS[refused]);
+});
 
 /** BW.MEMBER FORGET id */
 export const memberForget = changing((member, id) => member.forget(id));

@@ -148,6 +148,7 @@ const membership = container('bw.member', '', 'cluster', '0.1.0', 'What an opera
   row('bw.member|move', 4, 'admin stale', NONE, 'cluster', '0.1.0', 'O(1)', 'Move the range of a slot that this member owns to another', members.memberMove),
   row('bw.member|rebalance', 2, 'admin stale', NONE, 'cluster', '0.1.0', 'O(N) in the number of ranges', 'Send the ranges of this member where placement wants them', members.memberRebalance),
   row('bw.member|forget', 3, 'admin stale', NONE, 'cluster', '0.1.0', 'O(N) in the number of ranges', 'Have another member forgotten', members.memberForget),
+  row('bw.member|voters', 4, 'admin stale', NONE, 'cluster', '0.1.0', 'O(N) in the number of ranges', 'Let another member vote, one vote no more, or both', members.memberVoters),
   row('bw.member|pardon', 3, 'admin stale', NONE, 'cluster', '0.1.0', 'O(N) in the number of ranges', 'Let a member that was forgotten come back', members.memberPardon),
 ]);
 

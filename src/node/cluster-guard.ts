@@ -73,6 +73,7 @@ export class ClusterGuard implements ClusterFace {
       rebalance: () => core.rebalance(this.nowMs),
       forget: (id) => core.changeRoster({ kind: 'forget', id }, this.nowMs),
       pardon: (id) => core.changeRoster({ kind: 'pardon', id }, this.nowMs),
+      voters: (add, remove) => core.changeRoster({ kind: 'voters', add, remove }, this.nowMs),
     };
   }
 

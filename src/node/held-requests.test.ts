@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, Cluster, idOf, RANGES } from '../../test/support/members-in-memory.ts';
 import type { Message } from '../cluster/messages.ts';
+import { NO_BALLOT } from '../cluster/record.ts';
 import { slotOf } from '../hash/slot.ts';
 import type { Command } from '../resp/request-writer.ts';
 import { MAX_HELD } from './held-requests.ts';
@@ -198,7 +199,11 @@ test('an owner that voters have promised another ballot for its range lets reque
   // Somebody asks for the range, is promised it by all, and goes no further.
   for (const node of cluster.nodes) {
     const items = [{ range, basis: ballot, owner: core.self, isYielded: true }];
-    node.onMessage(idOf(other), { kind: 'prepare', claim: 77, epoch: ballot.epoch + 5, items }, cluster.nowMs);
+    node.onMessage(
+      idOf(other),
+      { kind: 'prepare', claim: 77, epoch: ballot.epoch + 5, items, set: NO_BALLOT },
+      cluster.nowMs,
+    );
   }
   for (let ms = 0; ms < 1000 && cluster.nodes[owner]!.guard.isOwned(range); ms += 5) cluster.pass(5);
   assert.equal(cluster.nodes[owner]!.guard.isOwned(range), false);

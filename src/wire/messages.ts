@@ -5,11 +5,11 @@
  * | number | frame | from | to | why | body |
  * | ---: | --- | --- | --- | --- | --- |
  * | 0 | `hello` | anyone | anyone | who speaks, of which cluster, and which frames it reads; the first on each link | cluster: text <= 64, version: count <= 255, member: {id: id, host: text <= 253, port: count <= 65535, httpPort: count <= 65535, linkPort: count <= 65535, zone: text <= 64, machine: text <= 64, weight: time, incarnation: count}, setup: text <= 64, nonce: text <= 64, proof: text <= 64 |
- * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance: stance |
- * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent, new, or to be given nothing | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], roster: roster-row?, silent: [silence], notes: [note] |
- * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}] |
+ * | 1 | `heartbeat` | member | voter | I live; this far I know your table | incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance: stance, known: ballot (added) |
+ * | 2 | `heartbeat-ack` | voter | member | heard; what changed in my table since; who is silent, new, or to be given nothing | incarnation: count, sentMs: time, isVoting: yes/no, life: count, after: count, counter: count, rows: [row], roster: roster-row?, silent: [silence], notes: [note], set: ballot (added), isWhole: yes/no (added), taken: [range] (added) |
+ * | 3 | `prepare` | claimant | voter | may I replace these records? | claim: count, epoch: count, items: [{range: range, basis: ballot, owner: id?, isYielded: yes/no}], set: ballot (added) |
  * | 4 | `promised` | voter | claimant | yes, or no and why | claim: count, granted: [range], refused: [refusal], isHasty: yes/no (added) |
- * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record] |
+ * | 5 | `accept` | claimant | voter | these are the records now | claim: count, records: [record], set: ballot (added) |
  * | 6 | `accepted` | voter | claimant | written down, or not and why | claim: count, ranges: [range], refused: [refusal] |
  * | 7 | `begin` | owner | copy | follow me from this offset on | range: range, reign: ballot, session: count, offset: count, keeps: yes/no, record: ballot |
  * | 8 | `effects` | owner | copy | what was done, numbered | range: range, reign: ballot, session: count, from: count, bodies: [bytes] |
@@ -31,19 +31,20 @@
  * | 24 | `spread-done` | owner | member | these ranges are done, their copies included | id: count, ranges: [range] |
  * | 25 | `proxy` | member | owner | a client of mine asks this of a range of yours | id: count, life: count, ownerLife: count, clockMs: time, settled: count, range: range, ballot: ballot, protocol: count <= 3, request: bytes |
  * | 26 | `proxied` | owner | member | what it is to be told | id: count, life: count, ownerLife: count, clockMs: time, reply: bytes, isElsewhere: yes/no (added), owner: id? (added), ballot: ballot (added) |
- * | 27 | `roster-prepare` | member | voter | may I change who the members are? | claim: count, epoch: count |
+ * | 27 | `roster-prepare` | member | voter | may I change who the members are? | claim: count, epoch: count, set: ballot (added) |
  * | 28 | `roster-promised` | voter | member | yes, and this is what I accepted last; or no | claim: count, isGranted: yes/no, promised: ballot, accepted: roster? |
- * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster |
- * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named, promised: ballot |
+ * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster, set: ballot (added) |
+ * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named/voters/settling, promised: ballot |
  * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, labels, weight: time} |
  * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time, crashFastPath: yes/no}, setup: text <= 64, roster: roster? |
  * | 33 | `turned-away` | member | anyone | you are no member, by the roster of this epoch | reason: later/forgotten/full/name/zone, epoch: count |
  * | 34 | `convene` | newcomer | newcomer | these would form a cluster: do you agree? | setup: text <= 64, members: [id] |
  * | 35 | `convened` | newcomer | newcomer | yes, and to no other list for a while; or why not | isAgreed: yes/no, why: text <= 2048 |
+ * | 36 | `roster-known` | member | member | these are the members, and who votes; you know an older list | roster: roster |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record;
- * labels = zone, zone|machine or zone|machine|weight; roster = ballot, members (id, host, linkPort, labels, weight), forgotten ids, homes by range; roster-row = promised ballot, accepted roster?; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
+ * labels = zone, zone|machine or zone|machine|weight; roster = ballot, members (id, host, linkPort, labels, weight), forgotten ids, homes by range, seats? (since ballot, voters, voters before, their since ballot); roster-row = promised ballot, accepted roster?, voted in ballot; rumor = id, state, incarnation, refutation, by, member?; [x] = count, then so many.
  */
 import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
@@ -64,9 +65,11 @@ import {
   checkRoster,
   MAX_FORGOTTEN,
   MAX_ROSTER,
+  MAX_VOTERS,
   type Roster,
   type RosterMember,
   type RosterRow,
+  type Seats,
 } from '../cluster/roster.ts';
 import type { Rumor, SwimMessage } from '../cluster/swim/messages.ts';
 import { BodyReader, type BodyWriter, invalid } from './body.ts';
@@ -139,11 +142,12 @@ const ownership: Field<OwnershipRecord> = named(
   ),
   'record',
 );
-const row: Field<VoterRow> = named(record<VoterRow>({ range, promised: ballot, accepted: ownership }), 'row');
+type PlainRow = Omit<VoterRow, 'isTaken'>;
+const row: Field<PlainRow> = named(record<PlainRow>({ range, promised: ballot, accepted: ownership }), 'row');
 const refusal = named(
   record<Refusal>({
     range,
-    reason: oneOf('promised', 'newer', 'heard', 'recovering', 'stranger'),
+    reason: oneOf('promised', 'newer', 'heard', 'recovering', 'stranger', 'voters'),
     promised: ballot,
     accepted: ownership,
     waitMs: time,
@@ -255,12 +259,15 @@ const roster: Field<Roster> = named(
       members: list(founder, MAX_ROSTER),
       forgotten: list(id, MAX_FORGOTTEN),
       homes: list(list(countUpTo(MAX_ROSTER - 1), MAX_COPIES), RANGES),
+      seats: optional(
+        record<Seats>({ since: ballot, voters: list(id, MAX_VOTERS), before: list(id, MAX_VOTERS), behind: ballot }),
+      ),
     }),
     checkRoster,
   ),
   'roster',
 );
-const rosterRow = record<RosterRow>({ promised: ballot, accepted: optional(roster) });
+const rosterRow = record<RosterRow>({ promised: ballot, accepted: optional(roster), votedIn: ballot });
 
 const rumors = list(
   named(
@@ -286,6 +293,8 @@ const frame = <K extends WireKind>(
 ): FrameRow<K> => ({ number, from, to, why, body: record(fields) });
 
 const claim = count;
+/** Older members know of one set of voters only. */
+const set = added(ballot, NO_BALLOT);
 const following = { range, reign: ballot, session: count };
 
 export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
@@ -310,6 +319,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     counter: count,
     lagMs: time,
     stance,
+    known: added(ballot, NO_BALLOT),
   }),
   'heartbeat-ack': frame<'heartbeat-ack'>(
     2,
@@ -327,12 +337,16 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
       roster: named(optional(rosterRow), 'roster-row?'),
       silent: list(named(record<Silence>({ id, ms: time }), 'silence'), MAX_MEMBERS),
       notes: list(named(record<Note>({ id, stance, lifeMs: time }), 'note'), MAX_MEMBERS),
+      set,
+      isWhole: added(boolean, true),
+      taken: added(list(range, RANGES), []),
     },
   ),
   prepare: frame<'prepare'>(3, 'claimant', 'voter', 'may I replace these records?', {
     claim,
     epoch: count,
     items: list(record<PrepareItem>({ range, basis: ballot, owner: optionalId, isYielded: boolean }), RANGES),
+    set,
   }),
   promised: frame<'promised'>(4, 'voter', 'claimant', 'yes, or no and why', {
     claim,
@@ -343,6 +357,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   accept: frame<'accept'>(5, 'claimant', 'voter', 'these are the records now', {
     claim,
     records: list(ownership, RANGES),
+    set,
   }),
   accepted: frame<'accepted'>(6, 'voter', 'claimant', 'written down, or not and why', {
     claim,
@@ -443,6 +458,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   'roster-prepare': frame<'roster-prepare'>(27, 'member', 'voter', 'may I change who the members are?', {
     claim,
     epoch: count,
+    set,
   }),
   'roster-promised': frame<'roster-promised'>(28, 'voter', 'member', 'yes, and this is what I accepted last; or no', {
     claim,
@@ -450,10 +466,14 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     promised: ballot,
     accepted: named(optional(roster), 'roster?'),
   }),
-  'roster-accept': frame<'roster-accept'>(29, 'member', 'voter', 'these are the members now', { claim, roster }),
+  'roster-accept': frame<'roster-accept'>(29, 'member', 'voter', 'these are the members now', {
+    claim,
+    roster,
+    set,
+  }),
   'roster-accepted': frame<'roster-accepted'>(30, 'voter', 'member', 'written down, or not and why', {
     claim,
-    answer: oneOf('accepted', 'promised', 'recovering', 'named'),
+    answer: oneOf('accepted', 'promised', 'recovering', 'named', 'voters', 'settling'),
     promised: ballot,
   }),
   join: frame<'join'>(31, 'newcomer', 'member', 'may I be a member? Answered over the same link', { member: founder }),
@@ -483,6 +503,15 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     isAgreed: boolean,
     why: text(2048),
   }),
+  'roster-known': frame<'roster-known'>(
+    36,
+    'member',
+    'member',
+    'these are the members, and who votes; you know an older list',
+    {
+      roster,
+    },
+  ),
   'swim-ping': frame<'swim-ping'>(16, 'member', 'member', 'are you there?', { number: count, rumors }),
   'swim-ping-req': frame<'swim-ping-req'>(17, 'member', 'member', 'is he there? I cannot reach him', {
     number: count,

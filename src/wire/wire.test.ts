@@ -8,7 +8,7 @@ import { tableCrc32 } from '../base/crc32.ts';
 import { BreakwaterError } from '../base/errors.ts';
 import type { Member } from '../cluster/member.ts';
 import type { Refusal, VoterRow } from '../cluster/messages.ts';
-import type { OwnershipRecord } from '../cluster/record.ts';
+import { NO_BALLOT, type OwnershipRecord } from '../cluster/record.ts';
 import type { Roster } from '../cluster/roster.ts';
 import type { Rumor } from '../cluster/swim/messages.ts';
 import { BodyReader, BodyWriter } from './body.ts';
@@ -34,7 +34,7 @@ const record: fc.Arbitrary<OwnershipRecord> = fc
 const row: fc.Arbitrary<VoterRow> = fc.record({ range, promised: ballot, accepted: record });
 const refusal: fc.Arbitrary<Refusal> = fc.record({
   range,
-  reason: fc.constantFrom('promised', 'newer', 'heard', 'recovering', 'stranger'),
+  reason: fc.constantFrom('promised', 'newer', 'heard', 'recovering', 'stranger', 'voters'),
   promised: ballot,
   accepted: record,
   waitMs: time,
@@ -76,6 +76,15 @@ const roster: fc.Arbitrary<Roster> = fc
       members: left.map((each) => ({ id: each, host: '10.0.0.1', linkPort, zone, ...machine, weight: 1 })),
       forgotten: ids.slice(0, Math.min(forgotten, ids.length - 1)),
       homes: homes.map((places) => [...new Set(places.map((place) => place % left.length))]),
+      seats:
+        forgotten === 0
+          ? null
+          : {
+              since: { epoch, node: ids[0]! },
+              voters: left.slice(0, 5),
+              before: ids.slice(0, 5),
+              behind: { epoch: 0, node: '' },
+            },
     };
   });
 const founder = fc
@@ -107,7 +116,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
   },
   ping: { number: count, isAnswer: fc.boolean() },
   form: { cluster: fc.constantFrom('', 'abc'), lives: some(fc.record({ id, incarnation: count })) },
-  heartbeat: { incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance },
+  heartbeat: { incarnation: count, sentMs: time, life: count, counter: count, lagMs: time, stance, known: ballot },
   'heartbeat-ack': {
     incarnation: count,
     sentMs: time,
@@ -116,17 +125,21 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     after: count,
     counter: count,
     rows: some(row),
-    roster: fc.option(fc.record({ promised: ballot, accepted: fc.option(roster) })),
+    roster: fc.option(fc.record({ promised: ballot, accepted: fc.option(roster), votedIn: ballot })),
     silent: some(fc.record({ id, ms: time })),
     notes: some(fc.record({ id, stance, lifeMs: time })),
+    set: ballot,
+    isWhole: fc.boolean(),
+    taken: some(range),
   },
   prepare: {
     claim: count,
     epoch: count,
     items: some(fc.record({ range, basis: ballot, owner: fc.option(id), isYielded: fc.boolean() })),
+    set: ballot,
   },
   promised: { claim: count, granted: some(range), refused: some(refusal), isHasty: fc.boolean() },
-  accept: { claim: count, records: some(record) },
+  accept: { claim: count, records: some(record), set: ballot },
   accepted: { claim: count, ranges: some(range), refused: some(refusal) },
   begin: { ...following, offset: count, keeps: fc.boolean(), record: ballot },
   effects: { ...following, from: count, bodies: some(bytes) },
@@ -175,12 +188,13 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     roster: fc.option(roster),
   },
   'turned-away': { reason: fc.constantFrom('later', 'forgotten', 'full', 'name', 'zone'), epoch: count },
-  'roster-prepare': { claim: count, epoch: count },
+  'roster-prepare': { claim: count, epoch: count, set: ballot },
   'roster-promised': { claim: count, isGranted: fc.boolean(), promised: ballot, accepted: fc.option(roster) },
-  'roster-accept': { claim: count, roster },
+  'roster-accept': { claim: count, roster, set: ballot },
+  'roster-known': { roster },
   'roster-accepted': {
     claim: count,
-    answer: fc.constantFrom('accepted', 'promised', 'recovering', 'named'),
+    answer: fc.constantFrom('accepted', 'promised', 'recovering', 'named', 'voters', 'settling'),
     promised: ballot,
   },
   convene: { setup: fc.constantFrom('', 'ab'.repeat(32)), members: fc.array(id, { maxLength: 6 }) },
@@ -318,10 +332,10 @@ describe('whatever is sent comes out the same', () => {
       { length: 1000 },
       (_, n): OwnershipRecord => ({ range: n, ballot: { epoch: 9, node: name }, owner: name, inSync: [name] }),
     );
-    const size = framed({ kind: 'accept', claim: 1, records }).length;
+    const size = framed({ kind: 'accept', claim: 1, records, set: NO_BALLOT }).length;
     assert.ok(size < 7 * 1000 + 100, `${size} bytes for a thousand records`);
-    assert.deepEqual(received(new FrameParser(), [framed({ kind: 'accept', claim: 1, records })]), [
-      { kind: 'accept', claim: 1, records },
+    assert.deepEqual(received(new FrameParser(), [framed({ kind: 'accept', claim: 1, records, set: NO_BALLOT })]), [
+      { kind: 'accept', claim: 1, records, set: NO_BALLOT },
     ]);
   });
 
@@ -430,6 +444,7 @@ describe('whatever else comes is refused', () => {
       counter: 9,
       lagMs: 0,
       stance: 'here',
+      known: NO_BALLOT,
     });
     for (let bit = 0; bit < all.length * 8; bit += 1) {
       const damaged = all.slice();
@@ -479,7 +494,7 @@ describe('whatever else comes is refused', () => {
     ];
     for (const each of wrong) {
       const parser = new FrameParser();
-      parser.push(framed({ kind: 'accept', claim: 1, records: [each] }));
+      parser.push(framed({ kind: 'accept', claim: 1, records: [each], set: NO_BALLOT }));
       assert.equal(parser.next(), FRAME);
       assert.throws(() => readMessage(parser), isRefusal, JSON.stringify(each));
     }
@@ -495,6 +510,7 @@ describe('members of different versions', () => {
     counter: 9,
     lagMs: 0,
     stance: 'here',
+    known: NO_BALLOT,
   };
 
   test('a kind that is not known, and a version that is too new, are skipped', () => {

@@ -78,6 +78,7 @@ before(async () => {
       rebalance: () => assert.fail('nothing is moved'),
       forget: () => assert.fail('nothing is moved'),
       pardon: () => assert.fail('nothing is moved'),
+      voters: () => assert.fail('nothing is moved'),
     },
     view,
     stateOf: (slot) =>

@@ -83,6 +83,7 @@ class Beside {
       counter: this.#counter,
       lagMs: 0,
       stance: 'here',
+      known: NO_BALLOT,
     });
     const ack = this.last<HeartbeatAck>('heartbeat-ack');
     if (ack !== null) this.#counter = ack.counter;
@@ -95,7 +96,7 @@ class Beside {
     const { range, ballot, owner } = basis;
     const claim = this.#life * 1000 + this.#claims;
     this.heard = this.heard.filter(({ kind }) => kind !== 'promised' && kind !== 'accepted');
-    this.say({ kind: 'prepare', claim, epoch, items: [{ range, basis: ballot, owner, isYielded }] });
+    this.say({ kind: 'prepare', set: NO_BALLOT, claim, epoch, items: [{ range, basis: ballot, owner, isYielded }] });
     return claim;
   }
 
@@ -103,7 +104,7 @@ class Beside {
   claim(basis: OwnershipRecord, record: OwnershipRecord, isYielded = false): boolean {
     const claim = this.prepare(basis, record.ballot.epoch, isYielded);
     if (this.last<Promised>('promised')?.granted.length !== 1) return false;
-    this.say({ kind: 'accept', claim, records: [record] });
+    this.say({ kind: 'accept', set: NO_BALLOT, claim, records: [record] });
     return this.last<Accepted>('accepted')?.ranges.length === 1;
   }
 
@@ -180,7 +181,7 @@ test('a range is claimed when its owner was silent for T, not before; of two cla
   assert.ok(b.beat()!.silent.some(({ id }) => id === A));
   const claim = c.prepare(first, 2);
   assert.ok(b.claim(first, record(2, B)));
-  c.say({ kind: 'accept', claim, records: [record(2, C)] });
+  c.say({ kind: 'accept', set: NO_BALLOT, claim, records: [record(2, C)] });
   const { refused } = c.last<Accepted>('accepted')!;
   assert.deepEqual([refused[0]!.reason, refused[0]!.accepted], ['promised', record(2, B)]);
 });
@@ -191,7 +192,7 @@ test('a claim that was on its way while its owner was heard is not done', () => 
   const claim = b.prepare(first, 2);
   assert.deepEqual(b.last<Promised>('promised')!.granted, [0]);
   b.held = [];
-  b.say({ kind: 'accept', claim, records: [record(2, B)] });
+  b.say({ kind: 'accept', set: NO_BALLOT, claim, records: [record(2, B)] });
   a.beat();
   b.arrive(true);
   const { ranges, refused } = b.last<Accepted>('accepted')!;
@@ -217,7 +218,7 @@ test('what was done and not answered for is found done when it is asked for agai
   const { place, a, first } = owned();
   const claim = a.prepare(first, 2);
   a.held = [];
-  const message: Message = { kind: 'accept', claim, records: [record(2, A)] };
+  const message: Message = { kind: 'accept', set: NO_BALLOT, claim, records: [record(2, A)] };
   a.say(message);
   a.say(message);
   assert.equal(a.held.length, 1, 'not asked twice while it is on its way');
@@ -232,7 +233,7 @@ test('what an earlier life asked is not done in a later one, and the earlier one
   const { place, a, first } = owned();
   const claim = a.prepare(first, 2);
   a.held = [];
-  a.say({ kind: 'accept', claim, records: [record(2, A, C)] });
+  a.say({ kind: 'accept', set: NO_BALLOT, claim, records: [record(2, A, C)] });
   const later = new Beside(place, A, 2);
   later.beat();
   a.arrive(true);
@@ -262,16 +263,17 @@ test('a roster is not written when records have come to name whom it leaves out'
     members: [member(A), member(B)],
     forgotten: [C],
     homes: [[0], [1]],
+    seats: null,
   };
-  b.say({ kind: 'roster-prepare', claim: 9, epoch: 1 });
+  b.say({ kind: 'roster-prepare', set: NO_BALLOT, claim: 9, epoch: 1 });
   b.held = [];
-  b.say({ kind: 'roster-accept', claim: 9, roster: without });
+  b.say({ kind: 'roster-accept', set: NO_BALLOT, claim: 9, roster: without });
   assert.ok(a.claim(first, record(2, A, C)));
   b.arrive(true);
   assert.equal(b.last<RosterAccepted>('roster-accepted')!.answer, 'named');
   assert.ok(a.claim(record(2, A, C), record(3, A)));
   b.beat();
-  b.say({ kind: 'roster-accept', claim: 9, roster: without });
+  b.say({ kind: 'roster-accept', set: NO_BALLOT, claim: 9, roster: without });
   assert.equal(b.last<RosterAccepted>('roster-accepted')!.answer, 'accepted');
   // Who was forgotten is told, holds no lease, and gets nothing.
   assert.deepEqual(

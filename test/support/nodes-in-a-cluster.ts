@@ -159,7 +159,14 @@ export class NodesInACluster {
       get view() {
         return viewOf();
       },
-      member: { drain: unasked, move: unasked, rebalance: unasked, forget: unasked, pardon: unasked },
+      member: {
+        drain: unasked,
+        move: unasked,
+        rebalance: unasked,
+        forget: unasked,
+        pardon: unasked,
+        voters: unasked,
+      },
       get isVouching() {
         return viewOf().isOk;
       },

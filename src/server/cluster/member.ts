@@ -183,6 +183,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       onBack: (peer) => this.#driver?.onBack(peer),
       onOpen: (peer, cluster) => {
         this.#formation.onOpen(peer, cluster);
+        this.#tellRoster(peer);
         this.#links.flush();
       },
       onMessage: (from, message) => this.#onMessage(from, message),
@@ -362,8 +363,22 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     return this.#roster?.ballot.epoch ?? 0;
   }
 
+  /** Who began anew without a directory knows the list that the cluster was formed with, and may know nobody of those who vote now. */
+  #tellRoster(peer: NodeId): void {
+    const roster = this.#machine?.core.membership.known;
+    if (roster !== undefined && roster.ballot.epoch > 0) this.#links.send(peer, { kind: 'roster-known', roster });
+  }
+
   #onRoster(roster: Roster): void {
     const { self } = this.config.setup;
+    const { seats: votersBefore } = this.#roster ?? { seats: null };
+    if (roster.seats !== null && roster.seats.since.epoch !== votersBefore?.since.epoch) {
+      const { voters } = roster.seats;
+      this.#log.info('the voters have changed', {
+        voters: voters.map((id) => this.#nameOf(id)),
+        votes: voters.includes(self),
+      });
+    }
     const before = new Set(this.#members.keys());
     this.#roster = roster;
     for (const each of roster.members) {

@@ -16,7 +16,7 @@ import { BreakwaterError, messageOf } from '../../base/errors.ts';
 import { isNodeId, type NodeId } from '../../cluster/member.ts';
 import type { VoterRow } from '../../cluster/messages.ts';
 import { checkRecord } from '../../cluster/record.ts';
-import { checkRoster, type Roster, type RosterRow } from '../../cluster/roster.ts';
+import { checkRoster, NO_ROSTER_ROW, type Roster, type RosterRow } from '../../cluster/roster.ts';
 import { makeDirectory } from '../../disk-log/directory.ts';
 import { DiskLog } from '../../disk-log/log.ts';
 import type { Facts, FirstLife } from '../../wire/hello.ts';
@@ -176,21 +176,24 @@ function unusable(directory: string, error: unknown): BreakwaterError {
 }
 
 function bytesOf(rows: readonly VoterRow[], roster: RosterRow | null): Uint8Array {
-  const plain: (PlainRow | RosterRow)[] = rows.map(({ range, promised, accepted }) => [
-    range,
-    promised.epoch,
-    promised.node,
-    accepted.ballot.epoch,
-    accepted.ballot.node,
-    accepted.owner,
-    accepted.inSync,
-  ]);
+  const plain: (PlainRow | RosterRow)[] = rows.map(
+    ({ range, promised, accepted, isTaken }): PlainRow => [
+      range,
+      promised.epoch,
+      promised.node,
+      accepted.ballot.epoch,
+      accepted.ballot.node,
+      accepted.owner,
+      accepted.inSync,
+      ...(isTaken === true ? ([true] as [true]) : ([] as [])),
+    ],
+  );
   // A roster is rare; a version before it could not read it, and says so.
   if (roster !== null) plain.push(roster);
   return Buffer.from(JSON.stringify(plain));
 }
 
-type PlainRow = [number, number, string, number, string, string | null, readonly string[]];
+type PlainRow = [number, number, string, number, string, string | null, readonly string[], true?];
 
 function rowsIn(
   bytes: Uint8Array,
@@ -200,14 +203,17 @@ function rowsIn(
   try {
     const all = JSON.parse(Buffer.from(bytes).toString()) as (PlainRow | RosterRow)[];
     const plain = all.filter((each): each is PlainRow => Array.isArray(each));
-    const roster = all.find((each): each is RosterRow => !Array.isArray(each)) ?? null;
+    const found = all.find((each): each is RosterRow => !Array.isArray(each)) ?? null;
+    // Versions before voters changed wrote neither who votes nor in which set this one did.
+    const roster = found && { ...NO_ROSTER_ROW, ...found, accepted: found.accepted && seated(found.accepted) };
     if (roster?.accepted != null) checkRoster(roster.accepted);
-    const rows = plain.map(([range, promisedEpoch, promisedNode, epoch, node, owner, inSync]) => {
+    const rows = plain.map(([range, promisedEpoch, promisedNode, epoch, node, owner, inSync, isTaken]) => {
       const accepted = { range, ballot: { epoch, node }, owner, inSync };
       checkRecord(accepted, rangeCount);
       const isBallot = Number.isSafeInteger(promisedEpoch) && (promisedEpoch === 0 || isNodeId(promisedNode));
       if (!isBallot) throw new Error('a promise in it names no member');
-      return { range, promised: { epoch: promisedEpoch, node: promisedNode }, accepted };
+      const row = { range, promised: { epoch: promisedEpoch, node: promisedNode }, accepted };
+      return isTaken === true ? { ...row, isTaken } : row;
     });
     return { rows, roster };
   } catch (error) {
@@ -227,7 +233,8 @@ function readState(path: string): MemberState | null {
     const read = JSON.parse(text) as MemberState & { readonly format: number };
     const { format, id, fingerprint, incarnation, cluster, lives, hasForgotten } = read;
     // Versions before rosters wrote none.
-    const { roster = null, facts = null } = read;
+    const { facts = null } = read;
+    const roster = read.roster == null ? null : seated(read.roster);
     if (roster !== null) checkRoster(roster);
     const isWhole =
       format === FORMAT &&
@@ -242,6 +249,10 @@ function readState(path: string): MemberState | null {
   } catch (error) {
     throw invalid(path, messageOf(error));
   }
+}
+
+function seated(roster: Roster): Roster {
+  return { ...roster, seats: roster.seats ?? null };
 }
 
 function syncDirectory(path: string): void {

@@ -30,6 +30,7 @@ function rostersIn(message: Message): readonly Roster[] {
     case 'roster-promised':
       return message.accepted === null ? [] : [message.accepted];
     case 'roster-accept':
+    case 'roster-known':
       return [message.roster];
     default:
       return [];
@@ -44,6 +45,7 @@ function rangesOf(message: Message): readonly number[] {
     case 'roster-promised':
     case 'roster-accept':
     case 'roster-accepted':
+    case 'roster-known':
       return [];
     case 'heartbeat-ack':
       return message.rows.flatMap(({ range, accepted }) => [range, accepted.range]);

@@ -88,8 +88,10 @@ export interface ClusterStatus {
   readonly incarnation: number;
   /** A majority of the voters answers this member. */
   readonly isOk: boolean;
-  /** Does this member vote? `recovering`: it has forgotten what it promised, and asks; null: it is no voter. */
-  readonly vote: 'voting' | 'recovering' | null;
+  /** Does this member vote? `recovering`: it is new as a voter, or has forgotten what it promised, and asks; `syncing`: the voters have changed a moment ago; null: it is no voter. */
+  readonly vote: 'voting' | 'recovering' | 'syncing' | null;
+  /** Of the set of voters: grows with each change; 0 = as it was formed. */
+  readonly votersEpoch: number;
   readonly ranges: number;
   /** Members that are to hold a range. */
   readonly copies: number;
@@ -166,7 +168,8 @@ export function statusOf({
     self: setup.self,
     incarnation,
     isOk: machine.isOk,
-    vote: core.voter?.phase ?? null,
+    vote: core.voter === null || core.voter.phase === 'out' ? null : core.voter.phase,
+    votersEpoch: core.membership.seats.since.epoch,
     ranges: setup.rangeCount,
     copies: setup.copies,
     takeoverMs: setup.timing.takeoverMs,
@@ -191,7 +194,7 @@ export function statusOf({
         zone,
         machine,
         weight,
-        isVoter: setup.voters.includes(id),
+        isVoter: core.membership.seats.voters.includes(id),
         isSelf: id === setup.self,
         health: view.members.find((member) => member.id === id)?.health ?? 'online',
         stance: id === setup.self ? core.stance : core.views.stanceOf(id, nowMs),

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { freePorts } from '../../../src/cli/children/ports.ts';
 import type { Member, NodeId } from '../../../src/cluster/member.ts';
 import type { Message } from '../../../src/cluster/messages.ts';
+import { NO_BALLOT } from '../../../src/cluster/record.ts';
 import type { LinkLimits } from '../../../src/server/cluster/context.ts';
 import { Deaths } from '../../../src/server/cluster/deaths.ts';
 import { helloOf, makeNonce, proofOf } from '../../../src/server/cluster/handshake.ts';
@@ -99,7 +100,16 @@ function memberOf(setup: ClusterSetup, incarnation: number): Member {
 }
 
 const heartbeat = (counter: number): Message => {
-  return { kind: 'heartbeat', incarnation: 1, sentMs: 0.5, life: 3, counter, lagMs: 0, stance: 'here' };
+  return {
+    kind: 'heartbeat',
+    incarnation: 1,
+    sentMs: 0.5,
+    life: 3,
+    counter,
+    lagMs: 0,
+    stance: 'here',
+    known: NO_BALLOT,
+  };
 };
 
 const isTrue = (what: string, is: () => boolean): Promise<void> => eventually(is, () => what, 60_000);
@@ -394,6 +404,7 @@ test('hostile bytes before and after the greeting: the link ends and is counted,
     { kind: 'applied', range: 64, reign: { epoch: 4, node: other.self }, session: 1, offset: 9 },
     {
       kind: 'accept',
+      set: NO_BALLOT,
       claim: 1,
       records: [{ range: 0, ballot: { epoch: 9, node: peer.setup.self }, owner: null, inSync: [] }],
     },
