@@ -27,6 +27,7 @@ import { addressOf, type Place, type Shard, type Topology } from '../../client/c
 import type { HostPort } from '../../client/url.ts';
 import { SLOT_COUNT } from '../../hash/slot.ts';
 import type { HeldLease, ReadCall, ReadHit, ReadResult, StoreCall } from '../store.ts';
+import { merged, missing, preferred, put } from './near-answers.ts';
 import { bySlot, type Group } from './slot-groups.ts';
 import { isUnasked, resultsOf, staleWords, unasked } from './words.ts';
 
@@ -34,8 +35,11 @@ import { isUnasked, resultsOf, staleWords, unasked } from './words.ts';
 const HEDGE_MS = 30;
 /** Reads that wait for an owner and a copy at once. Where more are slow it is the cluster, or this process, and not an owner. */
 const MOST_HEDGES = 256;
-/** A copy that did not answer in time is not asked for so long. */
+/** A copy that did not answer in time is asked after all others for so long. */
 const REST_MS = 1000;
+/** Who copies what changes without anybody being sent elsewhere: the map is asked for so often while it is used, and sooner where it knows of no copy. */
+const MAP_AGE_MS = 10_000;
+const MAP_WITHOUT_COPIES_AGE_MS = 1000;
 /** Copies of a range that are asked, one after the other. */
 const MOST_ASKED = 2;
 const NEVER = Number.NEGATIVE_INFINITY;
@@ -86,6 +90,8 @@ export class NearReads {
   readonly #restsUntilMs = new Map<string, number>();
   /** The map that the connections are of. */
   #topology: Topology | null = null;
+  /** When the map was asked for, or changed, last. */
+  #askedMs = NEVER;
   #hedges = 0;
   #closed = false;
 
@@ -115,6 +121,7 @@ export class NearReads {
       return this.#options.readOwners(keys, call);
     }
     this.#prune(topology);
+    let mapAgeMs = MAP_AGE_MS;
     const results = new Array<ReadResult>(keys.length);
     const unowned: Group<string>[] = [];
     const parts = new Map<Shard, Part>();
@@ -122,11 +129,16 @@ export class NearReads {
       const shard = topology.ownerOf(group.slot);
       if (shard === null || shard.copies.length === 0) {
         unowned.push(group);
+        mapAgeMs = MAP_WITHOUT_COPIES_AGE_MS;
         continue;
       }
       const part = parts.get(shard);
       if (part !== undefined) part.groups.push(group);
       else parts.set(shard, { shard, isCopyFirst: this.#isCopyNearer(shard), groups: [group] });
+    }
+    if (clock.now() - this.#askedMs >= mapAgeMs) {
+      this.#askedMs = clock.now();
+      client.refreshSoon();
     }
     // All are waited for: who failed alone must not make the others' leases nobody's.
     const outcomes = await Promise.allSettled([
@@ -238,7 +250,7 @@ export class NearReads {
       return true;
     }
     if (zone === null || primary.zone === zone) return false;
-    return copies.some((copy) => copy.zone === zone && this.#mayAsk(copy));
+    return copies.some((copy) => this.#isInZone(copy) && this.#isReachable(copy) && !this.#isResting(copy));
   }
 
   /** Aligned with the keys of the groups; null: no copy has said anything of it. Never rejects. */
@@ -249,9 +261,10 @@ export class NearReads {
     deadlineMs: number,
   ): Promise<(ReadHit | null)[]> {
     const found: (ReadHit | null)[] = groups.flatMap(({ items }) => items.map(() => null));
-    const isNear = (copy: Place): boolean => copy.zone !== null && copy.zone === this.#options.zone;
-    const candidates = [...copies.filter(isNear), ...copies.filter((copy) => !isNear(copy))]
-      .filter((copy) => this.#mayAsk(copy))
+    const candidates = copies
+      .filter((copy) => this.#isReachable(copy))
+      .map((copy) => ({ copy, rank: (this.#isResting(copy) ? 2 : 0) + (this.#isInZone(copy) ? 0 : 1) }))
+      .sort((a, b) => a.rank - b.rank)
       .slice(0, MOST_ASKED);
     let at = 0;
     let left = groups.map((group) => {
@@ -259,11 +272,11 @@ export class NearReads {
       at += group.items.length;
       return one;
     });
-    for (const copy of candidates) {
+    for (const [turn, { copy }] of candidates.entries()) {
       const leftMs = deadlineMs - this.#options.clock.now();
       if (left.length === 0 || leftMs <= 1) break;
       const refused: typeof left = [];
-      const outcomes = await this.#ask(copy, left, call, Math.max(1, leftMs / 2));
+      const outcomes = await this.#ask(copy, left, call, leftMs / (candidates.length - turn));
       outcomes.forEach((results, i) => {
         const one = left[i]!;
         if (results === null) refused.push(one);
@@ -332,16 +345,19 @@ export class NearReads {
     return Math.max(0, Math.floor(Math.min(maxStaleMs, sinceMs, Number.MAX_SAFE_INTEGER)));
   }
 
-  #mayAsk(copy: Place): boolean {
-    const name = addressOf(copy);
-    if (this.#options.clock.now() < (this.#restsUntilMs.get(name) ?? NEVER)) return false;
-    const state = this.#copies.get(name)?.state;
-    return (
-      state === undefined ||
-      state.kind === 'idle' ||
-      state.kind === 'ready' ||
-      (state.kind === 'connecting' && state.attempt === 0)
-    );
+  #isInZone({ zone }: Place): boolean {
+    return zone !== null && zone === this.#options.zone;
+  }
+
+  #isResting(copy: Place): boolean {
+    return this.#options.clock.now() < (this.#restsUntilMs.get(addressOf(copy)) ?? NEVER);
+  }
+
+  /** Its connection stands, or is being made for the first time. */
+  #isReachable(copy: Place): boolean {
+    const state = this.#copies.get(addressOf(copy))?.state;
+    if (state === undefined || state.kind === 'idle' || state.kind === 'ready') return true;
+    return state.kind === 'connecting' && state.attempt === 0;
   }
 
   #connectionTo(copy: Place): CopyConnection {
@@ -359,6 +375,7 @@ export class NearReads {
   #prune(topology: Topology): void {
     if (topology === this.#topology) return;
     this.#topology = topology;
+    this.#askedMs = this.#options.clock.now();
     const names = new Set(topology.shards.flatMap(({ copies }) => copies.map(addressOf)));
     for (const [name, connection] of this.#copies) {
       if (names.has(name)) continue;
@@ -381,70 +398,6 @@ export class NearReads {
         resolve();
       });
     });
-  }
-}
-
-/** The owner's word where it was asked, a copy's where not. */
-function preferred(
-  owned: readonly ReadResult[] | null,
-  found: readonly (ReadHit | null)[],
-  nobody: ReadResult,
-): ReadResult[] {
-  return found.map((hit, i): ReadResult => {
-    const own = owned?.[i] ?? nobody;
-    return hit !== null && isUnasked(own) ? hit : own;
-  });
-}
-
-/** What copies had, and of the `rest` what its owner said; null: nothing. */
-function merged(
-  groups: readonly Group<string>[],
-  found: readonly (ReadHit | null)[],
-  rest: readonly Group<string>[],
-  results: readonly ReadResult[] | null,
-  nobody: ReadResult,
-): ReadResult[] {
-  const byKey = new Map<string, ReadResult>();
-  let at = 0;
-  for (const { items } of rest) {
-    for (const key of items) {
-      byKey.set(key, results?.[at] ?? nobody);
-      at += 1;
-    }
-  }
-  at = 0;
-  return groups.flatMap(({ items }) =>
-    items.map((key) => {
-      const hit = found[at]!;
-      at += 1;
-      return hit ?? byKey.get(key)!;
-    }),
-  );
-}
-
-/** The groups of what was not found. */
-function missing(groups: readonly Group<string>[], found: readonly (ReadHit | null)[]): Group<string>[] {
-  let at = 0;
-  return groups.flatMap(({ slot, items, places }) => {
-    const rest: Group<string> = { slot, items: [], places: [] };
-    items.forEach((key, i) => {
-      if (found[at] === null) {
-        rest.items.push(key);
-        rest.places.push(places[i]!);
-      }
-      at += 1;
-    });
-    return rest.items.length === 0 ? [] : [rest];
-  });
-}
-
-function put(results: ReadResult[], groups: readonly Group<string>[], found: readonly ReadResult[]): void {
-  let at = 0;
-  for (const { places } of groups) {
-    for (const place of places) {
-      results[place] = found[at]!;
-      at += 1;
-    }
   }
 }
 
