@@ -10,6 +10,8 @@ const DEBIAN_PACKAGE = {
   'redis-cli': 'redis-tools',
   memcached: 'memcached',
   chromium: 'chromium',
+  etcd: 'etcd-server',
+  etcdctl: 'etcd-client',
 } as const;
 
 export type Requirement = keyof typeof DEBIAN_PACKAGE;
