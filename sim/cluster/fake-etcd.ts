@@ -18,6 +18,28 @@ interface Path {
   readonly within: readonly (Path | null)[];
 }
 
+/** Of a transaction; those within it share what is left. */
+const MOST_OPS = 128;
+
+/** The keys that it may write, whatever holds. */
+function check({ compare, success, failure }: EtcdTxn, most: number): Set<string> {
+  const ops = Math.max(compare.length, success.length, failure.length);
+  if (ops > most) throw new Error('etcdserver: too many operations in txn request');
+  const written = new Set<string>();
+  for (const branch of [success, failure]) {
+    const here = new Set<string>();
+    for (const op of branch) {
+      const keys = op.kind === 'put' ? [op.key] : op.kind === 'txn' ? check(op.txn, most - ops) : [];
+      for (const key of keys) {
+        if (here.has(key)) throw new Error('etcdserver: duplicate key given in txn request');
+        here.add(key);
+      }
+    }
+    for (const key of here) written.add(key);
+  }
+  return written;
+}
+
 export class FakeEtcd {
   clusterId: string;
   revision = 1;
@@ -28,7 +50,9 @@ export class FakeEtcd {
     this.clusterId = clusterId;
   }
 
+  /** @throws Error for what etcd refuses: a key that could be written twice, more operations than it allows */
   run(txn: EtcdTxn): EtcdAnswer {
+    check(txn, MOST_OPS);
     const path = this.#pathOf(txn);
     const revision = this.revision + 1;
     let writes = 0;

@@ -81,7 +81,17 @@ export function membersTable(status: ClusterStatus, behind: ReadonlyMap<string, 
   const notes = [
     `cluster ${status.name}, ${status.ranges} ranges of ${16_384 / status.ranges} slots, each on ${status.copies} member${status.copies === 1 ? '' : 's'}, takeover after ${status.takeoverMs} ms; * answered`,
   ];
-  if (!status.isOk)
+  const { coordination } = status;
+  // Members of versions that knew voters alone say nothing of it.
+  if (typeof coordination === 'object') {
+    const { hosts, prefix, roundTripMs, isLost } = coordination;
+    notes.push(
+      `etcd coordinates, at ${hosts} under ${prefix}${roundTripMs === null ? '' : `; its last answer took ${roundTripMs} ms`}`,
+    );
+    if (isLost) notes.push('etcd is not what it was to this member, which serves nothing until it is restarted');
+    else if (!status.isOk)
+      notes.push('etcd does not answer this member: it serves nothing, and what it knows may be old');
+  } else if (!status.isOk)
     notes.push('no majority of the voters answers this member: it serves nothing, and what it knows may be old');
   if (status.rosterEpoch > 0) {
     const { length } = status.forgotten;

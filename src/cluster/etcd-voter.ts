@@ -280,7 +280,7 @@ export class EtcdVoter {
     if (this.#ownMod > 0) compare.push({ key: own, mod: 'greater', revision: this.#ownMod - 1 });
     const put: EtcdOp[] = isMember ? [{ kind: 'put', key: own, value: writeBeat({ incarnation, stance }) }] : [];
     const isBeginning = !this.#isBegun;
-    if (isBeginning) put.push(...this.#beginning(), lookAt(life));
+    if (isBeginning) put.push(this.#beginning, lookAt(life));
     this.#beats += 1;
     const next = (): void => {
       this.#beats -= 1;
@@ -297,7 +297,9 @@ export class EtcdVoter {
           return;
         }
         if ((isBeginning || mark !== null) && entriesIn(answer.results[lives]!)[0]?.value !== this.#life) {
-          this.#lose('another process is this member by now');
+          this.#lose(
+            'a later life of this member is written there: another process is it by now, or its clock was set back',
+          );
           return;
         }
         if (mark !== null) {
@@ -315,14 +317,18 @@ export class EtcdVoter {
   }
 
   /** Writes which life this is, unless a later one did. */
-  #beginning(): EtcdOp[] {
+  get #beginning(): EtcdOp {
     const key = this.#keys.life(this.#options.self);
     const put: EtcdOp = { kind: 'put', key, value: this.#life };
-    const ifThat = (compare: EtcdCompare): EtcdOp => ({
+    const ifEarlier: EtcdTxn = { compare: [{ key, value: this.#life, is: 'less' }], success: [put], failure: [] };
+    return {
       kind: 'txn',
-      txn: { compare: [compare], success: [put], failure: [] },
-    });
-    return [ifThat({ key, mod: 'equal', revision: 0 }), ifThat({ key, value: this.#life, is: 'less' })];
+      txn: {
+        compare: [{ key, mod: 'equal', revision: 0 }],
+        success: [put],
+        failure: [{ kind: 'txn', txn: ifEarlier }],
+      },
+    };
   }
 
   #acknowledge(message: Heartbeat, isVoting: boolean): void {

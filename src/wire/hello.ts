@@ -55,7 +55,7 @@ export interface ListedMember {
 /** What must be the same at every member of a cluster, as it was formed. */
 export interface Facts {
   readonly name: string;
-  /** The list, in its order; the first `voters` of it vote. */
+  /** The list, in its order; the first `voters` of it vote; 0: etcd coordinates. */
   readonly members: readonly ListedMember[];
   readonly voters: number;
   /** Copies beside the owner. */

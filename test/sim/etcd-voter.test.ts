@@ -240,12 +240,12 @@ test('what an earlier life asked is not done in a later one, and the earlier one
   assert.ok(later.claim(first, record(2, A)), 'under the same ballot: nothing else was ever written under it');
   assert.equal(a.lost, null);
   a.beat();
-  assert.match(a.lost!, /another process is this member/);
+  assert.match(a.lost!, /a later life of this member/);
   assert.equal(a.beat(), null);
   // Nor does an earlier life begin behind a later one.
   const earlier = new Beside(place, A, 1);
   assert.equal(earlier.beat(), null);
-  assert.match(earlier.lost!, /another process is this member/);
+  assert.match(earlier.lost!, /a later life of this member/);
 });
 
 test('an owner that hands over is followed at once, by whom it told of a record that nobody else knows yet', () => {

@@ -150,6 +150,7 @@ export class ClusterProcesses {
     cut = -1,
     forgets = -1,
     machines: readonly Place[] = [],
+    flags: readonly string[] = [],
   ): Promise<ClusterProcesses> {
     const directory = mkdtempSync(join(tmpdir(), 'breakwater-cluster-'));
     const ports = await freePorts(4 * count);
@@ -180,6 +181,7 @@ export class ClusterProcesses {
             ...(hostOf(index) === HOST ? [] : ['--bind', hostOf(index)]),
             ...['--join', list, '--memory', '32mb', '--log-format', 'text'],
             ...(index === forgets ? [] : ['--data', join(directory, String(index))]),
+            ...flags,
           ],
           links[index]!,
           machines[index],

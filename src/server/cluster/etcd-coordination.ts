@@ -18,8 +18,8 @@ import type { ClusterSetup } from './setup.ts';
 export interface FindOptions {
   readonly config: EtcdConfig;
   readonly setup: ClusterSetup;
-  /** The cluster that this member remembers; '' = none. */
-  readonly remembered: string;
+  /** The cluster that this member belongs to, as it remembers or was told by those that let it in; '' = none yet. */
+  readonly belongsTo: string;
   readonly log: Log;
 }
 
@@ -68,12 +68,12 @@ export class EtcdCoordination {
    * @throws BreakwaterError `MEMBER_REFUSED`: another cluster is there; `CLUSTER_DATA_FOREIGN`: the one that this member remembers is not; `ETCD_REFUSED`; `CONFIG_INVALID`: a file of TLS
    */
   static async find(options: FindOptions): Promise<EtcdCoordination> {
-    const { config, setup, remembered, log } = options;
+    const { config, setup, belongsTo, log } = options;
     const prefix = config.prefix ?? `/breakwater/${setup.name}`;
     const key = new EtcdKeys(prefix).cluster;
     const made = writeMark({ cluster: randomBytes(16).toString('hex'), setup: setup.fingerprint });
     const txn: EtcdTxn =
-      remembered === ''
+      belongsTo === ''
         ? {
             compare: [{ key, mod: 'equal', revision: 0 }],
             success: [{ kind: 'put', key, value: made }, lookAt(key)],
@@ -90,7 +90,7 @@ export class EtcdCoordination {
           if (entry === undefined) {
             throw new BreakwaterError(
               'CLUSTER_DATA_FOREIGN',
-              `cannot be a member of the cluster that this directory remembers: etcd at ${hostsOf(config)} has none at ${prefix}; it was emptied, or is another one. Who starts without the directory forms a new cluster there, empty`,
+              `cannot be a member of cluster ${belongsTo}: etcd at ${hostsOf(config)} has none at ${prefix}; it was emptied, or is another one. A founding member that starts without its directory forms a new cluster there, empty`,
             );
           }
           const { cluster, setup: fingerprint } = readMark(entry);
@@ -100,13 +100,13 @@ export class EtcdCoordination {
               `cannot be a member of the cluster at ${prefix} of etcd at ${hostsOf(config)}: it was formed with another cluster name, list of members, number of ranges or replicas, or takeover time; they must be the same everywhere`,
             );
           }
-          if (remembered !== '' && remembered !== cluster) {
+          if (belongsTo !== '' && belongsTo !== cluster) {
             throw new BreakwaterError(
               'CLUSTER_DATA_FOREIGN',
-              `cannot be a member of the cluster at ${prefix} of etcd at ${hostsOf(config)}: this directory remembers another one; a member that is to be of this one starts without it`,
+              `cannot be a member of the cluster at ${prefix} of etcd at ${hostsOf(config)}: that is ${cluster}, and this member belongs to ${belongsTo}, as its directory or those that let it in say; a member that is to be of the first starts without its directory`,
             );
           }
-          if (answer.isSuccess && remembered === '') log.info('a new cluster in etcd', { cluster, prefix });
+          if (answer.isSuccess && belongsTo === '') log.info('a new cluster in etcd', { cluster, prefix });
           return new EtcdCoordination(options, gateway, {
             prefix,
             mark: entry.value,
@@ -205,7 +205,7 @@ export class EtcdCoordination {
             break;
           case 'lost':
             this.#options.log.error(
-              'this is not the etcd that it was: nothing is served by this member any more; restart every member',
+              'etcd is not what it was to this member, which serves nothing any more until it is restarted (docs/operating.md)',
               { why: wish.why },
             );
             break;

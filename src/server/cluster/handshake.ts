@@ -76,7 +76,7 @@ export function refusalOf(
   if (hello.setup !== setup.fingerprint) {
     return {
       reason: 'setup',
-      why: 'it was started with another cluster name, list of members, number of voters, ranges or replicas, takeover time or crash fast path; they must be the same everywhere',
+      why: 'it was started with another cluster name, list of members, number of voters (or etcd in their place), ranges or replicas, takeover time or crash fast path; they must be the same everywhere',
     };
   }
   try {

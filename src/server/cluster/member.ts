@@ -10,6 +10,7 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { BreakwaterError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { ETCD } from '../../cluster/etcd.ts';
 import { checkMember, type Member, type NodeId } from '../../cluster/member.ts';
 import type { Message } from '../../cluster/messages.ts';
 import type { ClusterEvent } from '../../cluster/outputs.ts';
@@ -24,6 +25,8 @@ import type { ListenedNode } from '../resp-listener.ts';
 import { Ticker } from '../ticker.ts';
 import { Discovery } from './discovery.ts';
 import { ClusterDriver } from './driver.ts';
+import type { EtcdConfig } from './etcd-address.ts';
+import { EtcdCoordination } from './etcd-coordination.ts';
 import { Finder } from './finder.ts';
 import { Formation, type Formed } from './formation.ts';
 import { gather } from './gatherer.ts';
@@ -32,7 +35,7 @@ import { Links } from './links.ts';
 import { MemberMemory, type MemberState } from './memory.ts';
 import { type Resolver, systemResolver } from './resolver.ts';
 import type { ClusterConfig, JoiningConfig } from './settings.ts';
-import { factsOf, founderOf, memberId, setupFrom } from './setup.ts';
+import { type ClusterSetup, factsOf, founderOf, memberId, setupFrom } from './setup.ts';
 import { type EventCounts, noEvents, noHandOvers, type StatusParts } from './status.ts';
 
 export interface MemberOptions {
@@ -90,6 +93,8 @@ export class ClusterMember implements ListenedNode<NodeSession> {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #memory: MemberMemory | null;
+  /** What stands in for voters; null: there are voters. */
+  readonly #etcd: EtcdCoordination | null;
   readonly #links: Links;
   readonly #formation: Formation;
   readonly #ticker: Ticker;
@@ -125,13 +130,21 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         data === null ? null : await MemberMemory.open(data, 'setup' in config ? config.setup.rangeCount : MOST_RANGES);
       const discovery = discoveryOf(options);
       let member: ClusterMember | null = null;
+      let etcd: EtcdCoordination | null = null;
       try {
-        member = new ClusterMember(options, memory, await letIn(options, memory, discovery), discovery);
+        const found = await letIn(options, memory, discovery);
+        const { setup, coordination } = found.config;
+        if (coordination !== null) {
+          const belongsTo = memory?.state?.cluster || (found.welcome?.cluster ?? '');
+          etcd = await EtcdCoordination.find({ config: coordination, setup, belongsTo, log });
+        }
+        member = new ClusterMember(options, memory, found, discovery, etcd);
         await member.#links.listen(member.config.linkPort, options.bind);
         await member.#join();
         return member;
       } catch (error) {
         discovery?.stop();
+        etcd?.close();
         if (member === null) await memory?.close();
         else await member.close();
         if (!(error instanceof NotFormed)) throw error;
@@ -145,6 +158,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     memory: MemberMemory | null,
     { config, welcome, facts }: LetIn,
     discovery: Discovery | null,
+    etcd: EtcdCoordination | null,
   ) {
     const { setup, announce, linkPort } = config;
     this.config = config;
@@ -152,6 +166,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     this.#clock = clock;
     this.#log = log;
     this.#memory = memory;
+    this.#etcd = etcd;
     this.#nodeOptions = node;
     this.#onWaiting = onWaiting ?? (() => {});
     const known = memory?.state ?? null;
@@ -160,7 +175,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     if (isBound && (known.id !== setup.self || known.fingerprint !== setup.fingerprint)) {
       throw new BreakwaterError(
         'CLUSTER_DATA_FOREIGN',
-        `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters, ranges or replicas, takeover time or crash fast path' : 'another member'}; a member that changes these starts without it`,
+        `cannot start from ${config.data}: it belongs to ${known.id === setup.self ? 'a cluster with another list of members, number of voters (or etcd in their place), ranges or replicas, takeover time or crash fast path' : 'another member'}; a member that changes these starts without it`,
       );
     }
     const incarnation = lifeAfter(known);
@@ -189,13 +204,15 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       onMessage: (from, message) => this.#onMessage(from, message),
       onFull: (peer, isFull) => this.#machine?.onLinkFull(peer, isFull),
     });
-    const formed: Formed | null =
+    const voted: Formed | null =
       known !== null && known.cluster !== ''
         ? { cluster: known.cluster, lives: known.lives, hasForgotten: known.hasForgotten }
         : welcome !== null
           ? // A voter that asks to be let in has lost its memory; others have none to lose.
             { cluster: welcome.cluster, lives: [], hasForgotten: true }
           : null;
+    // Nobody votes where etcd coordinates, and nobody has forgotten a promise.
+    const formed = etcd === null ? voted : { cluster: etcd.cluster, lives: [], hasForgotten: false };
     if (this.#roster !== null) this.#links.know(this.#roster.members, this.#roster.forgotten, this.#epoch);
     memory?.keep({
       id: setup.self,
@@ -256,6 +273,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       events: this.events,
       handOvers: this.handOvers,
       discovery: this.#finder?.status ?? null,
+      coordination: this.#etcd?.status ?? 'voters',
       nowMs: this.#clock.now(),
     };
   }
@@ -327,6 +345,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     // Before the port closes: others may take us for dead when it refuses.
     this.#machine?.retire(this.#clock.now());
     this.#driver?.stop();
+    this.#etcd?.close();
     await this.#links.close();
     await this.#memory?.close();
   }
@@ -533,7 +552,9 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         writeModes: this.config.writeModes,
         timing: setup.timing,
         // In every life: a first record is only made where no majority knows of any, and who dies while founding must be able to go on.
-        isFounder: setup.members[0]!.id === setup.self,
+        // Where etcd coordinates, whoever is of the list makes first records: it takes one of each.
+        isFounder:
+          this.#etcd === null ? setup.members[0]!.id === setup.self : setup.members.some(({ id }) => id === setup.self),
         isDurable: memory !== null,
         restored: memory === null ? null : memory.rows,
         restoredRoster: memory?.roster ?? null,
@@ -542,12 +563,19 @@ export class ClusterMember implements ListenedNode<NodeSession> {
       },
     });
     this.#machine = machine;
-    this.#driver = new ClusterDriver({
+    const etcd = this.#etcd;
+    const driver = new ClusterDriver({
       doors: machine,
       nowMs: () => this.#clock.now(),
-      send: (to, message) => this.#links.send(to, message),
+      send: (to, message) => {
+        if (to === ETCD && etcd !== null) etcd.say(message);
+        else this.#links.send(to, message);
+      },
       flush: () => this.#links.flush(),
-      tickLinks: (nowMs) => this.#links.tick(nowMs),
+      tickLinks: (nowMs) => {
+        this.#links.tick(nowMs);
+        etcd?.tick(nowMs);
+      },
       write: memory === null ? null : (rows, roster) => memory.write(rows, roster),
       onEvent: (event) => this.#onEvent(event),
       onTurn: () => {
@@ -559,6 +587,12 @@ export class ClusterMember implements ListenedNode<NodeSession> {
           throw error;
         });
       },
+    });
+    this.#driver = driver;
+    etcd?.attach({
+      life: this.#self.incarnation,
+      nowMs: () => this.#clock.now(),
+      hear: (message) => driver.onMessage(ETCD, message),
     });
     this.#log.info('in the cluster', { cluster, members: this.#members.size, remembers: !hasForgotten });
   }
@@ -671,13 +705,14 @@ async function letIn(
   discovery: Discovery | null,
 ): Promise<LetIn> {
   if ('setup' in config) return { config, welcome: null, facts: null };
-  const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes } = config;
+  const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes, coordination } = config;
   const self = { host: announce, linkPort };
-  const made = { announce, linkPort, proxyPort, data, writeModes, labels };
+  const made = { announce, linkPort, proxyPort, data, writeModes, labels, coordination };
   const known = memory?.state ?? null;
   if (known !== null && known.facts !== null && known.cluster !== '') {
     // Who it is was decided when it came; it may have another address since.
     const setup = setupFrom(known.facts, { ...self, id: known.id }, secret);
+    checkCoordination(setup, coordination);
     return { config: { ...made, setup }, welcome: null, facts: null };
   }
   const id = memberId(name, announce, linkPort);
@@ -707,6 +742,7 @@ async function letIn(
       `cannot join the cluster: it is called ${setup.name}, and --cluster-name says ${name}`,
     );
   }
+  checkCoordination(setup, coordination);
   return { config: { ...made, setup }, welcome, facts: null };
 }
 
@@ -715,4 +751,15 @@ function discoveryOf({ config, resolver = systemResolver(), log }: MemberOptions
   if ('setup' in config || config.discovery === undefined) return null;
   const { sources } = config.discovery;
   return new Discovery({ sources, linkPort: config.linkPort, resolver, log });
+}
+
+/** Who votes was decided when the cluster was formed. @throws BreakwaterError `MEMBER_REFUSED` */
+function checkCoordination({ coordination }: ClusterSetup, given: EtcdConfig | null): void {
+  if ((coordination === 'etcd') === (given !== null)) return;
+  throw new BreakwaterError(
+    'MEMBER_REFUSED',
+    coordination === 'etcd'
+      ? 'cannot join the cluster: etcd coordinates it, and this node was not told which: give --coordination'
+      : 'cannot join the cluster: its members vote, and this node was given --coordination',
+  );
 }

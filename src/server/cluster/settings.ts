@@ -19,6 +19,7 @@ import {
   type Read,
   type Setting,
 } from '../setting.ts';
+import { type EtcdAddress, type EtcdConfig, readEtcdAddress } from './etcd-address.ts';
 import type { Wishes } from './gatherer.ts';
 import { type ClusterSetup, MAX_MEMBERS, MAX_TAKEOVER_MS, MIN_TAKEOVER_MS, makeSetup } from './setup.ts';
 import { isSource, type Source, sourceIn } from './sources.ts';
@@ -35,6 +36,8 @@ export interface ClusterConfig {
   /** When writes are acknowledged, by namespace. */
   readonly writeModes: Readonly<Record<string, WriteMode>>;
   readonly labels: Labels;
+  /** The etcd that coordinates the cluster; null: members vote. */
+  readonly coordination: EtcdConfig | null;
 }
 
 /** What a member says of where it stands and how much it carries; what the roster says of it is changed to this. */
@@ -59,6 +62,8 @@ export interface JoiningConfig {
   readonly writeModes: Readonly<Record<string, WriteMode>>;
   /** Where members are looked for, in place of `seeds`. */
   readonly discovery?: DiscoveryConfig;
+  /** As the cluster that is to be joined: null: members vote. */
+  readonly coordination: EtcdConfig | null;
 }
 
 export interface DiscoveryConfig {
@@ -146,6 +151,11 @@ const secret: Read<string> = (text, what) => {
 
 const directory: Read<string> = (text, what) => {
   if (text.trim() === '' || text.includes('\0')) throw invalid(what, 'a directory', text);
+  return text;
+};
+
+const file: Read<string> = (text, what) => {
+  if (text.trim() === '' || text.includes('\0')) throw invalid(what, 'a file', text);
   return text;
 };
 
@@ -273,6 +283,43 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     },
   },
   {
+    field: 'coordination',
+    name: 'coordination',
+    placeholder: '<etcd>',
+    defaultText: 'none: members vote',
+    summary: 'an etcd that decides who owns what, in place of voters among the members: etcd://host:2379',
+    effect:
+      'More hosts of the same etcd behind commas; etcds:// where it speaks TLS; user:password@ in front of the hosts; /prefix for its keys behind them (default /breakwater/ and the cluster-name). While it does not answer nothing is served. Members do not vote then, and voters is refused. A command line is visible to other users of the machine: give a password by BREAKWATER_COORDINATION or in the file. The same etcd and prefix at every member.',
+    read: readEtcdAddress,
+  },
+  {
+    field: 'coordinationCa',
+    name: 'coordination-ca',
+    placeholder: '<file>',
+    defaultText: 'who this machine trusts',
+    summary: "certificate (PEM) of who signed etcd's, for etcds://",
+    effect: 'May differ from member to member.',
+    read: file,
+  },
+  {
+    field: 'coordinationCert',
+    name: 'coordination-cert',
+    placeholder: '<file>',
+    defaultText: 'none',
+    summary: 'certificate (PEM) that this member shows to etcd, for etcds://',
+    effect: 'With coordination-key, where etcd asks for one (--client-cert-auth).',
+    read: file,
+  },
+  {
+    field: 'coordinationKey',
+    name: 'coordination-key',
+    placeholder: '<file>',
+    defaultText: 'none',
+    summary: 'private key (PEM) of coordination-cert',
+    effect: 'Read once, when the member starts.',
+    read: file,
+  },
+  {
     field: 'replicas',
     name: 'replicas',
     placeholder: '<count>',
@@ -360,9 +407,15 @@ export function clusterConfigOf(
   const data = pick<string | null>('data', null);
   const writeModes = pick<Readonly<Record<string, WriteMode>>>('writeModes', {});
   const secret = pick('clusterSecret', '');
+  const coordination = etcdOf(pick);
   const expect = pick<number | null>('expect', null);
   const { listed, sources } = join;
   if (sources.length > 0) {
+    if (coordination !== null && expect !== null) {
+      refuse(
+        'a cluster that etcd coordinates is formed by a list of its members: --expect is for one whose members vote',
+      );
+    }
     const fact = FACTS.find((field) => values.get(field) !== undefined);
     if (expect === null && fact !== undefined) {
       const what = CLUSTER_SETTINGS.find(({ field }) => field === fact)!.name;
@@ -380,7 +433,19 @@ export function clusterConfigOf(
     if (expect !== null) checkWishes(name, wishes, expect);
     const labels = { zone: zone ?? '', machine: machine ?? '', weight: weight ?? 1 };
     const discovery = { sources, expect, wishes };
-    return { seeds: [], name, secret, labels, announce, linkPort, proxyPort, data, writeModes, discovery };
+    return {
+      seeds: [],
+      name,
+      secret,
+      labels,
+      announce,
+      linkPort,
+      proxyPort,
+      data,
+      writeModes,
+      discovery,
+      coordination,
+    };
   }
   if (expect !== null && expect !== listed.length) {
     refuse(
@@ -403,18 +468,24 @@ export function clusterConfigOf(
     }
     const seeds = listed.map((each) => ({ host: each.host, linkPort: each.linkPort }));
     const labels = { zone: zone ?? '', machine: machine ?? '', weight: weight ?? 1 };
-    return { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes };
+    return { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes, coordination };
   }
   if (zone !== null && zone !== own.zone) {
     refuse(
       `the list of --join says that the zone of this node is ${own.zone || 'none'} (host:port@zone), --zone says ${zone}`,
     );
   }
+  if (coordination !== null && values.get('voters') !== undefined) {
+    refuse('nobody votes where etcd coordinates: voters is for a cluster without coordination');
+  }
+  if (coordination !== null && pick('crashFastPath', false)) {
+    refuse('crash-fast-path is for voters: etcd hears of nobody whose process is gone');
+  }
   const setup = makeSetup({
     name,
     members: listed,
     self: { host: announce, linkPort },
-    voters: pick('voters', null),
+    voters: coordination === null ? pick('voters', null) : 0,
     replicas: pick('replicas', Math.max(0, Math.min(1, listed.filter((each) => each.weight !== 0).length - 1))),
     ranges: pick('ranges', null),
     takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
@@ -422,7 +493,19 @@ export function clusterConfigOf(
     secret,
   });
   const labels = { zone: own.zone, machine: machine ?? own.machine ?? '', weight: weight ?? own.weight ?? 1 };
-  return { setup, announce, linkPort, proxyPort, data, writeModes, labels };
+  return { setup, announce, linkPort, proxyPort, data, writeModes, labels, coordination };
+}
+
+function etcdOf(pick: <T>(field: string, fallback: T) => T): EtcdConfig | null {
+  const address = pick<EtcdAddress | null>('coordination', null);
+  const ca = pick<string | null>('coordinationCa', null);
+  const cert = pick<string | null>('coordinationCert', null);
+  const key = pick<string | null>('coordinationKey', null);
+  if (address?.isTls !== true && (ca ?? cert ?? key) !== null) {
+    refuse('coordination-ca, coordination-cert and coordination-key are for an etcd that speaks TLS: etcds://');
+  }
+  if ((cert === null) !== (key === null)) refuse('coordination-cert and coordination-key are given both, or neither');
+  return address === null ? null : { ...address, files: { ca, cert, key } };
 }
 
 /** Could so many members form a cluster like this? @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */

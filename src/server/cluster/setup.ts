@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BreakwaterError } from '../../base/errors.ts';
+import { ETCD } from '../../cluster/etcd.ts';
 import type { NodeId } from '../../cluster/member.ts';
 import { isRangeCount } from '../../cluster/ranges.ts';
 import { MAX_COPIES } from '../../cluster/record.ts';
@@ -34,8 +35,10 @@ export interface ClusterSetup {
   /** The founding ones, in the order of the list. */
   readonly members: readonly MemberAddress[];
   readonly self: NodeId;
-  /** The first of the list. */
+  /** The first of the list; or `ETCD` alone. */
   readonly voters: readonly NodeId[];
+  /** Who decides which records hold: the voters among the members, or etcd. */
+  readonly coordination: 'voters' | 'etcd';
   readonly rangeCount: number;
   /** Members that are to hold a range, its owner included. */
   readonly copies: number;
@@ -54,7 +57,7 @@ export interface SetupWishes {
   readonly members: readonly (Omit<ListedMember, 'zone'> & { readonly zone?: string })[];
   /** Which of them we are; `id`: who we were when we came, whatever our address is now. */
   readonly self: { readonly host: string; readonly linkPort: number; readonly id?: NodeId };
-  /** null: {@link defaultVoters}. */
+  /** null: {@link defaultVoters}; 0: nobody votes, etcd coordinates. */
   readonly voters: number | null;
   /** Copies beside the owner. */
   readonly replicas: number;
@@ -142,7 +145,7 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
   if (!isRangeCount(rangeCount))
     refuse('the number of ranges must be a power of two from 1 to 16384', `${rangeCount} ranges`);
   const timing = timingOf(wishes.takeoverMs);
-  const voters = members.slice(0, voterCount).map(({ id }) => id);
+  const voters = voterCount === 0 ? [ETCD] : members.slice(0, voterCount).map(({ id }) => id);
   const facts = JSON.stringify([
     name,
     // What nobody says is left out: members of versions that did not know it mean the same.
@@ -161,6 +164,7 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     members,
     self: own,
     voters,
+    coordination: voterCount === 0 ? 'etcd' : 'voters',
     rangeCount,
     copies,
     timing,
@@ -172,11 +176,20 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
 }
 
 /** What a newcomer is told of it. */
-export function factsOf({ name, members, voters, rangeCount, copies, takeoverMs, crashFastPath }: ClusterSetup): Facts {
+export function factsOf({
+  name,
+  members,
+  voters,
+  coordination,
+  rangeCount,
+  copies,
+  takeoverMs,
+  crashFastPath,
+}: ClusterSetup): Facts {
   return {
     name,
     members: members.map(({ id: _, ...listed }) => listed),
-    voters: voters.length,
+    voters: coordination === 'etcd' ? 0 : voters.length,
     replicas: copies - 1,
     ranges: rangeCount,
     takeoverMs,

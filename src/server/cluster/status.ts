@@ -7,6 +7,7 @@ import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
 import type { HoldCounts } from '../../node/held-requests.ts';
 import type { LinkCounters } from './counters.ts';
+import type { EtcdStatus } from './etcd-coordination.ts';
 import type { FinderStatus } from './finder.ts';
 import type { Links } from './links.ts';
 import type { ClusterConfig } from './settings.ts';
@@ -48,6 +49,7 @@ export interface StatusParts {
   readonly events: EventCounts;
   readonly handOvers: HandOvers;
   readonly discovery: FinderStatus | null;
+  readonly coordination: 'voters' | EtcdStatus;
   readonly nowMs: number;
 }
 
@@ -86,12 +88,16 @@ export interface ClusterStatus {
   readonly cluster: string;
   readonly self: NodeId;
   readonly incarnation: number;
-  /** A majority of the voters answers this member. */
+  /** A majority of the voters answers this member, or etcd does. */
   readonly isOk: boolean;
   /** Does this member vote? `recovering`: it is new as a voter, or has forgotten what it promised, and asks; `syncing`: the voters have changed a moment ago; null: it is no voter. */
   readonly vote: 'voting' | 'recovering' | 'syncing' | null;
   /** Of the set of voters: grows with each change; 0 = as it was formed. */
   readonly votersEpoch: number;
+  /** Who decides what records hold. */
+  readonly coordination: 'voters' | EtcdStatus;
+  /** Does this member vote? `recovering`: it has forgotten what it promised, and asks; null: it is no voter. */
+  readonly vote: 'voting' | 'recovering' | null;
   readonly ranges: number;
   /** Members that are to hold a range. */
   readonly copies: number;
@@ -133,6 +139,7 @@ export function statusOf({
   events,
   handOvers,
   discovery,
+  coordination,
   nowMs,
 }: StatusParts): ClusterStatus {
   const { setup } = config;
@@ -170,6 +177,8 @@ export function statusOf({
     isOk: machine.isOk,
     vote: core.voter === null || core.voter.phase === 'out' ? null : core.voter.phase,
     votersEpoch: core.membership.seats.since.epoch,
+    coordination,
+    vote: core.voter?.phase ?? null,
     ranges: setup.rangeCount,
     copies: setup.copies,
     takeoverMs: setup.timing.takeoverMs,

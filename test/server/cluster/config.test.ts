@@ -1,6 +1,8 @@
 /** The settings of a cluster: what a list means, and everything that is refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ETCD } from '../../../src/cluster/etcd.ts';
+import { factsOf, setupFrom } from '../../../src/server/cluster/setup.ts';
 import { resolveConfig } from '../../../src/server/config.ts';
 import type { ServerConfig } from '../../../src/server/settings.ts';
 
@@ -71,6 +73,7 @@ test('a list without the node itself names members of a cluster that is to be jo
     proxyPort: null,
     data: null,
     writeModes: { page: 'async' },
+    coordination: null,
   });
 });
 
@@ -121,6 +124,36 @@ test('zones, machines and weights: in the list for the beginning, as settings fo
   assert.deepEqual(joining!.labels, { zone: '', machine: 'm', weight: 0 });
 });
 
+test('an etcd that coordinates: nobody votes, and what must be the same everywhere says so', () => {
+  const join = '127.0.0.1:17379,127.0.0.1:17380,127.0.0.1:17381';
+  const { setup, coordination } = config({ join, coordination: 'etcd://e1,e2:4001/cache' }).cluster!;
+  assert.deepEqual([setup.voters, setup.coordination], [[ETCD], 'etcd']);
+  assert.deepEqual(coordination, {
+    isTls: false,
+    hosts: [
+      { host: 'e1', port: 2379 },
+      { host: 'e2', port: 4001 },
+    ],
+    user: null,
+    password: '',
+    prefix: '/cache',
+    files: { ca: null, cert: null, key: null },
+  });
+  assert.notEqual(setup.fingerprint, config({ join }).cluster!.setup.fingerprint);
+  const other = config({ join, coordination: 'etcd://elsewhere' }).cluster!.setup;
+  assert.equal(
+    other.fingerprint,
+    setup.fingerprint,
+    'hosts may have other names elsewhere: etcd itself says which it is',
+  );
+  const again = setupFrom(factsOf(setup), { host: '127.0.0.1', linkPort: 17_379 }, '');
+  assert.deepEqual([again.fingerprint, again.coordination, again.voters], [setup.fingerprint, 'etcd', [ETCD]]);
+  const tls = { coordination: 'etcds://e', 'coordination-ca': 'a', 'coordination-cert': 'b', 'coordination-key': 'c' };
+  assert.deepEqual(config({ join, ...tls }).cluster!.coordination!.files, { ca: 'a', cert: 'b', key: 'c' });
+  const { joining } = config({ join, port: '9000', coordination: 'etcd://e' });
+  assert.equal(joining!.coordination!.hosts[0]!.host, 'e');
+});
+
 test('what cannot be meant is refused with a sentence', () => {
   const local = { join: '127.0.0.1:17379,127.0.0.1:17380,127.0.0.1:17381' };
   const cases: readonly (readonly [Record<string, string>, RegExp])[] = [
@@ -157,6 +190,14 @@ test('what cannot be meant is refused with a sentence', () => {
     [{ ...local, weight: '1000001' }, /a weight from 0/],
     [{ ...local, weight: '0.0001' }, /three decimals/],
     [{ ...local, machine: 'a b' }, /letters, digits/],
+    [{ coordination: 'etcd://e' }, /coordination is for a member of a cluster/],
+    [{ ...local, coordination: 'etcd://e', voters: '3' }, /nobody votes where etcd coordinates/],
+    [{ ...local, coordination: 'etcd://e', 'crash-fast-path': 'on' }, /crash-fast-path is for voters/],
+    [{ join: 'dns:cache:17379', coordination: 'etcd://e', expect: '3' }, /formed by a list/],
+    [{ ...local, coordination: 'zookeeper://e' }, /expected etcd:\/\/host:2379/],
+    [{ ...local, coordination: 'etcd://e', 'coordination-ca': 'x' }, /etcds:\/\//],
+    [{ ...local, 'coordination-ca': 'x' }, /etcds:\/\//],
+    [{ ...local, coordination: 'etcds://e', 'coordination-key': 'x' }, /both, or neither/],
     [{ weight: '2' }, /weight is for a member of a cluster/],
     [{ join: '127.0.0.1:17379=0,127.0.0.1:17380', replicas: '1' }, /too few members of a weight above 0/],
     [{ join: '127.0.0.1:17379=x' }, /host:port/],

@@ -122,6 +122,46 @@ test('records are put by transactions within one, as many as a member puts at on
   }
 });
 
+test('what etcd refuses, the pretended one refuses', TIMEOUT, async () => {
+  const real = gatewayTo(server!.url);
+  const put: EtcdOp = { kind: 'put', key: '/twice', value: '' };
+  const within = (txn: Partial<EtcdTxn>): EtcdOp => ({
+    kind: 'txn',
+    txn: { compare: [], success: [], failure: [], ...txn },
+  });
+  const many = Array.from({ length: 100 }, (_, index): EtcdOp => ({ ...put, key: `/many/${index}` }));
+  const cases: readonly (readonly [EtcdOp[], boolean])[] = [
+    [[put, put], false],
+    [[put, within({ success: [put] })], false],
+    [[within({ success: [put] }), within({ failure: [put] })], false],
+    [[within({ success: [put], failure: [within({ success: [put] })] })], true],
+    [[...many, ...many.map((op): EtcdOp => ({ ...op, kind: 'range', end: null, since: 0, key: '/' }))], false],
+    [
+      [
+        ...many,
+        within({
+          success: many
+            .slice(0, 2)
+            .map((op) => ({ ...op, key: '/other' }) as EtcdOp)
+            .slice(0, 1),
+        }),
+      ],
+      true,
+    ],
+    [[...many, within({ success: Array.from({ length: 40 }, (_, i): EtcdOp => ({ ...put, key: `/o/${i}` })) })], false],
+  ];
+  for (const [index, [success, isTaken]] of cases.entries()) {
+    const asked: EtcdTxn = { compare: [], success, failure: [] };
+    if (isTaken) {
+      await real.run(asked, PATIENCE_MS);
+      new FakeEtcd().run(asked);
+      continue;
+    }
+    await assert.rejects(real.run(asked, PATIENCE_MS), /duplicate key|too many operations/, `case ${index}`);
+    assert.throws(() => new FakeEtcd().run(asked), /duplicate key|too many operations/, `case ${index}`);
+  }
+});
+
 test('a host that is not there is left for the next; nobody there is an error', TIMEOUT, async () => {
   const [free] = await freePorts(1);
   const gateway = gatewayTo(`etcd://127.0.0.1:${free},127.0.0.1:${server!.port}`);
