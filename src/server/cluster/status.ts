@@ -96,8 +96,6 @@ export interface ClusterStatus {
   readonly votersEpoch: number;
   /** Who decides what records hold. */
   readonly coordination: 'voters' | EtcdStatus;
-  /** Does this member vote? `recovering`: it has forgotten what it promised, and asks; null: it is no voter. */
-  readonly vote: 'voting' | 'recovering' | null;
   readonly ranges: number;
   /** Members that are to hold a range. */
   readonly copies: number;
@@ -178,7 +176,6 @@ export function statusOf({
     vote: core.voter === null || core.voter.phase === 'out' ? null : core.voter.phase,
     votersEpoch: core.membership.seats.since.epoch,
     coordination,
-    vote: core.voter?.phase ?? null,
     ranges: setup.rangeCount,
     copies: setup.copies,
     takeoverMs: setup.timing.takeoverMs,
