@@ -88,7 +88,8 @@ export function successorOf({ members }: ClusterStatus, leaving: MemberStatus): 
   return able.sort((a, b) => inZone(a.zone) - inZone(b.zone))[0] ?? null;
 }
 
-function shown({ members, votersEpoch }: ClusterStatus): string {
+function shown({ members, votersEpoch, coordination }: ClusterStatus): string {
+  if (typeof coordination === 'object') return 'no member votes: etcd coordinates this cluster';
   const voters = members.filter(({ isVoter }) => isVoter);
   const lines = voters.map((member) => {
     const zone = member.zone === '' ? '' : ` in ${member.zone}`;

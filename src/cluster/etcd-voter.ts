@@ -695,6 +695,8 @@ export class EtcdVoter {
     const grant = this.#rosterGrant;
     if (this.#roster !== null && sameBallot(this.#roster.ballot, roster.ballot)) return 'accepted';
     if (grant === null || grant.claim !== claim || grant.mod !== this.#rosterMod) return 'promised';
+    // Nobody votes but this one.
+    if (roster.seats !== null) return 'voters';
     const members = new Set(roster.members.map(({ id }) => id));
     const isNamed = this.#rows.some(({ record: { owner, inSync } }) => {
       return (owner !== null && !members.has(owner)) || inSync.some((id) => !members.has(id));
