@@ -11,19 +11,25 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { withChildren } from '../../src/cli/children/children.ts';
+import { beside } from './cost-beside.ts';
 import { gets, latency } from './cost-calls.ts';
 import { idle } from './cost-idle.ts';
 import { memory } from './cost-memory.ts';
-import { breakwaterFleet, breakwaterNode, closeAll, pause } from './fleets.ts';
+import { pauses } from './cost-pause.ts';
+import { breakwaterFleet, breakwaterNode, closeAll, pause, redisFleet } from './fleets.ts';
 import { enterLab, machines } from './lab.ts';
 
-const PARTS = ['idle', 'latency', 'get', 'memory'] as const;
-type Part = (typeof PARTS)[number];
+type Part = 'idle' | 'latency' | 'get' | 'pause' | 'beside' | 'memory';
+const PARTS: readonly Part[] = ['idle', 'latency', 'get', 'pause', 'beside', 'memory'];
+/** They share six members and two nodes. */
+const SHARED: readonly Part[] = ['idle', 'latency', 'get'];
 
 const { values } = parseArgs({
   options: {
     only: { type: 'string', default: PARTS.join(',') },
     rounds: { type: 'string', default: '25' },
+    moves: { type: 'string', default: '60' },
+    'beside-rounds': { type: 'string', default: '3' },
     'idle-seconds': { type: 'string', default: '10' },
     steps: { type: 'string', default: '5' },
     'step-entries': { type: 'string', default: '200000' },
@@ -33,12 +39,14 @@ const { values } = parseArgs({
 const parts = values.only.split(',') as Part[];
 for (const part of parts)
   if (!PARTS.includes(part)) throw new Error(`--only takes ${PARTS.join(', ')}, received ${part}`);
-const [rounds, steps, stepEntries, idleSeconds] = [
+const [rounds, steps, stepEntries, idleSeconds, moves, besideRounds] = [
   values.rounds,
   values.steps,
   values['step-entries'],
   values['idle-seconds'],
-].map(Number) as [number, number, number, number];
+  values.moves,
+  values['beside-rounds'],
+].map(Number) as [number, number, number, number, number, number];
 const FLAGS = ['--memory', '512mb'];
 
 /** How busy the machine was: processes that run or wait, and for how much of the last minute somebody waited for a core. */
@@ -73,7 +81,7 @@ process.exitCode =
     };
     const before = load();
     const places = await machines(children, 8);
-    if (parts.some((part) => part !== 'memory')) {
+    if (parts.some((part) => SHARED.includes(part))) {
       const fleet = await breakwaterFleet(children, places.slice(0, 6), FLAGS);
       const nodes = [await breakwaterNode(places[6]!, FLAGS), await breakwaterNode(places[7]!, FLAGS)];
       await fleet.whole();
@@ -100,6 +108,21 @@ process.exitCode =
       if (parts.includes('idle')) tell(lines);
       await closeAll(nodes);
       await fleet.close();
+    }
+    if (parts.includes('pause')) {
+      const fleet = await breakwaterFleet(children, places.slice(0, 6), FLAGS);
+      await fleet.whole();
+      tell(await pauses(fleet, moves));
+      await fleet.close();
+    }
+    if (parts.includes('beside')) {
+      const ours = await breakwaterFleet(children, places.slice(0, 6), FLAGS);
+      const redis = await redisFleet(children, places.slice(0, 6), 15_000);
+      await ours.whole();
+      await redis.whole();
+      tell(await beside([ours, { ...redis, name: 'Redis 7 Cluster' }], besideRounds));
+      await redis.close();
+      await ours.close();
     }
     if (parts.includes('memory')) tell(await memory(children, places, steps, stepEntries));
     const head = [

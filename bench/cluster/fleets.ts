@@ -77,7 +77,7 @@ function spread(runs: readonly (readonly [number, number])[], most: number): num
   return Array.from({ length: Math.min(most, slots.length) }, (_, n) => slots[Math.floor(n * step)]!);
 }
 
-function clientOf({ host }: Machine, port: number): RespClient {
+export function clientOf({ host }: Machine, port: number): RespClient {
   return new RespClient({
     host,
     port,
@@ -95,6 +95,18 @@ export async function closeAll(servers: readonly Server[]): Promise<void> {
     // A profile is written by who may end by itself.
     process.process.kill(NODE_FLAGS.length === 0 ? 'SIGKILL' : 'SIGINT');
     await process.exited;
+  }
+}
+
+/** What a member of ours says; null: it does not. */
+export async function statusOf({ machine }: Server): Promise<ClusterStatus | null> {
+  try {
+    const answer = await fetch(`http://${machine.host}:${PORT + 1000}/cluster.json`, {
+      signal: AbortSignal.timeout(2_000),
+    });
+    return (await answer.json()) as ClusterStatus;
+  } catch {
+    return null;
   }
 }
 
@@ -159,16 +171,6 @@ export async function breakwaterFleet(
       client: clientOf(machine, PORT),
     })),
   );
-  const statusOf = async ({ machine }: Server): Promise<ClusterStatus | null> => {
-    try {
-      const answer = await fetch(`http://${machine.host}:${PORT + 1000}/cluster.json`, {
-        signal: AbortSignal.timeout(2_000),
-      });
-      return (await answer.json()) as ClusterStatus;
-    } catch {
-      return null;
-    }
-  };
   return {
     name: 'Breakwater',
     servers,
