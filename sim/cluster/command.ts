@@ -7,6 +7,7 @@ import { positive, whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { NOTHING } from './batch.ts';
 import {
+  type Aim,
   type CoordinationKind,
   describeFault,
   ETCD_KINDS,
@@ -34,6 +35,7 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --every MS       between two faults, on average (default: drawn, 500 to 7000)
   --aim disk       faults made for one rule: of three members (--nodes 3), a voter dies while it writes
   --aim haste      likewise: of five members, a process dies while a copy that may serve reads is out of reach
+  --aim leases     likewise: of three members (--nodes 3), a new owner does not reach a copy that may serve reads
   --ranges R       default: drawn, 2 to 8
   --joiners J      computers that join while it runs, and members that are forgotten; three vote then (default 0)
   --coordination C who decides which records hold: voters (default: members vote), or etcd (a pretended one); then there are besides
@@ -176,9 +178,9 @@ function coordinationOf(text: string): CoordinationKind {
   throw new Error(`--coordination must be voters or etcd, received "${text}"`);
 }
 
-function aimOf(text: string): 'disk' | 'haste' {
-  if (text === 'disk' || text === 'haste') return text;
-  throw new Error(`--aim must be disk or haste, received "${text}"`);
+function aimOf(text: string): Aim {
+  if (text === 'disk' || text === 'haste' || text === 'leases') return text;
+  throw new Error(`--aim must be disk, haste or leases, received "${text}"`);
 }
 
 function faultsOf(text: string): readonly FaultKind[] {

@@ -102,6 +102,8 @@ export interface Plan {
   readonly runMs: number;
 }
 
+export type Aim = 'disk' | 'haste' | 'leases';
+
 export interface PlanOptions {
   readonly members?: number;
   readonly runMs?: number;
@@ -111,9 +113,9 @@ export interface PlanOptions {
   readonly ranges?: number;
   /**
    * Faults made for rules that chance seldom meets. `disk`: a copy is cut off and leaves the set; in that moment a voter dies, then the owner; the copy comes back. `haste`: of five members, a process dies while one
-   * of its copies is out of reach and may serve reads still.
+   * of its copies is out of reach and may serve reads still. `leases`: a range changes hands, and the new owner does not reach a copy that clients read from by leave of the old one.
    */
-  readonly aim?: 'disk' | 'haste';
+  readonly aim?: Aim;
   /** Default `model`. */
   readonly memory?: MemoryKind;
   /** Computers that join, and are forgotten, among the faults; then three vote. Default 0. */
@@ -171,6 +173,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
         ? seed % 3 === 0 && options.aim === undefined && coordination === 'voters'
         : options.faults.some(isOfProcess)),
   };
+  if (options.aim === 'leases')
+    return { seed, setup: { ...setup, ...LONG_LEASES }, faults: aimedAtLeases(runMs, random), runMs };
   if (options.aim === 'disk')
     return { seed, setup: { ...setup, ...SLOW_DISKS }, faults: aimedAtDisks(runMs, random), runMs };
   if (options.aim === 'haste')
@@ -334,6 +338,31 @@ function aimedAtHaste(runMs: number, random: SeededRandom): Fault[] {
     }
   }
   return faults;
+}
+
+/** The copy is removed long before its lease ends, and read from a lot. */
+const LONG_LEASES = {
+  copies: 3,
+  ackMs: 200,
+  ranges: 2,
+  clients: 4,
+  paceMs: 40,
+  copyReads: 0.6,
+  balance: null,
+} as const;
+
+/** Of three members: ranges go to and fro between two, and neither reaches the third meanwhile. */
+function aimedAtLeases(runMs: number, random: SeededRandom): Fault[] {
+  const faults: Fault[] = [];
+  for (let atMs = FORMING_MS; atMs + 2000 < runMs; atMs += 2000) {
+    const range = 1 + Math.floor(random.nextFloat() * LONG_LEASES.ranges);
+    faults.push({ atMs, kind: 'move', members: [0, 1], forMs: 0, amount: range });
+    const cutMs = atMs - 20 + Math.round(random.nextFloat() * 60);
+    for (const owner of [0, 1]) {
+      faults.push({ atMs: cutMs, kind: 'one-way', members: [owner, 2], forMs: 700, amount: 0 });
+    }
+  }
+  return faults.sort((a, b) => a.atMs - b.atMs);
 }
 
 function themeOf(random: SeededRandom): readonly FaultKind[] {

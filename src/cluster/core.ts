@@ -1114,7 +1114,8 @@ export class ClusterCore {
         send: (to, message) => this.#send(to, message),
         settled: (id, isAcknowledged) => this.#out.push({ kind: 'settled', id, isAcknowledged }),
       },
-      isHasty ? this.#patientMs + this.#timing.readLeaseMs * DRIFT : Number.NEGATIVE_INFINITY,
+      // Whose leases may be running. Who yields says nothing of them: each copy of its set is waited for, until it follows us, or its lease is over.
+      isHasty || yielded !== null ? this.#patientMs + this.#timing.readLeaseMs * DRIFT : Number.NEGATIVE_INFINITY,
     );
     primary.beganMs = this.#nowMs;
     primary.isPinned = yielded?.isPinned === true;
@@ -1129,7 +1130,7 @@ export class ClusterCore {
   #graceMs(proposal: Proposal, yielded: YieldItem | null): number {
     const { kind, range, basis, record, isHasty } = proposal;
     const { readLeaseMs, takeoverMs, leaseMs } = this.#timing;
-    // It has granted none since it said so.
+    // It has granted none since it said so, and means those outside of its set.
     if (yielded !== null) return Math.min(yielded.leasesMs, readLeaseMs) * DRIFT;
     if (kind !== 'takeover') return readLeaseMs * DRIFT;
     // Its process ended a moment ago. Whom it granted leases to is known if its set has not changed for long: each of those is waited for, until it follows us or its lease is over (`leasedUntilMs`).
@@ -1253,7 +1254,10 @@ export class ClusterCore {
     const most = Math.min(copies, Math.max(1, able)) + (this.isDrained ? 1 : 0);
     // The new owner to be needs one to hand the range over from, and that is us.
     const least = guest === null ? most : Math.max(most, 2);
-    if (wanted.length <= least) return wanted;
+    if (wanted.length <= least) {
+      for (const follower of primary.followers.values()) follower.isSurplus = false;
+      return wanted;
+    }
     const places = this.membership.order(primary.range);
     const rank = (id: NodeId): number => {
       const place = places.indexOf(id);
@@ -1263,7 +1267,9 @@ export class ClusterCore {
       .filter((id) => id !== this.self && id !== guest)
       .sort((a, b) => rank(b) - rank(a))
       .slice(0, wanted.length - least);
-    return wanted.filter((id) => !going.includes(id));
+    for (const follower of primary.followers.values()) follower.isSurplus = going.includes(follower.id);
+    // There is no haste: whoever may serve reads still goes when it may not any more, and writes need not wait for that then.
+    return wanted.filter((id) => !going.includes(id) || primary.mayRead(id, this.#patientMs));
   }
 
   /** Chooses who is to become a copy while the set is too small, or somebody in it is drained. */
@@ -1337,6 +1343,9 @@ export class ClusterCore {
       !follower.isStaged &&
       !follower.isSyncing &&
       !isContested &&
+      // Else the new owner's writes would wait until those that left, or are about to, serve no more reads: better before than behind.
+      record.inSync.length <= Math.max(2, this.#options.copies) &&
+      primary.outsideLeasesMs(this.#patientMs) === 0 &&
       this.#proposals.of(range) === null;
     if (!isAble || (this.#moving === range && now - this.#movingSinceMs >= FROZEN_MS)) {
       if (this.#moving === range) this.#moving = -1;
@@ -1370,7 +1379,7 @@ export class ClusterCore {
   /** We serve it no more, in no life of ours. Who is drained copies it on until another does: nothing has fewer copies meanwhile, and clients do not lose sight of a member that they are talking to. */
   #handOver(primary: Primary, to: NodeId, why: string, isPinned: boolean): void {
     const { range, record, frozenMs } = primary;
-    const leasesMs = primary.leasesMs(to, this.#patientMs);
+    const leasesMs = primary.outsideLeasesMs(this.#patientMs);
     this.#endReign(range, why);
     const item = { range, basis: record.ballot, inSync: record.inSync, leasesMs, stays: !this.isLeaving, isPinned };
     this.#handed[range] = { to, item, frozenMs, isTaken: false };

@@ -251,7 +251,7 @@ export interface YieldItem {
   readonly basis: Ballot;
   /** The set of that record: the receiver may not have heard of it yet. */
   readonly inSync: readonly NodeId[];
-  /** For how long read leases may last still that the sender or one before it granted to others than the receiver. */
+  /** For how long read leases may last still that the sender or one before it granted to members outside of this set: who is in it has none since it follows the receiver. */
   readonly leasesMs: number;
   /** The sender goes on as a copy, with what it has: everything that the receiver has. */
   readonly stays: boolean;

@@ -50,7 +50,7 @@ const record = (epoch: number, inSync: readonly string[]): OwnershipRecord => ({
 });
 
 /** An owner and copies that talk at once, unless a name is in `deaf`. */
-function scene(inSync: readonly string[], kept: readonly string[] = [], graceUntilMs = 0) {
+function scene(inSync: readonly string[], kept: readonly string[] = [], graceUntilMs = 0, leasedUntilMs?: number) {
   const memory = new Memory();
   const copies = new Map([B, C].map((id) => [id, { memory: new Memory(), side: null as unknown as Copies }]));
   for (const copy of copies.values()) copy.side = new Copies(1, copy.memory, DEFAULT_TIMING);
@@ -60,13 +60,21 @@ function scene(inSync: readonly string[], kept: readonly string[] = [], graceUnt
   const time = { nowMs: 0 };
   const streams = new Streams();
   const resynced: [string, string][] = [];
-  const primary = new Primary(A, record(5, inSync), kept, graceUntilMs, DEFAULT_TIMING, {
-    store: memory,
-    streams,
-    resynced: (to, how) => resynced.push([to, how]),
-    send: (to, message) => queue.push([to, message]),
-    settled: (id, isAcknowledged) => settled.push([id, isAcknowledged]),
-  });
+  const primary = new Primary(
+    A,
+    record(5, inSync),
+    kept,
+    graceUntilMs,
+    DEFAULT_TIMING,
+    {
+      store: memory,
+      streams,
+      resynced: (to, how) => resynced.push([to, how]),
+      send: (to, message) => queue.push([to, message]),
+      settled: (id, isAcknowledged) => settled.push([id, isAcknowledged]),
+    },
+    leasedUntilMs,
+  );
   const talk = (): void => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const [to, message] = next;
@@ -352,4 +360,22 @@ test('the backlogs of all ranges together are bounded: then each keeps less', ()
   assert.ok(primary.backlogCount < 20);
   streams.kept(0, -1e9);
   primary.invariants();
+});
+
+test('leases that an earlier owner granted to members of the set: void when they follow, waited out when they are removed', () => {
+  const heard = scene([A, B], [B], 0, 408);
+  heard.write(1, 7, false);
+  heard.pass(100);
+  assert.deepEqual(heard.settled, [[1, true]], 'as soon as the copy follows and has it');
+
+  const { primary, pass, settled, deaf, time, write } = scene([A, B], [B], 0, 408);
+  deaf.add(B);
+  write(1, 7, false);
+  pass(300);
+  primary.adopt(record(6, [A]));
+  pass(100);
+  assert.deepEqual(settled, [], 'it is removed, and may serve reads still');
+  assert.equal(primary.outsideLeasesMs(time.nowMs), 8);
+  pass(20);
+  assert.deepEqual(settled, [[1, true]]);
 });

@@ -96,6 +96,8 @@ export interface Follower {
   readUntilMs: number;
   /** No more read leases: it is about to leave the set. */
   isLeaving: boolean;
+  /** One more than there are to be: no read leases either, and it is taken out of the set when its last has ended, so that no write has to wait for that. */
+  isSurplus: boolean;
   /** Outside of the set, on its way in. */
   isStaged: boolean;
 }
@@ -155,7 +157,7 @@ export class Primary {
   #proposed: (readonly NodeId[])[] = [];
   /** Never used twice in a reign, whichever copy comes and goes: a copy that left and was forgotten here may still be in its old session. */
   #sessions = 0;
-  /** Patient time: read leases that earlier owners granted may last until then. */
+  /** Patient time: read leases that earlier owners granted to members outside of the set may last until then. */
   readonly #graceUntilMs: number;
   /** The last effect that removed something. */
   #removalOffset = 0;
@@ -294,6 +296,7 @@ export class Primary {
         if (follower.isStaged && follower.wasInSync) this.#ports.resynced(follower.id, 'partial');
         follower.isStaged = false;
         follower.isLeaving = false;
+        follower.isSurplus = false;
       } else if (!follower.isStaged) {
         // If it is wanted again it goes on from where it is, or begins anew where the backlog has moved on. Its read lease goes on counting until then.
         follower.isStaged = true;
@@ -400,17 +403,22 @@ export class Primary {
   grantRead(from: NodeId, { reign, session }: Position, patientMs: number): boolean {
     const follower = this.followers.get(from);
     if (follower === undefined || !sameBallot(reign, this.reign) || session !== follower.session) return false;
-    if (follower.isStaged || follower.isLeaving || !follower.isFollowing) return false;
+    if (follower.isStaged || follower.isLeaving || follower.isSurplus || !follower.isFollowing) return false;
     if (this.isFrozen || !this.record.inSync.includes(from)) return false;
     follower.readUntilMs = Math.max(follower.readUntilMs, patientMs + this.#timing.readLeaseMs * DRIFT);
     return true;
   }
 
-  /** For how long read leases may last still that we granted, or owners before us; those of `except` left out. */
-  leasesMs(except: NodeId, patientMs: number): number {
+  /** May it serve reads still? */
+  mayRead(id: NodeId, patientMs: number): boolean {
+    return (this.followers.get(id)?.readUntilMs ?? NEVER) > patientMs;
+  }
+
+  /** For how long read leases may last still that we granted, or owners before us, to members outside of the set. Those of its members end when they follow the next owner, whose set they are in. */
+  outsideLeasesMs(patientMs: number): number {
     let untilMs = Math.max(patientMs, this.#graceUntilMs);
     for (const { id, readUntilMs } of this.followers.values()) {
-      if (id !== except && readUntilMs > untilMs) untilMs = readUntilMs;
+      if (!this.record.inSync.includes(id) && readUntilMs > untilMs) untilMs = readUntilMs;
     }
     return untilMs - patientMs;
   }
@@ -542,6 +550,7 @@ export class Primary {
       mayHoldMore: true,
       readUntilMs,
       isLeaving: false,
+      isSurplus: false,
       isStaged,
     });
   }
