@@ -148,9 +148,9 @@ test('a copy that is behind by more than the call allows is not served, nor one 
   const all = fleet();
   const { cluster, members } = all;
   const store = all.open('?reads=nearest');
-  const writer = all.open();
+  const [writer, near] = [all.open(), all.open('?reads=nearest')];
   await members.until(writer.set('a', bytesOf(1), ENTRY, CALL));
-  await members.until(store.read(['a'], READ));
+  for (const one of [store, near]) await members.until(one.read(['a'], READ));
   await members.pass(3000);
   const [owner, copy] = [cluster.ownerOf('a'), cluster.copyOf('a')];
   // The copy is told nothing more, neither of the deletion nor that it is removed; then the owner hangs for its clients.
@@ -165,8 +165,7 @@ test('a copy that is behind by more than the call allows is not served, nor one 
   }
   const [old] = await members.until(store.read(['a'], { ...READ, maxStaleMs: 60_000 }));
   assert.equal(numberOf(old), 1, 'this caller takes it');
-  // The writer deleted it himself.
-  const near = all.open('?reads=nearest');
+  // He has deleted it himself, and knows of the copy still.
   members.resume();
   await members.until(near.delete(['a'], { timeoutMs: 10_000 }));
   members.hung.add(owner);
@@ -186,12 +185,16 @@ test('in the library: a value out of a copy is in no L1, and after, fresh and pl
     });
   const [writer, reader] = [open(''), open('?reads=nearest&zone=b')];
   const cacheOf = (bw: typeof writer) =>
-    bw.cache<number>('n', { load: async (ids) => ids.map((id) => Number(id)), l1: {}, ttl: '10m' });
+    bw.cache<number>('n', { load: async (ids) => ids.map(() => 1), l1: {}, ttl: '10m' });
   const [written, read] = [cacheOf(writer), cacheOf(reader)];
   let id = 0;
   while (zones[cluster.ownerOf(`n:${id}`)] !== 'a') id += 1;
   await members.until(written.set(String(id), 100));
-  await members.pass(1000);
+  // Its L1 is in use by then.
+  await members.until(read.get('another'));
+  await members.pass(2000);
+  await members.until(read.get('another'));
+  assert.equal(read.peek('another'), 1);
   assert.equal(await members.until(read.get(String(id), { maxStale: '1s' })), 100);
   assert.equal(read.peek(String(id)), undefined, 'it is not kept');
   const hits = async (): Promise<unknown> => (await members.until(reader.stats())).store.numbers?.['copyHits'];
@@ -201,6 +204,7 @@ test('in the library: a value out of a copy is in no L1, and after, fresh and pl
   assert.equal(await hits(), 1);
   assert.equal(await members.until(read.get(String(id))), 100);
   assert.equal(await hits(), 1);
+  assert.equal(read.peek(String(id)), 100, 'what the owner says is kept');
   await members.until(Promise.all([writer.close(), reader.close()]));
 });
 
