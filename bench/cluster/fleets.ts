@@ -16,6 +16,7 @@ const LINK_PORT = 17379;
 const COUNT = 6;
 const SLOTS = 16_384;
 const WHOLE_MS = 120_000;
+const QUIET_MS = 2_000;
 /** Of Node.js itself, for profiles: `--cpu-prof --cpu-prof-dir=/tmp/profiles`. */
 const NODE_FLAGS = (process.env['BREAKWATER_BENCH_NODE_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -32,6 +33,8 @@ export interface Fleet {
   readonly servers: readonly Server[];
   /** Resolves when every slot has its owner and its copies, and all servers say so. */
   whole(): Promise<void>;
+  /** Resolves when it is whole, and nothing of who owns and copies what has changed for two seconds. */
+  quiet(): Promise<void>;
   /** Who owns most, and a key for each of up to `most` runs of its slots. */
   victim(most: number): Promise<{ readonly server: Server; readonly keys: readonly string[] }>;
   restart(server: Server): Promise<void>;
@@ -171,33 +174,46 @@ export async function breakwaterFleet(
       client: clientOf(machine, PORT),
     })),
   );
+  const changes = async (): Promise<number> => {
+    const all = await Promise.all(servers.map(statusOf));
+    return all.reduce((sum, status) => sum + (status?.events.reignsBegan ?? 0) + (status?.events.setsChanged ?? 0), 0);
+  };
+  const whole = async (): Promise<void> => {
+    let last = '';
+    await until(
+      () => last,
+      async () => {
+        const all = await Promise.all(servers.map(statusOf));
+        const owners = new Set(
+          all.map((status) => JSON.stringify(status?.members.map(({ id, slots }) => [id, slots]))),
+        );
+        last = JSON.stringify(
+          all.map(
+            (status) => status && { ok: status.isOk, vote: status.vote, unowned: status.unowned, short: status.short },
+          ),
+        );
+        return (
+          owners.size === 1 &&
+          all.every(
+            (status) =>
+              status?.isOk === true && status.vote !== 'recovering' && status.unowned === 0 && status.short === 0,
+          )
+        );
+      },
+    );
+  };
   return {
-    name: 'Breakwater',
+    name: ['Breakwater', ...flags].join(' '),
     servers,
-    whole: async () => {
-      let last = '';
-      await until(
-        () => last,
-        async () => {
-          const all = await Promise.all(servers.map(statusOf));
-          const owners = new Set(
-            all.map((status) => JSON.stringify(status?.members.map(({ id, slots }) => [id, slots]))),
-          );
-          last = JSON.stringify(
-            all.map(
-              (status) =>
-                status && { ok: status.isOk, vote: status.vote, unowned: status.unowned, short: status.short },
-            ),
-          );
-          return (
-            owners.size === 1 &&
-            all.every(
-              (status) =>
-                status?.isOk === true && status.vote !== 'recovering' && status.unowned === 0 && status.short === 0,
-            )
-          );
-        },
-      );
+    whole,
+    quiet: async () => {
+      for (let before = -1; ; ) {
+        await whole();
+        const now = await changes();
+        if (now === before) return;
+        before = now;
+        await pause(QUIET_MS);
+      }
     },
     victim: async (most) => {
       const { members } = (await statusOf(servers[0]!))!;
@@ -362,6 +378,7 @@ export async function redisFleet(
         },
       );
     },
+    quiet: async () => {},
     victim: async (most) => {
       const nodes = await nodesOf(servers[0]!);
       const owners = nodes.filter((node) => node[2]!.includes('master') && node.length > 8);
