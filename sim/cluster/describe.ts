@@ -54,6 +54,8 @@ export function describeMessage(message: Message): string {
       return `may serve reads of ${message.leases.map(({ range }) => range).join(' ')}`;
     case 'yield':
       return `yields ${message.items.map(({ range, basis }) => `${range} (${basis.epoch})`).join(' ')}`;
+    case 'reigning':
+      return `reigning ${message.records.map(record).join(', ')}`;
     case 'spread':
       return `spread ${message.id} over ${message.ranges.join(' ')}`;
     case 'spread-done':

@@ -46,6 +46,7 @@ import {
 import { drop, placeOf, put } from './sorted.ts';
 import type { StandingRules } from './standing.ts';
 import { Streams } from './streams.ts';
+import { Tidings } from './tidings.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
 import { Views, type WholeTable } from './views.ts';
 import { Voter } from './voter.ts';
@@ -195,6 +196,7 @@ export class ClusterCore {
   isDrained = false;
   readonly homing: Homing;
   readonly membership: Membership;
+  readonly #tidings: Tidings;
   readonly #options: CoreOptions;
   readonly #timing: Timing;
   readonly #proposals: Proposals;
@@ -276,6 +278,7 @@ export class ClusterCore {
       rules: options.balance,
       leastReignMs: timing.leaseMs,
     });
+    this.#tidings = new Tidings(timing.leaseMs);
     this.copies = new Copies(rangeCount, store, timing);
     this.primaries = Array.from({ length: rangeCount }, () => null);
     this.#retryAtMs = this.primaries.map(() => 0);
@@ -350,13 +353,23 @@ export class ClusterCore {
 
   /** Of who owns it as `ownerOf` says: its record, or its reign where that is all we know. */
   ballotOf(range: number): Ballot {
-    const { ballot } = this.views.chosen[range]!;
+    const { ballot } = this.recordOf(range);
     return this.copies.leaderAbove(range, ballot) === null ? ballot : this.copies.reignOf(range);
   }
 
-  /** Who owns the range, as far as we know: of the newest record that is known to be chosen, or who has told us since that it reigns. */
+  /** The newest record that is known to be chosen, or that a new owner has told us of since: where clients are sent. */
+  recordOf(range: number): OwnershipRecord {
+    return this.#tidings.of(range, this.views.chosen[range]!);
+  }
+
+  /** Grows whenever `recordOf` may say something else. */
+  get recordChanges(): number {
+    return this.views.chosenChanges + this.#tidings.changes;
+  }
+
+  /** Who owns the range, as far as we know: by `recordOf`, or who has told us to follow it. */
   ownerOf(range: number): NodeId | null {
-    const { owner, ballot } = this.views.chosen[range]!;
+    const { owner, ballot } = this.recordOf(range);
     return this.copies.leaderAbove(range, ballot) ?? owner;
   }
 
@@ -554,6 +567,12 @@ export class ClusterCore {
         }
         this.#planClaims();
         break;
+      case 'reigning':
+        for (const record of message.records) {
+          this.#tidings.hear(record, this.views.chosen[record.range]!, this.#nowMs);
+          this.#noteTaken(record.range);
+        }
+        break;
       case 'roster-prepare':
         if (this.voter !== null) this.#answer(from, this.voter.onRosterPrepare(from, message));
         break;
@@ -579,6 +598,7 @@ export class ClusterCore {
       default:
         unreachable(message);
     }
+    this.#tell();
   }
 
   /** The member's process is gone: nothing listens on its port. It counts as silent for T from now on, and whoever may claim its ranges need not wait for the next heartbeat. */
@@ -628,6 +648,8 @@ export class ClusterCore {
     if (this.streams.takeWanted()) this.#wakeMs = Math.min(this.#wakeMs, REFILL_MS);
     if (this.views.hasMajority(now)) this.#planClaims();
     this.#planOwned();
+    this.#tidings.settle(this.views.chosen, now);
+    this.#tell();
     return Math.max(1, Math.min(this.#wakeMs, this.#heartbeatAtMs - now));
   }
 
@@ -807,6 +829,14 @@ export class ClusterCore {
     }
     if (!record.inSync.includes(this.self)) this.copies.doubt(range);
     this.#noteTaken(range);
+  }
+
+  /** Everybody is told of what we have just won. */
+  #tell(): void {
+    const { ids } = this.membership;
+    const records = this.#tidings.take(this.#nowMs, ids.length).flatMap((range) => this.primaries[range]?.record ?? []);
+    if (records.length === 0) return;
+    for (const id of ids) if (id !== this.self) this.#send(id, { kind: 'reigning', records });
   }
 
   #listCopy({ range, owner, inSync, ballot }: OwnershipRecord): void {
@@ -1123,6 +1153,7 @@ export class ClusterCore {
     put(this.#owned, range);
     this.#ownChanges += 1;
     this.#event({ kind: 'reign-began', range, record, basis, isEmpty: !isKept, how: kind });
+    if (basis.owner !== null && basis.owner !== this.self) this.#tidings.win(range);
     primary.onTick(this.#nowMs, this.#patientMs);
   }
 

@@ -13,6 +13,7 @@
  *   part       -> copy       a piece of the owner's content                  part-ack       <-
  *   following  -> owner      "I copy these; may I serve reads?"              followed       <-  which, as of when you asked
  *   yield      -> copy       "I serve this no more; take it"
+ *   reigning   -> everybody  "I own these now"
  *   roster-prepare, roster-accept -> voter   as prepare and accept, of the list of members     roster-promised, roster-accepted <-
  *   roster-known -> member    the list of members as it is now, who votes among it
  *
@@ -259,6 +260,12 @@ export interface YieldItem {
   readonly isPinned: boolean;
 }
 
+/** To everybody, from who has just become owner of these: clients are to be sent there (`tidings.ts`). */
+export interface Reigning {
+  readonly kind: 'reigning';
+  readonly records: readonly OwnershipRecord[];
+}
+
 /** May I change the roster? */
 export interface RosterPrepare {
   readonly kind: 'roster-prepare';
@@ -387,6 +394,7 @@ export type Message =
   | RosterPromised
   | RosterAccept
   | RosterAccepted
-  | RosterKnown;
+  | RosterKnown
+  | Reigning;
 
 export type MessageKind = Message['kind'];

@@ -169,11 +169,12 @@ export class ClusterGuard implements ClusterFace {
   }
 
   get view(): ClusterView {
-    const { views, self } = this.#core;
+    const { self } = this.#core;
     const health = [...this.#map.members.keys()].map((id) => this.#healthOf(id)).join(' ') + this.isOk;
-    if (this.#view !== null && this.#viewOf === views.chosenChanges && this.#viewHealth === health) return this.#view;
-    this.#map = this.#map.withRecords(views.chosen);
-    this.#viewOf = views.chosenChanges;
+    if (this.#view !== null && this.#viewOf === this.#core.recordChanges && this.#viewHealth === health)
+      return this.#view;
+    this.#map = this.#map.withRecords(this.#core.views.chosen.map(({ range }) => this.#core.recordOf(range)));
+    this.#viewOf = this.#core.recordChanges;
     this.#viewHealth = health;
     this.#view = clusterViewOf(this.#map, (member) => this.#heard(member), {
       self,

@@ -494,3 +494,28 @@ test('everywhere: a new owner does not know who follows the one before, and wait
     assert.deepEqual(writer.pushes, [['bw.everywhere', 7]], how);
   }
 });
+
+test('everybody knows of a new owner at once, and sends clients there; the record comes with heartbeats', () => {
+  const cluster = new Cluster(4);
+  cluster.pass(3000);
+  const slot = slotOf(new TextEncoder().encode('a'), 0, 1);
+  const range = cluster.nodes[0]!.core.primaries.length * (slot / 16_384);
+  const owner = cluster.ownerOf('a');
+  const [to, third] = [0, 1, 2, 3].filter((index) => index !== owner && index !== cluster.copyOf('a')) as [
+    number,
+    number,
+  ];
+  assert.equal(cluster.at('a').call('BW.MEMBER', 'MOVE', String(slot), idOf(to)), 'OK');
+  const reigns = (): boolean => cluster.nodes[to]!.core.primaries[Math.floor(range)] !== null;
+  for (let ms = 0; ms < 5000 && !reigns(); ms += 1) cluster.pass(1);
+  assert.ok(reigns());
+  cluster.pass(2);
+  const node = cluster.nodes[third]!;
+  const run = node.view.runs.find(({ first, last }) => first <= slot && slot <= last);
+  assert.equal(run?.owner.id, idOf(to), 'CLUSTER SLOTS');
+  assert.match(String(new Client(cluster, third).call('GET', 'a')), /^-MOVED/);
+  assert.equal(node.core.ownerOf(Math.floor(range)), idOf(to));
+  assert.notEqual(node.core.views.chosen[Math.floor(range)]!.owner, idOf(to), 'no voter has told it');
+  cluster.pass(1000);
+  assert.equal(node.core.views.chosen[Math.floor(range)]!.owner, idOf(to));
+});

@@ -41,6 +41,7 @@
  * | 34 | `convene` | newcomer | newcomer | these would form a cluster: do you agree? | setup: text <= 64, members: [id] |
  * | 35 | `convened` | newcomer | newcomer | yes, and to no other list for a while; or why not | isAgreed: yes/no, why: text <= 2048 |
  * | 36 | `roster-known` | member | member | these are the members, and who votes; you know an older list | roster: roster |
+ * | 37 | `reigning` | owner | member | I own these now: send clients to me | records: [record] |
  *
  * Shapes: count = whole number, 7 bits a byte; range = a count below 16,384; time = double, milliseconds; id = member, spelled out once a body; id? = a member or none; ballot = epoch and id;
  * record = range, ballot, owner, in-sync members; row = range, promised ballot, accepted record;
@@ -475,6 +476,9 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     claim,
     answer: oneOf('accepted', 'promised', 'recovering', 'named', 'voters', 'settling'),
     promised: ballot,
+  }),
+  reigning: frame<'reigning'>(37, 'owner', 'member', 'I own these now: send clients to me', {
+    records: list(ownership, RANGES),
   }),
   join: frame<'join'>(31, 'newcomer', 'member', 'may I be a member? Answered over the same link', { member: founder }),
   welcome: frame<'welcome'>(32, 'member', 'newcomer', 'you are one; this is what all must have the same', {

@@ -188,6 +188,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     roster: fc.option(roster),
   },
   'turned-away': { reason: fc.constantFrom('later', 'forgotten', 'full', 'name', 'zone'), epoch: count },
+  reigning: { records: some(record) },
   'roster-prepare': { claim: count, epoch: count, set: ballot },
   'roster-promised': { claim: count, isGranted: fc.boolean(), promised: ballot, accepted: fc.option(roster) },
   'roster-accept': { claim: count, roster, set: ballot },

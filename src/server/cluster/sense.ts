@@ -13,6 +13,9 @@ export function nonsenseIn(message: Message, from: NodeId, rangeCount: number): 
   if (message.kind === 'accept' && message.records.some(({ ballot }) => ballot.node !== from)) {
     return 'an accept carries a record of another member';
   }
+  if (message.kind === 'reigning' && message.records.some(({ owner }) => owner !== from)) {
+    return 'a reigning carries a record of another owner';
+  }
   for (const roster of rostersIn(message)) {
     if (roster.homes.length !== rangeCount)
       return `a roster has homes for ${roster.homes.length} ranges; there are ${rangeCount}`;
@@ -55,6 +58,7 @@ function rangesOf(message: Message): readonly number[] {
     case 'promised':
       return [...message.granted, ...message.refused.flatMap(({ range, accepted }) => [range, accepted.range])];
     case 'accept':
+    case 'reigning':
       return message.records.map(({ range }) => range);
     case 'accepted':
       return [...message.ranges, ...message.refused.flatMap(({ range, accepted }) => [range, accepted.range])];
