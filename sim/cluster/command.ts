@@ -3,6 +3,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { TOPOLOGIES, type Topology } from '../../src/cluster/topology.ts';
 import { positive, whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { NOTHING } from './batch.ts';
@@ -41,6 +42,7 @@ export const CLUSTER_HELP = `npm run sim -- [--seed S] [--nodes N] [--minutes M]
   --coordination C who decides which records hold: voters (default: members vote), or etcd (a pretended one); then there are besides
                    ${ETCD_KINDS.join(', ')}
   --voters-every MS  between two changes of who votes, on average; three vote at first (default: nobody else ever does)
+  --topology T     sharded (default), or primary: all ranges on one member, the others copy
   --memory M       what members keep entries in: model (default), or node: the whole production node, asked over RESP
   --trace          with --seed: print everything that happens
   --processes N    worker processes (default: one a core)
@@ -70,6 +72,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       'voters-every': { type: 'string' },
       memory: { type: 'string', default: 'model' },
       coordination: { type: 'string', default: 'voters' },
+      topology: { type: 'string' },
       trace: { type: 'boolean', default: false },
       processes: { type: 'string', default: String(availableParallelism()) },
       twice: { type: 'string', default: '50' },
@@ -94,6 +97,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
       : { votersEveryMs: whole('voters-every', values['voters-every'], 10) }),
     memory: memoryOf(values.memory),
     coordination: coordinationOf(values.coordination),
+    ...(values.topology === undefined ? {} : { topology: topologyOf(values.topology) }),
     ...(values.aim === undefined ? {} : { aim: aimOf(values.aim) }),
     ...(values.ranges === undefined ? {} : { ranges: whole('ranges', values.ranges, 1, 64) }),
   };
@@ -136,7 +140,7 @@ export async function clusterCommand(args: string[]): Promise<number> {
   console.log(`\n${report.lines.slice(-400).join('\n')}\n\n${report.violations.join('\n')}`);
   console.log(`\nthe plan:\n${JSON.stringify(plan.setup)}\n${plan.faults.map(describeFault).join('\n')}`);
   console.log(
-    `\nagain: npm run sim -- --seed ${first.seed} --trace${plans.memory === 'node' ? ' --memory node' : ''}${plans.coordination === 'etcd' ? ' --coordination etcd' : ''}`,
+    `\nagain: npm run sim -- --seed ${first.seed} --trace${plans.memory === 'node' ? ' --memory node' : ''}${plans.coordination === 'etcd' ? ' --coordination etcd' : ''}${plans.topology === 'primary' ? ' --topology primary' : ''}`,
   );
   return 1;
 }
@@ -171,6 +175,12 @@ function oneSummary(plan: Plan, { violations, hash, counts, longestChain }: Repo
 function memoryOf(text: string): MemoryKind {
   if (text === 'model' || text === 'node') return text;
   throw new Error(`--memory must be model or node, received "${text}"`);
+}
+
+function topologyOf(text: string): Topology {
+  const found = TOPOLOGIES.find((topology) => topology === text);
+  if (found !== undefined) return found;
+  throw new Error(`--topology must be ${TOPOLOGIES.join(' or ')}, received "${text}"`);
 }
 
 function coordinationOf(text: string): CoordinationKind {

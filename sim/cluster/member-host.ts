@@ -178,6 +178,7 @@ export class MemberHost implements Host {
       voters: scene.etcd === null ? members.slice(0, setup.voters) : [ETCD],
       rangeCount: setup.ranges,
       copies: setup.copies,
+      topology: setup.topology ?? 'sharded',
       order: (range) => orderOf(range, members),
       timing: this.timing,
       store,

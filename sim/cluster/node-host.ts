@@ -217,6 +217,7 @@ export class NodeHost implements Host {
         voters: scene.etcd === null ? members.slice(0, setup.voters).map(({ id }) => id) : [ETCD],
         rangeCount: setup.ranges,
         copies: setup.copies,
+        topology: setup.topology ?? 'sharded',
         balance: setup.balance,
         timing: { replaceMs: setup.replaceMs, ackMs: setup.ackMs },
         isFounder: scene.etcd === null ? index === 0 && this.incarnation === 1 : index < setup.members,

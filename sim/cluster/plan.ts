@@ -3,6 +3,7 @@
  */
 import { SeededRandom } from '../../src/base/random.ts';
 import { STANDING_RULES, type StandingRules } from '../../src/cluster/standing.ts';
+import type { Topology } from '../../src/cluster/topology.ts';
 
 export const FAULT_KINDS = [
   'loss',
@@ -92,6 +93,8 @@ export interface Setup {
   readonly balance: StandingRules | null;
   /** The crash fast path is on: members learn from their links that a process is gone. */
   readonly isFast: boolean;
+  /** Default `sharded`. */
+  readonly topology?: Topology;
 }
 
 export interface Plan {
@@ -124,6 +127,8 @@ export interface PlanOptions {
   readonly coordination?: CoordinationKind;
   /** Between two changes of who votes, on average; three vote at first. Default: nobody else ever does. */
   readonly votersEveryMs?: number;
+  /** Default `sharded`. */
+  readonly topology?: Topology;
 }
 
 /** Of forming, before anything breaks. */
@@ -172,6 +177,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       (options.faults === undefined
         ? seed % 3 === 0 && options.aim === undefined && coordination === 'voters'
         : options.faults.some(isOfProcess)),
+    ...(options.topology === undefined ? {} : { topology: options.topology }),
   };
   if (options.aim === 'leases')
     return { seed, setup: { ...setup, ...LONG_LEASES }, faults: aimedAtLeases(runMs, random), runMs };

@@ -3,6 +3,8 @@
  */
 import type { Command } from 'commander';
 import { BreakwaterError } from '../base/errors.ts';
+import { TOPOLOGIES } from '../cluster/topology.ts';
+import { defaultReplicas } from '../server/cluster/setup.ts';
 import type { ClusterStatus } from '../server/cluster/status.ts';
 import { type Child, type Children, modulePath, withChildren } from './children/children.ts';
 import { freePorts } from './children/ports.ts';
@@ -17,6 +19,7 @@ interface ClusterOptions {
   readonly memory: string;
   readonly takeover?: string;
   readonly crashFastPath?: boolean;
+  readonly topology?: string;
   readonly data?: string;
 }
 
@@ -48,6 +51,7 @@ Experimental: docs/cluster.md says what is built.
 Examples:
   breakwater cluster --members 3 --replicas 1
   breakwater cluster --members 6 --zones 3 --takeover 3s
+  breakwater cluster --members 3 --topology primary one primary, two replicas
   redis-cli -c -p 7379 set user:42 Ada              in another terminal
   redis-cli -p 9379 get user:42                     a plain client: whoever owns the key is asked
   breakwater nodes                                  likewise`;
@@ -57,12 +61,16 @@ export function register(program: Command): void {
     .command('cluster')
     .description('a cluster of nodes on this machine, until Ctrl-C (experimental)')
     .option('--members <n>', `members, 1 to ${MOST_MEMBERS}`, '3')
-    .option('--replicas <n>', 'copies of each range beside its owner (default: 1; 0 for one member)')
+    .option(
+      '--replicas <n>',
+      'copies of each range beside its owner (default: 1, with --topology primary 2; never more than other members)',
+    )
     .option('--zones <n>', 'zones that the members are spread over in turn', '1')
     .option('--port <port>', 'RESP port of the first member; 0 = free ports', '7379')
     .option('--memory <size>', 'memory of each member', '64mb')
     .option('--takeover <duration>', 'silence after which a member is taken over (default: 1500ms)')
     .option('--crash-fast-path', 'take over at once when the process of a member dies')
+    .option('--topology <kind>', 'sharded, or primary: one member owns all, the others copy (default: sharded)')
     .option('--data <directory>', 'keep what members promise as voters below this directory (default: nothing is kept)')
     .addHelpText('after', NOTES)
     .action(async (options: ClusterOptions) => {
@@ -72,9 +80,16 @@ export function register(program: Command): void {
 
 async function cluster(options: ClusterOptions): Promise<number> {
   const count = whole('--members', options.members, 1, MOST_MEMBERS);
-  const zones = whole('--zones', options.zones, 1, MOST_MEMBERS);
+  const zones = whole('--zones', options.zones, 1, count);
   const port = whole('--port', options.port, 0, 65_535 - LINK_OFFSET - count);
-  const replicas = whole('--replicas', options.replicas ?? String(Math.min(1, count - 1)), 0, count - 1);
+  const topology = TOPOLOGIES.find((each) => each === (options.topology ?? 'sharded'));
+  if (topology === undefined) {
+    throw new BreakwaterError(
+      'USAGE_INVALID',
+      `cannot read --topology: expected ${TOPOLOGIES.join(' or ')}, received ${JSON.stringify(options.topology)}`,
+    );
+  }
+  const replicas = whole('--replicas', options.replicas ?? String(defaultReplicas(count, topology)), 0, count - 1);
   const code = await withChildren(async (children, signal) => {
     const members = await start(children, options, { count, zones, port, replicas });
     say(membersTable(await settled(members), null));
@@ -116,15 +131,21 @@ async function start(
     zone: zones === 1 ? '' : `@zone-${(index % zones) + 1}`,
   }));
   const join = places.map(({ linkPort, zone }) => `${HOST}:${linkPort}${zone}`).join(',');
+  const flagsOf = (place: (typeof places)[number], index: number): string[] => [
+    ...['--port', String(place.port), '--http-port', String(place.httpPort), '--link-port', String(place.linkPort)],
+    ...['--proxy-port', String(place.proxyPort)],
+    ...['--join', join, '--replicas', String(replicas), '--memory', options.memory, '--log-format', 'text'],
+    ...(options.takeover === undefined ? [] : ['--takeover', options.takeover]),
+    ...(options.crashFastPath === true ? ['--crash-fast-path', 'on'] : []),
+    ...(options.topology === undefined ? [] : ['--topology', options.topology]),
+    ...(options.data === undefined ? [] : ['--data', `${options.data}/member-${index + 1}`]),
+  ];
+  // What the members would refuse is refused here, once, and before anything was started.
+  const { resolveConfig } = await import('../server/config.ts');
+  resolveConfig({ flags: recordOf(flagsOf(places[0]!, 0)), env: {}, file: null });
+  say(`starting ${count === 1 ? 'one member' : `${count} members`} ...`);
   const members = places.map((place, index): Started => {
-    const flags = [
-      ...['--port', String(place.port), '--http-port', String(place.httpPort), '--link-port', String(place.linkPort)],
-      ...['--proxy-port', String(place.proxyPort)],
-      ...['--join', join, '--replicas', String(replicas), '--memory', options.memory, '--log-format', 'text'],
-      ...(options.takeover === undefined ? [] : ['--takeover', options.takeover]),
-      ...(options.crashFastPath === true ? ['--crash-fast-path', 'on'] : []),
-      ...(options.data === undefined ? [] : ['--data', `${options.data}/member-${index + 1}`]),
-    ];
+    const flags = flagsOf(place, index);
     const child = children.startNode(modulePath('./main', import.meta.url), ['serve', ...flags], {
       label: `member ${HOST}:${place.port}`,
       // At once: all end together, and nobody would be left to take anything over.
@@ -148,7 +169,12 @@ async function settled(members: readonly Started[]): Promise<ClusterStatus> {
   const sinceMs = performance.now();
   for (;;) {
     const all = await Promise.all(members.map(({ httpPort }) => askMember(HOST, httpPort)));
-    const isWhole = all.every(({ isOk, unowned, short }) => isOk && unowned === 0 && short === 0);
+    const [first] = all;
+    // What it knows of the others' copies comes with heartbeats.
+    const copied = first!.members.reduce((sum, member) => sum + member.copied, 0);
+    const isWhole =
+      all.every(({ isOk, unowned, short }) => isOk && unowned === 0 && short === 0) &&
+      copied === first!.ranges * (first!.copies - 1);
     if (isWhole || performance.now() - sinceMs >= WATCHED_MS) return all[0]!;
     await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
   }
@@ -192,6 +218,13 @@ async function anyStatus(members: readonly Started[]): Promise<ClusterStatus | n
     }
   }
   return null;
+}
+
+/** `--name value` in turns. */
+function recordOf(flags: readonly string[]): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (let at = 0; at < flags.length; at += 2) found[flags[at]!.slice(2)] = flags[at + 1]!;
+  return found;
 }
 
 function whole(name: string, text: string, least: number, most: number): number {

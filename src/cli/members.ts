@@ -60,6 +60,8 @@ export function membersTable(status: ClusterStatus, behind: ReadonlyMap<string, 
   const table = new Table({
     head,
     style: { head: [], border: [] },
+    // No line between members: a cluster of many fits on a screen.
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
     colAligns: head.map((name) => (['owns', 'copies', 'weight', 'behind'].includes(name) ? 'right' : 'left')),
   });
   for (const member of status.members) {
@@ -79,7 +81,7 @@ export function membersTable(status: ClusterStatus, behind: ReadonlyMap<string, 
     table.push(row);
   }
   const notes = [
-    `cluster ${status.name}, ${status.ranges} ranges of ${16_384 / status.ranges} slots, each on ${status.copies} member${status.copies === 1 ? '' : 's'}, takeover after ${status.takeoverMs} ms; * answered`,
+    `cluster ${status.name}, ${status.ranges} ranges of ${16_384 / status.ranges} slots, each on ${status.copies} member${status.copies === 1 ? '' : 's'}, takeover after ${status.takeoverMs} ms${status.topology === 'primary' ? '; one primary for all of them' : ''}; * answered`,
   ];
   const { coordination } = status;
   // Members of versions that knew voters alone say nothing of it.

@@ -48,6 +48,7 @@ import type { StandingRules } from './standing.ts';
 import { Streams } from './streams.ts';
 import { Tidings } from './tidings.ts';
 import { checkTiming, DRIFT, type Timing } from './timing.ts';
+import type { Topology } from './topology.ts';
 import { Views, type WholeTable } from './views.ts';
 import { Voter } from './voter.ts';
 
@@ -67,6 +68,8 @@ export interface CoreOptions {
   readonly rangeCount: number;
   /** Members that are to hold a range, its owner included. */
   readonly copies: number;
+  /** Default `sharded`. */
+  readonly topology?: Topology;
   /** Who should hold a range, best first, by the founding roster: placement. All members that may. */
   readonly order: (range: number) => readonly NodeId[];
   readonly timing: Timing;
@@ -258,6 +261,7 @@ export class ClusterCore {
       order: options.order,
       rangeCount,
       copies: options.copies,
+      topology: options.topology ?? 'sharded',
       timing,
       known: options.roster ?? null,
       send: (to, message) => this.#send(to, message),
@@ -277,6 +281,7 @@ export class ClusterCore {
       rangeCount,
       rules: options.balance,
       leastReignMs: timing.leaseMs,
+      topology: options.topology ?? 'sharded',
     });
     this.#tidings = new Tidings(timing.leaseMs);
     this.copies = new Copies(rangeCount, store, timing);
@@ -980,6 +985,12 @@ export class ClusterCore {
     // Too early for everybody, by more than a tick: a dead member's ranges are many, and so are those who might want them.
     if (silence < takeoverMs - tickMs) return null;
     const alive = inSync.filter((id) => id !== owner && this.#silenceOf(id, silences) < takeoverMs);
+    if (this.#options.topology === 'primary') {
+      // All ranges to the same one, in whatever order each of them has its set.
+      const order = this.membership.order(range);
+      const rank = (id: NodeId): number => (order.includes(id) ? order.indexOf(id) : order.length);
+      alive.sort((a, b) => rank(a) - rank(b));
+    }
     let delayMs = 0;
     if (isIn) delayMs = Math.max(0, alive.indexOf(self)) * staggerMs;
     else {

@@ -4,6 +4,7 @@
  *   home     the first member of a range's `order` that is not drained. It gets the range back when it has been up for `stableMs`, has not lost what it owned too often (`standing.ts`),
  *            and every copy of the range is heard
  *   order    what an operator asked of this owner: `move` (to one member) or `rebalance` (all home, now). It has a deadline and precedes everything else
+ *            With one primary for all ranges (`topology.ts`) it is whoever owns most of them: where some went another way than the others, they follow; who comes back moves nothing
  *   copies   the members behind the home in its order: where a set is whole and one of them is not in it, it is copied there, and who stands last leaves
  *   pin      a range that was moved by an operator stays with its new owner for that reign
  *
@@ -19,6 +20,7 @@ import type { NodeId } from './member.ts';
 import type { Primary } from './primary.ts';
 import type { OwnershipRecord } from './record.ts';
 import { mayReceive, met, type StandingRules, type Standings, sighted } from './standing.ts';
+import type { Topology } from './topology.ts';
 import type { Views } from './views.ts';
 
 interface Order {
@@ -40,6 +42,8 @@ export interface HomingOptions {
   readonly rules: StandingRules | null;
   /** A reign is this old before its range goes home by itself: news that its home is leaving come with heartbeats. */
   readonly leastReignMs: number;
+  /** Default `sharded`. */
+  readonly topology?: Topology;
 }
 
 /** Why an order was not taken. */
@@ -57,6 +61,8 @@ export class Homing {
   readonly #orders = new Map<number, Order>();
   /** Who was silent when we looked last. */
   readonly #down = new Set<NodeId>();
+  /** Where all ranges are to be, if they are to be at one member. */
+  #lead: NodeId | null = null;
   /** Whom we have looked at. */
   #members: readonly NodeId[] = [];
 
@@ -66,9 +72,10 @@ export class Homing {
     this.#owners = Array.from({ length: options.rangeCount }, () => null);
   }
 
-  /** Notes who is up. At each tick. */
+  /** Notes who is up, and where most ranges are if all are to be at one member. At each tick. */
   watch(nowMs: number): void {
-    const { members, views, rules } = this.#options;
+    const { members, views, rules, topology } = this.#options;
+    if (topology === 'primary') this.#lead = this.#leaderNow(nowMs);
     if (rules === null) return;
     if (this.#members !== members) {
       this.#members = members;
@@ -87,7 +94,8 @@ export class Homing {
     const before = this.#owners[range]!;
     this.#owners[range] = owner;
     const { rules, order } = this.#options;
-    if (rules === null || before === null || before === owner || before !== order(range)[0]) return;
+    const home = this.#options.topology === 'primary' ? this.#lead : order(range)[0];
+    if (rules === null || before === null || before === owner || before !== home) return;
     // Sooner than that it cannot have got anything back: of the same crash.
     if (nowMs - (this.#lostMs.get(before) ?? Number.NEGATIVE_INFINITY) < rules.stableMs) return;
     this.#lostMs.set(before, nowMs);
@@ -208,13 +216,30 @@ export class Homing {
     return record.inSync.every((each) => views.silenceOf(each, nowMs) === 0);
   }
 
+  /** Who owns most ranges; of two that own as many, and while nobody owns any, the one before in the order. Nobody who is drained. O(ranges). */
+  #leaderNow(nowMs: number): NodeId | null {
+    const { order, views } = this.#options;
+    const counts = new Map<NodeId, number>();
+    for (const { owner } of views.chosen) if (owner !== null) counts.set(owner, (counts.get(owner) ?? 0) + 1);
+    let lead: NodeId | null = null;
+    let most = -1;
+    for (const id of order(0)) {
+      const count = counts.get(id) ?? 0;
+      if (count <= most || views.stanceOf(id, nowMs) === 'drained') continue;
+      lead = id;
+      most = count;
+    }
+    return lead;
+  }
+
   #isReachable(id: NodeId, nowMs: number): boolean {
     const { views } = this.#options;
     return views.silenceOf(id, nowMs) === 0 && views.stanceOf(id, nowMs) === 'here';
   }
 
   #firstOf(range: number, nowMs: number): NodeId | null {
-    const { order, views } = this.#options;
+    const { order, views, topology } = this.#options;
+    if (topology === 'primary') return this.#lead;
     const all = order(range);
     if (!views.isAnybodyAway) return all[0] ?? null;
     return all.find((id) => views.stanceOf(id, nowMs) !== 'drained') ?? null;

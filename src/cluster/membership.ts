@@ -13,10 +13,10 @@ import type { NodeId } from './member.ts';
 import type { Message, RosterAccepted, RosterPromised } from './messages.ts';
 import { NO_BALLOT } from './record.ts';
 import {
+  asMember,
   type ChangeRefused,
   changedRoster,
   foundingRoster,
-  nearness,
   orderIn,
   type Roster,
   type RosterChange,
@@ -26,6 +26,7 @@ import {
   setOf,
 } from './roster.ts';
 import type { Timing } from './timing.ts';
+import { nearness, primaryOrder, type Topology } from './topology.ts';
 
 /** What became of a change. `unknown`: it may have happened, or may yet. `named`: voters know records that name who is to be forgotten. `settling`: the voters changed a moment ago. */
 export type ChangeFate = 'chosen' | 'no-majority' | 'outdone' | 'named' | 'settling' | 'unknown' | ChangeRefused;
@@ -40,6 +41,8 @@ export interface MembershipOptions {
   readonly order: (range: number) => readonly NodeId[];
   readonly rangeCount: number;
   readonly copies: number;
+  /** Default `sharded`. With `primary`, `order` is not asked. */
+  readonly topology?: Topology;
   readonly timing: Timing;
   /** One that was chosen, known from an earlier life or told to a newcomer. */
   readonly known: Roster | null;
@@ -82,13 +85,17 @@ export class Membership {
   #byId: ReadonlyMap<NodeId, RosterMember> = new Map();
   /** Members of weight 0. */
   #idle: ReadonlySet<NodeId> = new Set();
+  readonly #founded: (range: number) => readonly NodeId[];
   #order: readonly (readonly NodeId[])[] | null = null;
   #epoch = 0;
   #claims = 0;
   #proposal: Proposal | null = null;
 
   constructor(options: MembershipOptions) {
-    const { founding, order, rangeCount, copies, voters, known } = options;
+    const { founding, rangeCount, copies, voters, known, topology = 'sharded' } = options;
+    const first = topology === 'primary' ? primaryOrder(founding.map(asMember)) : null;
+    const order = first === null ? options.order : () => first;
+    this.#founded = order;
     this.#options = options;
     this.founding = foundingRoster(founding, order, rangeCount, copies);
     this.known = known ?? this.founding;
@@ -97,7 +104,7 @@ export class Membership {
     this.#list = this.known.members.map(({ id }) => id);
     this.#ids = new Set(this.#list);
     this.#index();
-    if (known !== null) this.#order = orderIn(known);
+    if (known !== null) this.#order = orderIn(known, topology);
   }
 
   /** Who votes, by the newest roster that is known to be chosen. */
@@ -116,7 +123,7 @@ export class Membership {
 
   /** Who should hold the range, best first. */
   order(range: number): readonly NodeId[] {
-    return this.#order === null ? this.#options.order(range) : this.#order[range]!;
+    return this.#order === null ? this.#founded(range) : this.#order[range]!;
   }
 
   /** It is to own and copy nothing: its weight is 0. */
@@ -177,7 +184,7 @@ export class Membership {
     this.#list = roster.members.map(({ id }) => id);
     this.#ids = new Set(this.#list);
     this.#index();
-    this.#order = orderIn(roster);
+    this.#order = orderIn(roster, this.#options.topology);
     if (roster.seats !== null && !sameBallot(roster.seats.since, this.#seats.since)) {
       this.#seats = roster.seats;
       this.#majority = Math.floor(roster.seats.voters.length / 2) + 1;
@@ -230,7 +237,7 @@ export class Membership {
       proposal.newest = accepted;
     }
     if (bits(proposal.granted) < this.#majority) return;
-    const { voters, copies, self } = this.#options;
+    const { voters, copies, self, topology } = this.#options;
     const ballot = { epoch: proposal.epoch, node: self };
     // What is known to be chosen is among them, unless its voters are these very ones and have it: then it is no newer.
     const basis = proposal.newest ?? this.founding;
@@ -239,7 +246,7 @@ export class Membership {
       this.#end('outdone');
       return;
     }
-    const next = changedRoster(basis, proposal.change, voters, copies, ballot);
+    const next = changedRoster(basis, proposal.change, voters, copies, ballot, topology);
     if (typeof next === 'string') {
       this.#end(next);
       return;
@@ -294,7 +301,8 @@ export class Membership {
     let most = 0;
     for (const holder of holders) {
       const other = this.#byId.get(holder);
-      if (member !== undefined && other !== undefined) most = Math.max(most, nearness(member, other));
+      if (member !== undefined && other !== undefined)
+        most = Math.max(most, nearness(asMember(member), asMember(other)));
     }
     return most;
   }

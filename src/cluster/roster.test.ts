@@ -4,15 +4,16 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { BreakwaterError } from '../base/errors.ts';
 import {
+  asMember,
   changedRoster,
   checkRoster,
   foundingRoster,
   homesOf,
-  nearness,
   orderIn,
   type Roster,
   type RosterMember,
 } from './roster.ts';
+import { nearness } from './topology.ts';
 
 const AT = { epoch: 1, node: 'f'.repeat(40) };
 const idOf = (index: number): string => index.toString(16).padStart(40, '0');
@@ -119,7 +120,7 @@ test('a member changes what is said of it: another weight moves its difference, 
 });
 
 test('how near two members are: machine before zone, and no zone is no common one', () => {
-  const at = (host: string, zone: string, machine = ''): RosterMember => ({ ...memberOf(1), host, zone, machine });
+  const at = (host: string, zone: string, machine = '') => asMember({ ...memberOf(1), host, zone, machine });
   assert.equal(nearness(at('a', 'z'), at('a', 'y')), 2);
   assert.equal(nearness(at('a', 'z', 'm'), at('b', 'y', 'm')), 2);
   assert.equal(nearness(at('a', 'z', 'm'), at('a', 'z', 'n')), 1);

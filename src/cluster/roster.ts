@@ -22,6 +22,7 @@ import { checkMember, isNodeId, type Member, machineOf, type NodeId, sameMember 
 import { place } from './placement.ts';
 import { Ranges } from './ranges.ts';
 import { MAX_COPIES, NO_BALLOT } from './record.ts';
+import { primaryOrder, type Topology } from './topology.ts';
 
 /** Most voters: each hears every member five times a second. */
 export const MAX_VOTERS = 5;
@@ -134,8 +135,9 @@ export function changedRoster(
   founders: readonly NodeId[],
   copies: number,
   ballot: Ballot,
+  topology: Topology = 'sharded',
 ): Roster | ChangeRefused {
-  const next = applied(roster, change, roster.seats?.voters ?? founders, copies, ballot);
+  const next = applied(roster, change, roster.seats?.voters ?? founders, copies, ballot, topology);
   return typeof next === 'string' ? next : { ...next, ballot };
 }
 
@@ -145,6 +147,7 @@ function applied(
   voters: readonly NodeId[],
   copies: number,
   ballot: Ballot,
+  topology: Topology,
 ): Omit<Roster, 'ballot'> | ChangeRefused {
   const { members, forgotten } = roster;
   switch (change.kind) {
@@ -155,7 +158,7 @@ function applied(
       if (members.some(({ id }) => id === member.id)) return 'done';
       if (forgotten.includes(member.id)) return 'forgotten';
       if (members.length >= MAX_ROSTER) return 'full';
-      return placed(roster, [...members, member], forgotten, copies);
+      return placed(roster, [...members, member], forgotten, copies, topology);
     }
     case 'update': {
       const { member } = change;
@@ -169,14 +172,15 @@ function applied(
         before.zone === member.zone &&
         before.weight === member.weight &&
         machineOf(asMember(before)) === machineOf(asMember(member));
-      return isPlacedAlike ? { ...roster, members: next } : placed(roster, next, forgotten, copies);
+      if (isPlacedAlike) return { ...roster, members: next };
+      return placed(roster, next, forgotten, copies, topology);
     }
     case 'forget': {
       const { id } = change;
       if (voters.includes(id)) return 'voter';
       if (!members.some((member) => member.id === id)) return forgotten.includes(id) ? 'done' : 'not-member';
       const left = members.filter((member) => member.id !== id);
-      return placed(roster, left, [...forgotten, id].slice(-MAX_FORGOTTEN), copies);
+      return placed(roster, left, [...forgotten, id].slice(-MAX_FORGOTTEN), copies, topology);
     }
     case 'pardon':
       if (!forgotten.includes(change.id)) return 'done';
@@ -212,12 +216,19 @@ function placed(
   members: readonly RosterMember[],
   forgotten: readonly NodeId[],
   copies: number,
+  topology: Topology,
 ): Omit<Roster, 'ballot'> {
+  const places = new Map(members.map(({ id }, index) => [id, index]));
+  if (topology === 'primary') {
+    const homes = primaryOrder(members.map(asMember))
+      .slice(0, copies)
+      .map((id) => places.get(id)!);
+    return { members, forgotten, homes: roster.homes.map(() => homes), seats: roster.seats };
+  }
   const before = roster.homes.map((_, range) => {
     const inSync = homesOf(roster, range);
     return { owner: inSync[0] ?? null, inSync };
   });
-  const places = new Map(members.map(({ id }, index) => [id, index]));
   const homes = place(members.map(asMember), new Ranges(roster.homes.length), before, { copies }).map(({ inSync }) =>
     inSync.map((id) => places.get(id)!),
   );
@@ -229,8 +240,12 @@ export function homesOf({ members, homes }: Roster, range: number): readonly Nod
   return homes[range]!.map((at) => members[at]!.id);
 }
 
-/** By range: who should hold it, best first, and behind them everybody else that may, beginning elsewhere for each range. */
-export function orderIn(roster: Roster): readonly (readonly NodeId[])[] {
+/** By range: who should hold it, best first, and behind them everybody else that may, beginning elsewhere for each range; with one primary the same for all. */
+export function orderIn(roster: Roster, topology: Topology = 'sharded'): readonly (readonly NodeId[])[] {
+  if (topology === 'primary') {
+    const order = primaryOrder(roster.members.map(asMember));
+    return roster.homes.map(() => order);
+  }
   const able = roster.members
     .filter(({ weight }) => weight > 0)
     .map(({ id }) => id)
@@ -253,12 +268,6 @@ export function asMember({ id, host, linkPort, zone, machine = '', weight }: Ros
 
 export function sameRosterMember(a: RosterMember, b: RosterMember): boolean {
   return sameMember(asMember(a), asMember(b));
-}
-
-/** How much fails together with both: 2 = they are on one machine, 1 = in one zone (unless nobody says zones), 0 = nothing. */
-export function nearness(a: RosterMember, b: RosterMember): number {
-  if (machineOf(asMember(a)) === machineOf(asMember(b))) return 2;
-  return a.zone !== '' && a.zone === b.zone ? 1 : 0;
 }
 
 /** @throws BreakwaterError `ROSTER_INVALID`, `MEMBER_INVALID` */

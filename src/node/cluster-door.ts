@@ -21,6 +21,7 @@ import type { ClusterEvent } from '../cluster/outputs.ts';
 import type { Roster, RosterMember, RosterRow } from '../cluster/roster.ts';
 import type { StandingRules } from '../cluster/standing.ts';
 import type { Timing } from '../cluster/timing.ts';
+import type { Topology } from '../cluster/topology.ts';
 import type { ClusterView } from '../commands/cluster-face.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
 import type { NodeOptions } from './node.ts';
@@ -43,6 +44,8 @@ export interface ClusterOptions {
   readonly rangeCount: number;
   /** Members that hold a range, its owner included: 1 to 8. */
   readonly copies: number;
+  /** Default `sharded`. */
+  readonly topology?: Topology;
   /** Default `DEFAULT_TIMING`. */
   readonly timing?: Partial<Timing>;
   /** When a range goes back to the member that placement wants. Default `STANDING_RULES`; null: never by itself. */

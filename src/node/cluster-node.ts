@@ -166,6 +166,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
       voters,
       rangeCount,
       copies: Math.min(copies, founding.length),
+      topology: cluster.topology ?? 'sharded',
       order: (range) => order[range]!,
       timing,
       store: this.memory,

@@ -82,6 +82,7 @@ test('every setting can be given in all three ways', () => {
     'coordination-ca': '/etc/ca.pem',
     'coordination-cert': '/etc/cert.pem',
     'coordination-key': '/etc/key.pem',
+    topology: 'primary',
     'write-mode': 'session=all,*=async',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());

@@ -6,6 +6,7 @@
  */
 import type { Member, NodeId } from '../cluster/member.ts';
 import type { Roster, RosterMember } from '../cluster/roster.ts';
+import type { Topology } from '../cluster/topology.ts';
 
 export interface Hello {
   readonly kind: 'hello';
@@ -64,6 +65,8 @@ export interface Facts {
   readonly takeoverMs: number;
   /** A closed link and a refused dial count as silence for `takeoverMs`. */
   readonly crashFastPath: boolean;
+  /** Default `sharded`. In a frame it stands beside the facts. */
+  readonly topology?: Topology;
 }
 
 /** These would form a cluster, as everybody who gathers has found them (server/cluster/gathering.ts): do you agree? From who gathers to who gathers, behind the greeting. */
@@ -91,6 +94,8 @@ export interface Welcome {
   readonly setup: string;
   /** null: the founding one, in which the newcomer stands. */
   readonly roster: Roster | null;
+  /** That of the facts. */
+  readonly topology: Topology;
 }
 
 /**

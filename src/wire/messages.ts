@@ -36,7 +36,7 @@
  * | 29 | `roster-accept` | member | voter | these are the members now | claim: count, roster: roster, set: ballot (added) |
  * | 30 | `roster-accepted` | voter | member | written down, or not and why | claim: count, answer: accepted/promised/recovering/named/voters/settling, promised: ballot |
  * | 31 | `join` | newcomer | member | may I be a member? Answered over the same link | member: {id: id, host: text <= 253, linkPort: count <= 65535, labels, weight: time} |
- * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time, crashFastPath: yes/no}, setup: text <= 64, roster: roster? |
+ * | 32 | `welcome` | member | newcomer | you are one; this is what all must have the same | cluster: text <= 64, facts: {name: text <= 64, members: [{host: text <= 253, linkPort: count <= 65535, labels}], voters: count, replicas: count, ranges: count, takeoverMs: time, crashFastPath: yes/no}, setup: text <= 64, roster: roster?, topology: sharded/primary (added) |
  * | 33 | `turned-away` | member | anyone | you are no member, by the roster of this epoch | reason: later/forgotten/full/name/zone, epoch: count |
  * | 34 | `convene` | newcomer | newcomer | these would form a cluster: do you agree? | setup: text <= 64, members: [id] |
  * | 35 | `convened` | newcomer | newcomer | yes, and to no other list for a while; or why not | isAgreed: yes/no, why: text <= 2048 |
@@ -483,7 +483,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
   join: frame<'join'>(31, 'newcomer', 'member', 'may I be a member? Answered over the same link', { member: founder }),
   welcome: frame<'welcome'>(32, 'member', 'newcomer', 'you are one; this is what all must have the same', {
     cluster: text(64),
-    facts: record<Facts>({
+    facts: record<Omit<Facts, 'topology'>>({
       name: text(64),
       members: list(listed, MAX_ROSTER),
       voters: count,
@@ -494,6 +494,7 @@ export const FRAMES: { readonly [K in WireKind]: FrameRow<K> } = {
     }),
     setup: text(64),
     roster: named(optional(roster), 'roster?'),
+    topology: added(oneOf('sharded', 'primary'), 'sharded'),
   }),
   'turned-away': frame<'turned-away'>(33, 'member', 'anyone', 'you are no member, by the roster of this epoch', {
     reason: oneOf('later', 'forgotten', 'full', 'name', 'zone'),

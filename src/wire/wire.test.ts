@@ -186,6 +186,7 @@ const PARTS: { readonly [K in WireKind]: Parts<K> } = {
     }),
     setup: fc.constantFrom('', 'f'.repeat(32)),
     roster: fc.option(roster),
+    topology: fc.constantFrom('sharded', 'primary'),
   },
   'turned-away': { reason: fc.constantFrom('later', 'forgotten', 'full', 'name', 'zone'), epoch: count },
   reigning: { records: some(record) },

@@ -63,6 +63,40 @@ test('three members in one command: a table, takeover after a kill, the end', TI
   for (const [, , pid] of members) assert.throws(() => process.kill(Number(pid), 0), { code: 'ESRCH' });
 });
 
+test('one primary with replicas: one member owns everything, the others copy it', TIMEOUT, async () => {
+  const cluster = startCli(['cluster', '--members', '3', '--topology', 'primary', '--port', '0', '--takeover', '3s']);
+  running.push(cluster);
+  let output = '';
+  for (const stream of [cluster.stdout, cluster.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+  }
+  await eventually(
+    () => {
+      assert.equal(cluster.exitCode, null, output);
+      return /^ready: /m.test(output);
+    },
+    () => output,
+    PATIENCE_MS,
+  );
+  assert.match(output, /each on 3 members.*one primary for all of them/);
+  const httpPort = /--http-port (\d+)/.exec(output)![1]!;
+  const { members, topology } = JSON.parse((await runCli(['nodes', '--http-port', httpPort, '--json'])).stdout) as {
+    readonly topology: string;
+    readonly members: readonly { readonly owned: number; readonly copied: number; readonly slots: readonly string[] }[];
+  };
+  assert.equal(topology, 'primary');
+  assert.deepEqual(members.map(({ owned, copied }) => [owned, copied]).sort(), [
+    [0, 64],
+    [0, 64],
+    [64, 0],
+  ]);
+  const ended = once(cluster, 'exit');
+  cluster.kill('SIGINT');
+  assert.deepEqual(await ended, [0, null]);
+});
+
 test('what cannot be done: one line and an exit code', TIMEOUT, async () => {
   single = await serveNode();
   const cases: readonly (readonly [readonly string[], number, RegExp])[] = [
@@ -70,6 +104,9 @@ test('what cannot be done: one line and an exit code', TIMEOUT, async () => {
     [['nodes', '--http-port', 'x'], 2, /--http-port/],
     [['cluster', '--members', '0'], 2, /--members.*1 to 16/],
     [['cluster', '--members', '2', '--replicas', '2'], 2, /--replicas.*0 to 1/],
+    [['cluster', '--members', '3', '--zones', '4'], 2, /--zones.*1 to 3/],
+    [['cluster', '--topology', 'ring'], 2, /--topology: expected sharded or primary, received "ring"/],
+    [['cluster', '--memory', 'lots'], 2, /--memory.*"lots"/],
     [
       ['serve', '--join', '127.0.0.1:1', '--voters', '3'],
       2,

@@ -9,6 +9,7 @@ import { type Fault, type Plan, planOf } from '../../sim/cluster/plan.ts';
 import { Simulation } from '../../sim/cluster/simulation.ts';
 import type { RosterMember } from '../../src/cluster/roster.ts';
 import { STANDING_RULES, type StandingRules } from '../../src/cluster/standing.ts';
+import type { Topology } from '../../src/cluster/topology.ts';
 
 const QUICK: StandingRules = { ...STANDING_RULES, stableMs: 800 };
 const RANGES = 8;
@@ -18,6 +19,7 @@ interface Story {
   readonly runMs: number;
   readonly faults?: readonly Partial<Fault>[];
   readonly copies?: number;
+  readonly topology?: Topology;
   /** By time. */
   readonly at?: Readonly<Record<number, (cluster: Cluster) => void>>;
 }
@@ -28,8 +30,8 @@ class Cluster {
   readonly moves: number[] = Array.from({ length: RANGES }, () => 0);
   readonly #last: (string | null)[] = Array.from({ length: RANGES }, () => null);
 
-  constructor(seed: number, { balance, runMs, faults = [], copies = 2, at = {} }: Story) {
-    const drawn = planOf(seed, { runMs, ranges: RANGES, faults: [] });
+  constructor(seed: number, { balance, runMs, faults = [], copies = 2, topology = 'sharded', at = {} }: Story) {
+    const drawn = planOf(seed, { runMs, ranges: RANGES, faults: [], topology });
     const plan: Plan = {
       ...drawn,
       setup: { ...drawn.setup, balance, copies, clients: 2, evictions: 0, diskMs: drawn.setup.diskMs.map(() => 0) },
@@ -224,6 +226,56 @@ test('the place of a copy that stays away is given to another zone than the owne
     },
   });
   assert.ok(seen > 0);
+});
+
+test('one primary: everything is at one member, goes to one other when it dies, and stays there when it comes back', () => {
+  for (const seed of [15, 16]) {
+    const places: number[] = [];
+    /** Everything is at one member; says at which. */
+    const together = (cluster: Cluster): void => {
+      const all = [...new Set(cluster.owners)];
+      assert.ok(all.length === 1 && all[0]! >= 0, `seed ${seed}: ${cluster.owners}`);
+      places.push(all[0]!);
+    };
+    const isWhole = (cluster: Cluster): void => {
+      for (const { inSync } of cluster.core(3).views.chosen) {
+        assert.deepEqual(new Set(inSync), new Set(cluster.sim.hosts.slice(0, 3).map(({ id }) => id)));
+      }
+    };
+    const cluster = new Cluster(seed, {
+      balance: QUICK,
+      topology: 'primary',
+      copies: 3,
+      runMs: 60_000,
+      faults: [
+        { atMs: 5000, members: [0], forMs: 3000 },
+        { atMs: 40_000, kind: 'drain', members: [0], forMs: 8000 },
+      ],
+      at: {
+        4900: together,
+        9900: together,
+        // The first is back, and copies; nothing has moved.
+        21900: (cluster) => {
+          together(cluster);
+          isWhole(cluster);
+          // An operator makes it the primary again: more than half of them, and the others follow.
+          const { id } = cluster.sim.hosts[0]!;
+          const core = cluster.core(places[2]!);
+          for (const range of [0, 1, 2, 4, 6]) assert.equal(core.move(range, id, cluster.now(places[2]!)), null);
+        },
+        39900: (cluster) => {
+          together(cluster);
+          isWhole(cluster);
+        },
+        // Drained: everything goes to one of the others, and stays there when that is undone.
+        47900: together,
+        59900: together,
+      },
+    });
+    const [first, second, still, again, heir, last] = places;
+    assert.deepEqual([first, second !== 0, still, again, heir !== 0, last], [0, true, second, 0, true, heir]);
+    assert.ok(Math.max(...cluster.moves) <= 3, `away, back, away: ${cluster.moves}`);
+  }
 });
 
 test('a range stays where an operator moved it, until everything is sent home', () => {

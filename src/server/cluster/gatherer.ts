@@ -6,6 +6,7 @@ import net from 'node:net';
 import { BreakwaterError, messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { checkMember, type Member } from '../../cluster/member.ts';
+import type { Topology } from '../../cluster/topology.ts';
 import { listenOn } from '../../http/listen.ts';
 import { FRAME, FrameParser } from '../../wire/frame-parser.ts';
 import { FrameWriter } from '../../wire/frame-writer.ts';
@@ -15,12 +16,13 @@ import type { Discovery } from './discovery.ts';
 import { type Answer, type Convocation, Gathering, listOf, PLEDGE_MS } from './gathering.ts';
 import { helloOf, isProof, makeNonce, proofOf } from './handshake.ts';
 import { asked, converse, NO_SETUP, throwIfForEver } from './joining.ts';
-import { factsOf, makeSetup, type SetupWishes } from './setup.ts';
+import { defaultReplicas, factsOf, makeSetup, type SetupWishes } from './setup.ts';
 import { type Address, shown } from './sources.ts';
 
 /** What a cluster that we form is to be. */
 export type Wishes = Pick<SetupWishes, 'voters' | 'ranges' | 'takeoverMs' | 'crashFastPath'> & {
-  /** null: 1 where there is another member to copy to. */
+  readonly topology: Topology;
+  /** null: `defaultReplicas`. */
   readonly replicas: number | null;
 };
 
@@ -205,7 +207,7 @@ class Gatherer {
     const able = members.filter(({ weight }) => weight > 0).length;
     return makeSetup({
       ...wishes,
-      replicas: wishes.replicas ?? Math.max(0, Math.min(1, able - 1)),
+      replicas: wishes.replicas ?? defaultReplicas(able, wishes.topology),
       name,
       secret,
       members: listOf(members),

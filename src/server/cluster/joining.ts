@@ -108,7 +108,7 @@ export function converse(
     const take = (message: WireMessage): void => {
       if (message.kind === 'welcome' || message.kind === 'turned-away' || message.kind === 'convened') {
         // Before the greeting nobody has proved anything: what it says is no reason to give up.
-        end(isGreeted ? message : new Error('it turned us away before it said who it is'));
+        end(isGreeted ? whole(message) : new Error('it turned us away before it said who it is'));
         return;
       }
       if (message.kind !== 'hello' || isGreeted) {
@@ -151,6 +151,12 @@ export function converse(
       }
     });
   });
+}
+
+/** A welcome's topology is one of its facts. */
+function whole<M extends Welcome | TurnedAway | Convened>(message: M): M {
+  if (message.kind !== 'welcome' || message.topology === 'sharded') return message;
+  return { ...message, facts: { ...message.facts, topology: message.topology } };
 }
 
 export const NO_SETUP = { fingerprint: '' };

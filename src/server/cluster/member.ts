@@ -421,7 +421,14 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     const isListed = setup.members.some(({ id }) => id === guest.id);
     if (machine === null && isListed && this.#finder !== null) {
       // Of the list that stands: it is formed when all its voters are here.
-      answer({ kind: 'welcome', cluster: '', facts: factsOf(setup), setup: setup.fingerprint, roster: null });
+      answer({
+        kind: 'welcome',
+        cluster: '',
+        facts: factsOf(setup),
+        setup: setup.fingerprint,
+        roster: null,
+        topology: setup.topology,
+      });
       return;
     }
     if (machine === null || !machine.isOk) {
@@ -467,7 +474,14 @@ export class ClusterMember implements ListenedNode<NodeSession> {
     const { cluster } = this.#formation.formed!;
     const { known } = this.machine.core.membership;
     const roster = known.ballot.epoch === 0 ? null : known;
-    answer({ kind: 'welcome', cluster, facts: factsOf(setup), setup: setup.fingerprint, roster });
+    answer({
+      kind: 'welcome',
+      cluster,
+      facts: factsOf(setup),
+      setup: setup.fingerprint,
+      roster,
+      topology: setup.topology,
+    });
   }
 
   /** What the roster says of this member is what it was started with, or is about to be. */
@@ -549,6 +563,7 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         voters: setup.voters,
         rangeCount: setup.rangeCount,
         copies: setup.copies,
+        topology: setup.topology,
         writeModes: this.config.writeModes,
         timing: setup.timing,
         // In every life: a first record is only made where no majority knows of any, and who dies while founding must be able to go on.

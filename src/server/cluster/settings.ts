@@ -6,6 +6,7 @@
  */
 import { BreakwaterError } from '../../base/errors.ts';
 import { MAX_WEIGHT } from '../../cluster/member.ts';
+import { TOPOLOGIES, type Topology } from '../../cluster/topology.ts';
 import { WRITE_MODES, type WriteMode } from '../../node/write-modes.ts';
 import type { ListedMember } from '../../wire/hello.ts';
 import {
@@ -21,7 +22,14 @@ import {
 } from '../setting.ts';
 import { type EtcdAddress, type EtcdConfig, readEtcdAddress } from './etcd-address.ts';
 import type { Wishes } from './gatherer.ts';
-import { type ClusterSetup, MAX_MEMBERS, MAX_TAKEOVER_MS, MIN_TAKEOVER_MS, makeSetup } from './setup.ts';
+import {
+  type ClusterSetup,
+  defaultReplicas,
+  MAX_MEMBERS,
+  MAX_TAKEOVER_MS,
+  MIN_TAKEOVER_MS,
+  makeSetup,
+} from './setup.ts';
 import { isSource, type Source, sourceIn } from './sources.ts';
 
 export interface ClusterConfig {
@@ -323,7 +331,7 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     field: 'replicas',
     name: 'replicas',
     placeholder: '<count>',
-    defaultText: '1 (0 for a single member)',
+    defaultText: '1 (0 for a single member); with topology primary 2, as far as there are members',
     summary: 'copies of each range beside its owner',
     effect:
       'An invalidation is acknowledged when all of them have applied it. 0: a member that dies takes its entries along. The same at every member.',
@@ -337,6 +345,16 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     summary: 'into how many ranges the 16384 slots are cut, a power of two',
     effect: 'More: evener shares, a longer CLUSTER SLOTS. The same at every member.',
     read: integer(1, 16_384, 'a count'),
+  },
+  {
+    field: 'topology',
+    name: 'topology',
+    placeholder: '<kind>',
+    defaultText: 'sharded',
+    summary: 'sharded: each member owns its share of the ranges; primary: one member owns all, the others copy or wait',
+    effect:
+      'primary is one primary with replicas: the heaviest member (weight), of equals the first of the list, owns every range, the next ones copy all of it, and one of them takes over when it is gone. Who was the primary comes back as a replica; "breakwater move 0-16383 --to" makes it the primary again. The same at every member.',
+    read: oneOf(TOPOLOGIES),
   },
   {
     field: 'writeModes',
@@ -375,7 +393,7 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
 ];
 
 /** Decided when the cluster is formed. */
-const FACTS = ['voters', 'replicas', 'ranges', 'takeoverMs', 'crashFastPath'] as const;
+const FACTS = ['voters', 'replicas', 'ranges', 'takeoverMs', 'crashFastPath', 'topology'] as const;
 
 /** What the cluster's settings make of a node, or null without `join`. @throws BreakwaterError `CONFIG_INVALID` */
 export function clusterConfigOf(
@@ -410,6 +428,7 @@ export function clusterConfigOf(
   const coordination = etcdOf(pick);
   const expect = pick<number | null>('expect', null);
   const { listed, sources } = join;
+  const topology = pick<Topology>('topology', 'sharded');
   if (sources.length > 0) {
     if (coordination !== null && expect !== null) {
       refuse(
@@ -429,6 +448,7 @@ export function clusterConfigOf(
       ranges: pick('ranges', null),
       takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
       crashFastPath: pick('crashFastPath', false),
+      topology,
     };
     if (expect !== null) checkWishes(name, wishes, expect);
     const labels = { zone: zone ?? '', machine: machine ?? '', weight: weight ?? 1 };
@@ -486,7 +506,8 @@ export function clusterConfigOf(
     members: listed,
     self: { host: announce, linkPort },
     voters: coordination === null ? pick('voters', null) : 0,
-    replicas: pick('replicas', Math.max(0, Math.min(1, listed.filter((each) => each.weight !== 0).length - 1))),
+    replicas: pick('replicas', defaultReplicas(listed.filter((each) => each.weight !== 0).length, topology)),
+    topology,
     ranges: pick('ranges', null),
     takeoverMs: pick('takeoverMs', DEFAULT_TAKEOVER_MS),
     crashFastPath: pick('crashFastPath', false),
@@ -511,7 +532,7 @@ function etcdOf(pick: <T>(field: string, fallback: T) => T): EtcdConfig | null {
 /** Could so many members form a cluster like this? @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
 function checkWishes(name: string, wishes: Wishes, expect: number): void {
   const members = Array.from({ length: expect }, (_, index) => ({ host: 'expected', linkPort: index + 1 }));
-  const replicas = wishes.replicas ?? Math.min(1, expect - 1);
+  const replicas = wishes.replicas ?? defaultReplicas(expect, wishes.topology);
   makeSetup({ ...wishes, replicas, name, members, self: members[0]!, secret: '' });
 }
 

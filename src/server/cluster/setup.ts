@@ -14,6 +14,7 @@ import { isRangeCount } from '../../cluster/ranges.ts';
 import { MAX_COPIES } from '../../cluster/record.ts';
 import type { RosterMember } from '../../cluster/roster.ts';
 import { checkTiming, DEFAULT_TIMING, type Timing } from '../../cluster/timing.ts';
+import type { Topology } from '../../cluster/topology.ts';
 import type { Facts, ListedMember } from '../../wire/hello.ts';
 
 /** One member of the list: where its link port is reached. */
@@ -42,6 +43,7 @@ export interface ClusterSetup {
   readonly rangeCount: number;
   /** Members that are to hold a range, its owner included. */
   readonly copies: number;
+  readonly topology: Topology;
   readonly timing: Timing;
   /** '' = none: whoever reaches the link port is believed. */
   readonly secret: string;
@@ -64,6 +66,8 @@ export interface SetupWishes {
   /** null: {@link defaultRanges}. */
   readonly ranges: number | null;
   readonly takeoverMs: number;
+  /** Default `sharded`. */
+  readonly topology?: Topology;
   readonly secret: string;
   /** Default false. */
   readonly crashFastPath?: boolean;
@@ -76,6 +80,11 @@ export const MAX_MEMBERS = 64;
 /** Below this a busy machine's pauses are taken for deaths. */
 export const MIN_TAKEOVER_MS = 750;
 export const MAX_TAKEOVER_MS = 60_000;
+
+/** One copy where there is another member to hold it; with one primary two, as far as there are members. */
+export function defaultReplicas(able: number, topology: Topology): number {
+  return Math.max(0, Math.min(topology === 'primary' ? 2 : 1, able - 1));
+}
 
 /** One alone, three up to four members, else five. Two voters would be lost with either. */
 export function defaultVoters(members: number): number {
@@ -115,7 +124,7 @@ export function memberId(name: string, host: string, linkPort: number): NodeId {
 
 /** @throws BreakwaterError `CONFIG_INVALID`, `TIMING_INVALID` */
 export function makeSetup(wishes: SetupWishes): ClusterSetup {
-  const { name, replicas, secret, self, crashFastPath = false } = wishes;
+  const { name, replicas, secret, self, crashFastPath = false, topology = 'sharded' } = wishes;
   const members = wishes.members.map(({ host, linkPort, zone = '', machine = '', weight = 1 }): MemberAddress => {
     const address = { id: memberId(name, host, linkPort), host, linkPort, zone };
     return { ...address, ...(machine === '' ? {} : { machine }), ...(weight === 1 ? {} : { weight }) };
@@ -158,6 +167,7 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     timing,
     // Left out where it is off, so that it is no other list than before there was such a thing.
     ...(crashFastPath ? ['crash fast path'] : []),
+    ...(topology === 'sharded' ? [] : [topology]),
   ]);
   return {
     name,
@@ -167,6 +177,7 @@ export function makeSetup(wishes: SetupWishes): ClusterSetup {
     coordination: voterCount === 0 ? 'etcd' : 'voters',
     rangeCount,
     copies,
+    topology,
     timing,
     secret,
     takeoverMs: wishes.takeoverMs,
@@ -185,6 +196,7 @@ export function factsOf({
   copies,
   takeoverMs,
   crashFastPath,
+  topology,
 }: ClusterSetup): Facts {
   return {
     name,
@@ -194,6 +206,7 @@ export function factsOf({
     ranges: rangeCount,
     takeoverMs,
     crashFastPath,
+    ...(topology === 'sharded' ? {} : { topology }),
   };
 }
 

@@ -3,6 +3,7 @@ import type { Member, NodeId } from '../../cluster/member.ts';
 import type { Stance } from '../../cluster/messages.ts';
 import { asMember } from '../../cluster/roster.ts';
 import type { Resyncs } from '../../cluster/streams.ts';
+import type { Topology } from '../../cluster/topology.ts';
 import type { MemberHealth } from '../../commands/cluster-face.ts';
 import type { ClusterNode } from '../../node/cluster-node.ts';
 import type { HoldCounts } from '../../node/held-requests.ts';
@@ -99,6 +100,8 @@ export interface ClusterStatus {
   readonly ranges: number;
   /** Members that are to hold a range. */
   readonly copies: number;
+  /** `primary`: one member is to own every range. */
+  readonly topology: Topology;
   readonly takeoverMs: number;
   /** Ranges that nobody owns. */
   readonly unowned: number;
@@ -178,6 +181,7 @@ export function statusOf({
     coordination,
     ranges: setup.rangeCount,
     copies: setup.copies,
+    topology: setup.topology,
     takeoverMs: setup.timing.takeoverMs,
     unowned,
     astray: core.homing.astray(nowMs),

@@ -44,10 +44,13 @@ test('a list makes a member: ids by place, the first vote, defaults by size', ()
     { voters: '1' },
     { 'cluster-name': 'x' },
     { 'crash-fast-path': 'on' },
+    { topology: 'primary' },
   ]) {
     const differs = config({ join: LIST, announce: '10.0.0.2', bind: '0.0.0.0', ...changed }).cluster!.setup;
     assert.notEqual(differs.fingerprint, setup.fingerprint, JSON.stringify(changed));
   }
+  const primary = config({ join: LIST, bind: '10.0.0.2', topology: 'primary' }).cluster!.setup;
+  assert.deepEqual([primary.topology, primary.copies], ['primary', 3], 'two replicas');
   assert.equal(config({ join: '127.0.0.1:17379' }).cluster!.setup.copies, 1, 'alone, there is nobody to copy to');
   assert.equal(config({}).cluster, null);
 });
@@ -95,7 +98,7 @@ test('where to look for members, and what is formed of those that are found', ()
       { kind: 'address', address: { host: '10.0.0.1', linkPort: 17_379 } },
     ],
     expect: 3,
-    wishes: { voters: 3, replicas: null, ranges: null, takeoverMs: 1500, crashFastPath: false },
+    wishes: { voters: 3, replicas: null, ranges: null, takeoverMs: 1500, crashFastPath: false, topology: 'sharded' },
   });
   assert.equal(config({ ...flags, join: 'dns:cache:17000' }).joining!.discovery!.expect, null);
   // A list says itself who is expected; to say it twice does no harm.
