@@ -4,7 +4,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { TOPOLOGIES, type Topology } from '../../src/cluster/topology.ts';
-import { positive, whole } from '../run/words.ts';
+import { positive, WordsInvalid, whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { NOTHING } from './batch.ts';
 import {
@@ -174,23 +174,23 @@ function oneSummary(plan: Plan, { violations, hash, counts, longestChain }: Repo
 
 function memoryOf(text: string): MemoryKind {
   if (text === 'model' || text === 'node') return text;
-  throw new Error(`--memory must be model or node, received "${text}"`);
+  throw new WordsInvalid(`--memory must be model or node, received "${text}"`);
 }
 
 function topologyOf(text: string): Topology {
   const found = TOPOLOGIES.find((topology) => topology === text);
   if (found !== undefined) return found;
-  throw new Error(`--topology must be ${TOPOLOGIES.join(' or ')}, received "${text}"`);
+  throw new WordsInvalid(`--topology must be ${TOPOLOGIES.join(' or ')}, received "${text}"`);
 }
 
 function coordinationOf(text: string): CoordinationKind {
   if (text === 'voters' || text === 'etcd') return text;
-  throw new Error(`--coordination must be voters or etcd, received "${text}"`);
+  throw new WordsInvalid(`--coordination must be voters or etcd, received "${text}"`);
 }
 
 function aimOf(text: string): Aim {
   if (text === 'disk' || text === 'haste' || text === 'leases') return text;
-  throw new Error(`--aim must be disk, haste or leases, received "${text}"`);
+  throw new WordsInvalid(`--aim must be disk, haste or leases, received "${text}"`);
 }
 
 function faultsOf(text: string): readonly FaultKind[] {
@@ -199,7 +199,7 @@ function faultsOf(text: string): readonly FaultKind[] {
   for (const kind of kinds) {
     const known: readonly string[] = [...FAULT_KINDS, ...PROCESS_KINDS, ...ETCD_KINDS];
     if (!known.includes(kind)) {
-      throw new Error(`--faults: there is no fault "${kind}"; there are ${known.join(', ')}, none`);
+      throw new WordsInvalid(`--faults: there is no fault "${kind}"; there are ${known.join(', ')}, none`);
     }
   }
   return kinds as FaultKind[];

@@ -3,7 +3,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { whole } from '../run/words.ts';
+import { WordsInvalid, whole } from '../run/words.ts';
 import { headline, type Outcome, runOverWorkers } from '../run/workers.ts';
 import { fromMacrotask } from '../world/world.ts';
 import { NOTHING } from './batch.ts';
@@ -117,5 +117,5 @@ function aboutOf(text: string | undefined): About | null {
   if (text === undefined) return null;
   const about = ABOUT.find((word) => word === text);
   if (about !== undefined) return about;
-  throw new Error(`--about must be one of ${ABOUT.join(', ')}, received "${text}"`);
+  throw new WordsInvalid(`--about must be one of ${ABOUT.join(', ')}, received "${text}"`);
 }

@@ -52,11 +52,18 @@ export class Ledger {
   /** Writes of which nobody knows whether they are still on their way. */
   readonly #limbo = new Map<number, number>();
   readonly #log: string[] = [];
+  readonly #nowMs: () => number;
 
-  constructor(name: string, keys: number) {
+  /** @param nowMs the clock of the world that is judged */
+  constructor(name: string, keys: number, nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
     this.namespaces = [`${name}a`, `${name}b`];
     this.keys = Array.from({ length: keys }, (_, n) => `${this.namespaces[n % 2]!}:${n}`);
     this.tags = ['x', 'y', 'z'].map((tag) => `${name}-${tag}`);
+  }
+
+  get nowMs(): number {
+    return this.#nowMs();
   }
 
   next(tags: readonly string[] = []): number {
@@ -66,7 +73,7 @@ export class Ledger {
   }
 
   note(text: string): void {
-    this.#log.push(`${Math.round(performance.now())} ${text}`);
+    this.#log.push(`${Math.round(this.nowMs)} ${text}`);
     if (this.#log.length > 4000) this.#log.splice(0, 2000);
   }
 
@@ -86,12 +93,12 @@ export class Ledger {
   }
 
   lose(number: number): void {
-    this.#limbo.set(number, performance.now());
+    this.#limbo.set(number, this.nowMs);
   }
 
   /** To be called before the read is sent. The function judges what it gave; it says what is wrong. */
   reading(key: string): (text: string | null, how: string) => void {
-    const nowMs = performance.now();
+    const { nowMs } = this;
     const namespace = key.slice(0, key.indexOf(':'));
     const whole: [string, Floor][] = [key, namespace].map((name) => [name, this.#floors.get(name) ?? NO_FLOOR]);
     const ofTags = new Map(this.tags.map((tag) => [tag, this.#floors.get(tag) ?? NO_FLOOR]));
@@ -251,7 +258,7 @@ export class JudgedWalk {
     const ms = this.#pick([50, 500, 3000]);
     const reply = await this.#write(key, ['PEXPIRE', key, String(ms)], number, () => {});
     if (reply === undefined) this.#ends(key, number, null);
-    else if (reply === 1) this.#ends(key, number, performance.now() + ms);
+    else if (reply === 1) this.#ends(key, number, this.ledger.nowMs + ms);
   }
 
   async #persist(key: string): Promise<void> {
@@ -355,7 +362,7 @@ export class JudgedWalk {
     acknowledged: (begunMs: number) => void,
     way: Way = this.#way(false),
   ): Promise<Reply | undefined> {
-    const begunMs = performance.now();
+    const begunMs = this.ledger.nowMs;
     this.ledger.note(`${number}> ${way} ${args.join(' ')}`);
     const answer = await this.#client.ask(way, key, args);
     this.ledger.note(

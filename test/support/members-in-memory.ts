@@ -79,6 +79,10 @@ export class Cluster {
   holds: (message: Message, from: number, to: number) => boolean = () => false;
   readonly held: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
   readonly #queue: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
+  readonly #members: readonly Member[];
+  readonly #copies: number;
+  readonly #writeModes: Readonly<Record<string, WriteMode>>;
+  readonly #lives = new Map<number, number>();
 
   constructor(
     size = 3,
@@ -100,35 +104,10 @@ export class Cluster {
         incarnation: 1,
       };
     });
-    this.nodes = members.map(
-      ({ id }, index) =>
-        new ClusterNode({
-          node: {
-            memoryBytes: 1024 * 1024,
-            eviction: 'tinylfu',
-            random: new SeededRandom(index + 1),
-            startMs: START,
-            version: '0.0.0',
-            leaseCapacity: 256,
-            generationCapacity: 256,
-            onInternalError: (error) => {
-              throw error;
-            },
-          },
-          cluster: {
-            self: id,
-            members,
-            voters: members.map((member) => member.id),
-            rangeCount: RANGES,
-            copies,
-            writeModes,
-            isFounder: index === 0,
-            isDurable: false,
-            restored: null,
-            hasForgotten: false,
-          },
-        }),
-    );
+    this.#members = members;
+    this.#copies = copies;
+    this.#writeModes = writeModes;
+    this.nodes = members.map((_, index) => this.#make(index, false));
     // Founding, first records, reigns, copies in sync.
     this.pass(4000);
     for (const node of this.nodes) assert.equal(node.isOk, true);
@@ -136,6 +115,45 @@ export class Cluster {
       this.nodes.reduce((sum, node) => sum + node.ownedCount, 0),
       RANGES,
     );
+  }
+
+  /** It begins anew with nothing, and what was on its way to it is lost. Its clients' connections are closed. */
+  restart(index: number): void {
+    const old = this.nodes[index];
+    this.#lives.set(index, (this.#lives.get(index) ?? 1) + 1);
+    this.nodes[index] = this.#make(index, true);
+    this.clients.splice(0, this.clients.length, ...this.clients.filter(({ node }) => node !== old));
+    this.held.splice(0, this.held.length, ...this.held.filter(({ to }) => to !== index));
+  }
+
+  #make(index: number, hasForgotten: boolean): ClusterNode {
+    const life = this.#lives.get(index) ?? 1;
+    return new ClusterNode({
+      node: {
+        memoryBytes: 1024 * 1024,
+        eviction: 'tinylfu',
+        random: new SeededRandom(1000 * (life - 1) + index + 1),
+        startMs: this.nowMs,
+        version: '0.0.0',
+        leaseCapacity: 256,
+        generationCapacity: 256,
+        onInternalError: (error) => {
+          throw error;
+        },
+      },
+      cluster: {
+        self: idOf(index),
+        members: this.#members.map((member, n) => (n === index ? { ...member, incarnation: life } : member)),
+        voters: this.#members.map(({ id }) => id),
+        rangeCount: RANGES,
+        copies: this.#copies,
+        writeModes: this.#writeModes,
+        isFounder: index === 0,
+        isDurable: false,
+        restored: null,
+        hasForgotten,
+      },
+    });
   }
 
   cut(index: number): void {
