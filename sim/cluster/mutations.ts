@@ -474,7 +474,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'voters-of-any-set',
-    what: 'a voter answers whoever asks, whatever set of voters it names, and acknowledgements of every set are counted together',
+    what: 'a voter answers whoever asks, whatever set of voters it names, acknowledgements of every set are counted together, and nobody is told that the voters have changed',
     edits: [
       {
         file: 'src/cluster/voter.ts',
@@ -485,6 +485,16 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
         file: 'src/cluster/views.ts',
         find: 'const isIn = ack.isVoting && sameBallot(ack.set, this.#set);',
         replace: 'const isIn = ack.isVoting;',
+      },
+      {
+        file: 'src/cluster/core.ts',
+        find: "if (compareBallots(ack.set, since) < 0) this.#send(from, { kind: 'roster-known', roster: this.membership.known });",
+        replace: '',
+      },
+      {
+        file: 'src/cluster/core.ts',
+        find: "if (compareBallots(known, roster.ballot) < 0) this.#send(to, { kind: 'roster-known', roster });",
+        replace: 'if (known.epoch < 0) this.#send(to, { kind: "roster-known", roster });',
       },
     ],
     args: REVOTES,
@@ -528,36 +538,6 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       "if (isOtherSet && patientMs < 0) return 'settling';",
     ),
     args: REVOTES,
-  },
-  {
-    ...one(
-      'leases-of-old-sets',
-      'what a voter acknowledged two sets ago counts for a lease',
-      'src/cluster/views.ts',
-      'if (!sameBallot(view.sentIn, behind)) view.sentMs = NEVER;',
-      'if (behind.epoch < 0) view.sentMs = NEVER;',
-    ),
-    args: REVOTES,
-  },
-  {
-    ...one(
-      'taken-over-is-accepted',
-      'a record that a recovering voter took over from others, below what it knows to be promised, counts as accepted by it',
-      'src/cluster/views.ts',
-      'if (!isIn || taken.has(range) || nowMs - sentMs >= leaseMs) continue;',
-      'if (!isIn || nowMs - sentMs >= leaseMs) continue;',
-    ),
-    args: REVOTES,
-  },
-  {
-    ...one(
-      'own-record-overlooked',
-      'an owner replaces the record that is known to be chosen, also where voters have accepted a newer one of its own (found by this simulator)',
-      'src/cluster/core.ts',
-      'return isOurs && compareBallots(newest.ballot, record.ballot) > 0 ? newest : record;',
-      'return isOurs && compareBallots(newest.ballot, record.ballot) > 0 && newest.range < 0 ? newest : record;',
-    ),
-    args: ['--faults', 'ring,halves,loss', '--every', '700'],
   },
   {
     ...one(

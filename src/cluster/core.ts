@@ -295,7 +295,13 @@ export class ClusterCore {
     this.#yielded = this.primaries.map(() => null);
     this.#handed = this.primaries.map(() => null);
     this.#mayHaveVoted = options.hasForgotten;
-    this.voter = this.#ownIndex < 0 ? null : this.#votes(!seats.before.includes(self), options.hasForgotten);
+    const hasVoted = seats.before.includes(self);
+    this.voter = this.#ownIndex < 0 ? null : this.#votes(!hasVoted, options.hasForgotten);
+    if (this.voter === null && hasVoted && !options.hasForgotten) {
+      // Those who vote now may have to read what it has written.
+      this.voter = this.#votes(false, false);
+      this.voter.leave(seats.since);
+    }
     this.#proposals = new Proposals(
       self,
       options.incarnation,

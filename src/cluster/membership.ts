@@ -64,6 +64,8 @@ interface Proposal {
   newest: Roster | null;
   isNamed: boolean;
   isSettling: boolean;
+  /** It finishes another change instead. */
+  isOutdone: boolean;
   startedMs: number;
   sentMs: number;
 }
@@ -191,8 +193,9 @@ export class Membership {
       // Answers of one set are not counted with those of another.
       const proposal = this.#proposal;
       if (proposal !== null) {
-        const { roster: own } = proposal;
-        this.#end(own === null ? 'outdone' : sameBallot(own.ballot, roster.ballot) ? 'chosen' : 'unknown');
+        const { roster: own, isOutdone } = proposal;
+        const isOurs = own !== null && sameBallot(own.ballot, roster.ballot);
+        this.#end(own === null || isOutdone ? 'outdone' : isOurs ? 'chosen' : 'unknown');
       }
     }
     this.#options.changed(before);
@@ -216,6 +219,7 @@ export class Membership {
       newest: null,
       isNamed: false,
       isSettling: false,
+      isOutdone: false,
       startedMs: nowMs,
       sentMs: nowMs,
     };
@@ -241,12 +245,10 @@ export class Membership {
     const ballot = { epoch: proposal.epoch, node: self };
     // What is known to be chosen is among them, unless its voters are these very ones and have it: then it is no newer.
     const basis = proposal.newest ?? this.founding;
-    // Another change of the voters was accepted by some: that one comes to its end first.
-    if (proposal.change.kind === 'voters' && !sameBallot(setOf(basis), this.#seats.since)) {
-      this.#end('outdone');
-      return;
-    }
-    const next = changedRoster(basis, proposal.change, voters, copies, ballot, topology);
+    // Another change of the voters was accepted by some: that one is brought to its end, and ours is not made.
+    proposal.isOutdone = proposal.change.kind === 'voters' && !sameBallot(setOf(basis), this.#seats.since);
+    const change: RosterChange = proposal.isOutdone ? { kind: 'finish' } : proposal.change;
+    const next = changedRoster(basis, change, voters, copies, ballot, topology);
     if (typeof next === 'string') {
       this.#end(next);
       return;
@@ -269,7 +271,7 @@ export class Membership {
       const { roster } = proposal;
       this.#proposal = null;
       this.learn(roster);
-      this.#options.ended(proposal.change, 'chosen');
+      this.#options.ended(proposal.change, proposal.isOutdone ? 'outdone' : 'chosen');
       return;
     }
     if (message.answer === 'named') proposal.isNamed = true;

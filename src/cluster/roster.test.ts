@@ -12,6 +12,7 @@ import {
   orderIn,
   type Roster,
   type RosterMember,
+  setOf,
 } from './roster.ts';
 import { nearness } from './topology.ts';
 
@@ -145,4 +146,47 @@ test('a roster that contradicts itself is refused', () => {
       (error) => error instanceof BreakwaterError && error.code === 'ROSTER_INVALID',
     );
   }
+});
+
+test("the voters: one comes, one goes, or one takes another's place", () => {
+  const founders = [0, 1, 2].map(idOf);
+  const change = (roster: Roster, come: number | null, go: number | null): Roster | string => {
+    const [add, remove] = [come, go].map((index) => (index === null ? null : idOf(index))) as [string, string];
+    const ballot = { epoch: roster.ballot.epoch + 1, node: idOf(0) };
+    return changedRoster(roster, { kind: 'voters', add, remove }, founders, 2, ballot);
+  };
+  const made = (found: Roster | string): Roster => {
+    assert.ok(typeof found !== 'string', `${found}`);
+    checkRoster(found);
+    return found;
+  };
+  const first = founded(6, 4, 2);
+  assert.equal(setOf(first).epoch, 0);
+  const second = made(change(first, 3, 1));
+  assert.deepEqual(
+    [second.seats!.voters, second.seats!.before, second.seats!.behind.epoch, setOf(second).epoch],
+    [[0, 3, 2].map(idOf), founders, 0, 1],
+  );
+  const third = made(change(second, 1, null));
+  assert.deepEqual([third.seats!.voters.length, third.seats!.behind.epoch], [4, 1]);
+  const full = made(change(third, 4, null));
+  for (const [roster, come, go, why] of [
+    [full, 5, null, 'voters-full'],
+    [full, 4, null, 'done'],
+    [full, null, 5, 'done'],
+    [second, 3, 1, 'done'],
+    [second, 9, 0, 'not-member'],
+    [second, 0, 2, 'voter'],
+    [second, 4, 1, 'not-voter'],
+  ] as const) {
+    assert.equal(change(roster, come, go), why);
+  }
+  let alone = full;
+  for (const index of [0, 1, 2, 3]) alone = made(change(alone, null, index));
+  assert.deepEqual(alone.seats!.voters, [idOf(4)]);
+  assert.deepEqual([change(alone, null, 4), change(alone, 0, 4)], ['voters-few', 'voters-few']);
+  assert.equal(changedRoster(full, { kind: 'forget', id: idOf(3) }, founders, 2, AT), 'voter');
+  // Other changes leave the voters as they are.
+  const fewer = made(changedRoster(full, { kind: 'forget', id: idOf(5) }, founders, 2, AT));
+  assert.deepEqual(fewer.seats, full.seats);
 });

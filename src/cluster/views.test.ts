@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Ballot } from '../base/ballot.ts';
 import type { HeartbeatAck, VoterRow } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
 import { DEFAULT_TIMING } from './timing.ts';
@@ -164,4 +165,47 @@ test('a stance and a life hold until something else is said of them, or by anoth
   all.onAck(1, ack(400, 1, [], { life: 2 }), 400, new Set());
   assert.equal(all.stanceOf(C, 410), 'here');
   assert.equal(all.isAnybodyAway, true);
+});
+
+// -- sets of voters
+
+const D = 'd'.repeat(40);
+const [SECOND, THIRD] = [1, 2].map((epoch) => ({ epoch, node: A })) as [Ballot, Ballot];
+
+test('what was acknowledged in the set before goes on counting for a lease, what was accepted there counts when it is said anew', () => {
+  const all = views();
+  const changed = new Set<number>();
+  all.onAck(0, ack(0, 1, [row(record(3, A))]), 5, changed);
+  all.onAck(1, ack(0, 1, [row(record(2, A))]), 5, changed);
+  assert.ok(all.isLeased(0, record(3, A).ballot, 10));
+  all.follow([A, B, D], SECOND, NO_BALLOT);
+  assert.deepEqual([all.voters, all.isLeased(0, record(3, A).ballot, 10)], [[A, B, D], true]);
+  // Out of the set before: it has not gone over yet.
+  all.onAck(1, ack(20, 2, [row(record(3, A))], { after: 1 }), 25, changed);
+  assert.equal(all.chosen[0]!.owner, null);
+  assert.equal(all.isLeased(0, record(3, A).ballot, F + 1), false);
+  all.onAck(0, ack(30, 2, [], { after: 1, set: SECOND }), 35, changed);
+  all.onAck(2, ack(30, 1, [row(record(3, A))], { set: SECOND, isVoting: false }), 35, changed);
+  assert.equal(all.chosen[0]!.owner, null, 'who does not vote yet makes no majority');
+  all.onAck(1, ack(40, 3, [], { after: 2, set: SECOND }), 45, changed);
+  assert.equal(all.chosen[0]!.owner, A);
+});
+
+test('nothing that was acknowledged two sets ago counts: those majorities need not meet', () => {
+  const all = views();
+  for (const index of [1, 2]) all.onAck(index, ack(0, 1, []), 5, new Set());
+  assert.ok(all.hasMajority(10));
+  all.follow([B, C, D], THIRD, SECOND);
+  assert.equal(all.hasMajority(10), false);
+  for (const index of [0, 1]) all.onAck(index, ack(20, 2, [], { after: 1, set: THIRD }), 25, new Set());
+  assert.ok(all.hasMajority(30));
+});
+
+test('a record that voters took over from others when they recovered is not chosen by that', () => {
+  const all = views();
+  all.onAck(0, ack(0, 1, [row(record(3, A))]), 5, new Set());
+  all.onAck(1, ack(0, 1, [row(record(3, A))], { taken: [0] }), 5, new Set());
+  assert.deepEqual([all.chosen[0]!.owner, all.newest[0]!.owner], [null, A]);
+  all.onAck(2, ack(0, 1, [row(record(3, A))]), 5, new Set());
+  assert.equal(all.chosen[0]!.owner, A);
 });

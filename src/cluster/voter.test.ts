@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Ballot } from '../base/ballot.ts';
 import type { Prepare } from './messages.ts';
 import { NO_BALLOT, type OwnershipRecord } from './record.ts';
 import type { Roster } from './roster.ts';
@@ -347,4 +348,69 @@ test('a heartbeat, or a link, of a member that was taken for gone is stronger th
   }
   one.onGone('d'.repeat(40), 200);
   assert.deepEqual(beat(one, B, 210).silent, [], 'who is no member is nobody');
+});
+
+// -- sets of voters
+
+const NEXT = { epoch: 7, node: A };
+
+function seated(epoch: number, since: Ballot): Roster {
+  const seats = { since, voters: [A, B, D], before: [A, B, C], behind: set };
+  return { ...roster(epoch, [A, B, C, D]), seats };
+}
+
+test('a voter answers nobody who names another set, and one that went over votes when it knows what the set before agreed upon', () => {
+  const one = voter();
+  assert.deepEqual(one.onPrepare(B, prepare(2, null), 0).granted, [0]);
+  assert.equal(one.onPrepare(B, { ...prepare(3, null), set: NEXT }, 0).refused[0]?.reason, 'voters');
+  one.goOver(NEXT, false);
+  const ack = beat(one, A, 10);
+  assert.deepEqual([ack.isVoting, ack.isWhole, ack.set], [false, true, NEXT]);
+  assert.equal(one.onAccept({ kind: 'accept', set, claim: 0, records: [record(2, B)] }).refused[0]?.reason, 'voters');
+  assert.equal(
+    one.onAccept({ kind: 'accept', set: NEXT, claim: 0, records: [record(2, B)] }).refused[0]?.reason,
+    'recovering',
+  );
+  const elsewhere = { promised: { epoch: 5, node: C }, accepted: record(4, B) };
+  one.recover([[{ range: 0, ...elsewhere }]], [{ promised: NEXT, accepted: seated(7, NEXT), votedIn: set }], 20);
+  assert.deepEqual(one.row(0), { range: 0, ...elsewhere, isTaken: true });
+  assert.deepEqual(beat(one, A, 30).taken, [0]);
+  assert.deepEqual([beat(one, A, 30).isVoting, one.roster.votedIn, one.roster.accepted?.ballot], [true, NEXT, NEXT]);
+  const asked = { ...prepare(6, record(4, B), true), set: NEXT };
+  assert.deepEqual(one.onPrepare(A, asked, 40).granted, [0]);
+  // What it accepts itself is its own again.
+  one.onAccept({ kind: 'accept', set: NEXT, claim: 0, records: [record(6, A)] });
+  assert.deepEqual(beat(one, A, 50).taken, []);
+});
+
+test('a newcomer among the voters is as one that forgot: it waits for T, from when others vote', () => {
+  const one = voter({ set: NEXT, isNew: true });
+  assert.deepEqual([one.phase, one.isWaiting, one.hasWaited(10 * T)], ['recovering', false, false]);
+  one.wait(100);
+  one.wait(200);
+  assert.deepEqual([one.hasWaited(100 + T - 1), one.hasWaited(100 + T)], [false, true]);
+  // Its directory says that it has voted in this set.
+  const votedIn = { promised: NEXT, accepted: seated(7, NEXT), votedIn: NEXT };
+  assert.equal(voter({ set: NEXT, isNew: true, restoredRoster: votedIn }).phase, 'voting');
+  assert.equal(voter({ set: NEXT, restoredRoster: { ...votedIn, votedIn: set } }).phase, 'syncing');
+  assert.equal(voter({ set: NEXT, restoredRoster: votedIn, hasForgotten: true }).phase, 'recovering');
+});
+
+test('the voters are changed again when T has passed; other changes of the roster need not wait', () => {
+  const one = voter({ patientMs: 1000 });
+  const change = { kind: 'roster-accept', set, claim: 1, roster: seated(7, NEXT) } as const;
+  assert.equal(one.onRosterAccept(change, 1000 + T - 1).answer, 'settling');
+  assert.equal(one.onRosterAccept({ ...change, roster: roster(6, [A, B, C, D]) }, 1000 + T - 1).answer, 'accepted');
+  assert.equal(one.onRosterAccept(change, 1000 + T).answer, 'accepted');
+});
+
+test('who votes no more answers nobody and shows its table, unless it had forgotten it', () => {
+  const one = voter();
+  one.leave(NEXT);
+  assert.deepEqual([beat(one, A, 1).isVoting, beat(one, A, 1).isWhole], [false, true]);
+  assert.equal(one.onPrepare(B, prepare(2, null), 1).refused[0]?.reason, 'voters');
+  assert.equal(one.onPrepare(B, { ...prepare(2, null), set: NEXT }, 1).refused[0]?.reason, 'voters');
+  const other = voter({ hasForgotten: true });
+  other.leave(NEXT);
+  assert.equal(beat(other, A, 1).isWhole, false);
 });

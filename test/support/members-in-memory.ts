@@ -81,6 +81,7 @@ export class Cluster {
   readonly #queue: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
   readonly #members: readonly Member[];
   readonly #copies: number;
+  readonly #voters: readonly NodeId[];
   readonly #writeModes: Readonly<Record<string, WriteMode>>;
   readonly #lives = new Map<number, number>();
 
@@ -89,6 +90,8 @@ export class Cluster {
     copies = 2,
     writeModes: Readonly<Record<string, WriteMode>> = {},
     zones: readonly string[] = [],
+    /** How many vote at first. */
+    voters = size,
   ) {
     const members = Array.from({ length: size }, (_, index): Member => {
       const host = `10.0.0.${index + 1}`;
@@ -104,6 +107,7 @@ export class Cluster {
         incarnation: 1,
       };
     });
+    this.#voters = members.slice(0, voters).map(({ id }) => id);
     this.#members = members;
     this.#copies = copies;
     this.#writeModes = writeModes;
@@ -144,7 +148,7 @@ export class Cluster {
       cluster: {
         self: idOf(index),
         members: this.#members.map((member, n) => (n === index ? { ...member, incarnation: life } : member)),
-        voters: this.#members.map(({ id }) => id),
+        voters: this.#voters,
         rangeCount: RANGES,
         copies: this.#copies,
         writeModes: this.#writeModes,
