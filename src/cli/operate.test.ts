@@ -10,6 +10,7 @@ function member(id: string, port: number): MemberStatus {
     ...{
       machine: '',
       weight: 1,
+      isFlapping: false,
       isSelf: false,
       health: 'online',
       stance: 'here',

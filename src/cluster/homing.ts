@@ -145,6 +145,11 @@ export class Homing {
     return null;
   }
 
+  /** Has it lost what it owned so often that it is given nothing for a while? As far as this member has seen. */
+  isFlapping(id: NodeId, nowMs: number): boolean {
+    return nowMs < (this.#standings.get(id)?.dampedUntilMs ?? Number.NEGATIVE_INFINITY);
+  }
+
   /** Was the range sent to where it goes by an operator's choice of a member? */
   isPinnedBy(range: number): boolean {
     return this.#orders.get(range)?.isPinned === true;

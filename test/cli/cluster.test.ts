@@ -105,7 +105,6 @@ test('what cannot be done: one line and an exit code', TIMEOUT, async () => {
     [['cluster', '--members', '0'], 2, /--members.*1 to 16/],
     [['cluster', '--members', '2', '--replicas', '2'], 2, /--replicas.*0 to 1/],
     [['cluster', '--members', '3', '--zones', '4'], 2, /--zones.*1 to 3/],
-    [['cluster', '--topology', 'ring'], 2, /--topology: expected sharded or primary, received "ring"/],
     [['cluster', '--memory', 'lots'], 2, /--memory.*"lots"/],
     [
       ['serve', '--join', '127.0.0.1:1', '--voters', '3'],

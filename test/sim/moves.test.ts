@@ -120,7 +120,11 @@ test('a member that goes down ten times in twenty seconds causes two moves a ran
 
 test('a member that goes down again each time that it is home gets nothing back after the third', () => {
   const flaps = Array.from({ length: 8 }, (_, n) => ({ atMs: 4000 + 25_000 * n, members: [0], forMs: 700 }));
-  const { moves } = new Cluster(7, { balance: STANDING_RULES, runMs: 215_000, faults: flaps });
+  const cluster = new Cluster(7, { balance: STANDING_RULES, runMs: 215_000, faults: flaps });
+  const { moves, sim } = cluster;
+  const isFlapping = (index: number): boolean =>
+    cluster.core(1).homing.isFlapping(sim.hosts[index]!.id, cluster.now(1));
+  assert.deepEqual([isFlapping(0), isFlapping(2)], [true, false], 'and is shown as flapping');
   assert.equal(Math.max(...moves), 5, `three times away, twice back: ${moves}`);
 });
 

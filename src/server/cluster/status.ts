@@ -70,6 +70,8 @@ export interface MemberStatus {
   readonly health: MemberHealth;
   /** Whether it takes ranges: `leaving` and `drained` ones are given none. */
   readonly stance: Stance;
+  /** It has lost what it owned three times in ten minutes, and is given nothing for ten minutes: as the member that is asked has seen it. */
+  readonly isFlapping: boolean;
   /** Ranges, by the newest records that a majority is known to have accepted. */
   readonly owned: number;
   readonly copied: number;
@@ -208,6 +210,7 @@ export function statusOf({
         isSelf: id === setup.self,
         health: view.members.find((member) => member.id === id)?.health ?? 'online',
         stance: id === setup.self ? core.stance : core.views.stanceOf(id, nowMs),
+        isFlapping: core.homing.isFlapping(id, nowMs),
         owned: owned.get(id) ?? 0,
         copied: copied.get(id) ?? 0,
         slots: view.runs.filter(({ owner }) => owner.id === id).map(({ first, last }) => `${first}-${last}`),
