@@ -42,6 +42,7 @@ import {
   type RosterRow,
   type Seats,
   setOf,
+  votersAfter,
 } from './roster.ts';
 import { drop, placeOf, put } from './sorted.ts';
 import type { StandingRules } from './standing.ts';
@@ -439,6 +440,8 @@ export class ClusterCore {
     const { views, membership } = this;
     const { voters } = membership.seats;
     if (voters.includes(ETCD)) return 'etcd';
+    const wanted = votersAfter(membership.known, voters, add, remove);
+    if (typeof wanted === 'string') return wanted;
     if (add !== null && membership.has(add) && this.views.silenceOf(add, this.#nowMs) > 0) return 'absent';
     const staying = voters.filter((id) => id !== remove);
     const isAdding = add !== null && !voters.includes(add);

@@ -193,7 +193,8 @@ function applied(
   }
 }
 
-function votersAfter(
+/** Who votes behind such a change, or why it is not made. */
+export function votersAfter(
   roster: Roster,
   voters: readonly NodeId[],
   add: NodeId | null,

@@ -106,6 +106,9 @@ test('what would leave the cluster without a majority is refused', () => {
   cluster.dead.add(3);
   cluster.pass(3000);
   assert.match(String(ask(3, 1)), /^-NOTREADY .*silent/);
+  assert.match(String(ask(4, 3)), /^-NOVOTER/);
+  assert.match(String(ask(0, 2)), /^-ISVOTER/);
+  assert.match(String(ask(9, 1)), /^-NOMEMBER/);
   cluster.dead.add(2);
   cluster.pass(3000);
   assert.match(String(ask(4, 1)), /^-NOTREADY .*no majority/);
