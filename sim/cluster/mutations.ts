@@ -243,13 +243,25 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     args: ['--nodes', '3', '--aim', 'leases'],
   },
   {
-    ...one(
-      'yield-forgets-leases',
-      'rule 3: an owner that hands a range over does not say how long read leases of its copies last still',
-      'src/cluster/core.ts',
-      'const leasesMs = primary.outsideLeasesMs(this.#patientMs);',
-      'const leasesMs = 0 * primary.outsideLeasesMs(this.#patientMs);',
-    ),
+    name: 'yield-forgets-leases',
+    what: 'rule 3: a copy too many leaves the set with a read lease, and the owner hands the range over at once, without a word of that',
+    edits: [
+      {
+        file: 'src/cluster/core.ts',
+        find: 'record.inSync.length <= Math.max(2, this.#options.copies) &&\n      primary.outsideLeasesMs(this.#patientMs) === 0 &&\n',
+        replace: '',
+      },
+      {
+        file: 'src/cluster/core.ts',
+        find: 'return wanted.filter((id) => !going.includes(id) || primary.mayRead(id, this.#patientMs));',
+        replace: 'return wanted.filter((id) => !going.includes(id));',
+      },
+      {
+        file: 'src/cluster/core.ts',
+        find: 'const leasesMs = primary.outsideLeasesMs(this.#patientMs);',
+        replace: 'const leasesMs = 0 * primary.outsideLeasesMs(this.#patientMs);',
+      },
+    ],
     args: ['--faults', 'move,one-way,loss,spread', '--every', '250'],
   },
   {
