@@ -33,8 +33,9 @@ test('an accepted dial undoes the refusal before it, and the port is dialled aga
 test('a dial without an answer proves nothing; a link of its own ends it', () => {
   const one = closed();
   one.onDialled(A, 'refused');
-  assert.equal(one.onDialled(A, 'nothing'), null);
-  assert.equal(one.onDialled(A, 'refused'), null);
+  assert.equal(one.onDialled(A, 'nothing'), 10);
+  assert.equal(one.onDialled(A, 'refused'), GAP_MS);
+  assert.equal(one.onDialled(A, 'refused'), 'gone');
   const other = closed();
   other.onDialled(A, 'refused');
   other.onLinked(A);

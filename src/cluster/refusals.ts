@@ -8,7 +8,7 @@
  *
  *   - a connection that is reset while the process lives: the dial is accepted, nothing follows
  *   - a dial that is accepted, by whomever, proves nothing and undoes the refusal before it. It may have come in between the closing of the process's sockets: so it is dialled again, for half a second at most
- *   - a dial without an answer proves nothing either: the machine may be gone, or the way to it. T will tell
+ *   - a dial without an answer, or that breaks, proves nothing either, and counts as one that was accepted: the machine may be gone, or the way to it, or it came when the port was being closed
  *   - a link of its own, or a heartbeat, ends all of it (the second is the voter's to see)
  *
  * It has neither sockets nor a clock: whoever dials says what came of it, and is told when to dial next.
@@ -51,7 +51,7 @@ export class Refusals {
       this.#closed.delete(id);
       return 'gone';
     }
-    if (outcome === 'nothing' || closed.dials >= MOST_DIALS) {
+    if (closed.dials >= MOST_DIALS) {
       this.#closed.delete(id);
       return null;
     }
