@@ -164,7 +164,10 @@ function fill(node: Node | ClusterNode, entries: number, valueBytes: number, pas
     out.reset();
     const nowMs = pass(at);
     node.onRequest(session, request.bytes, 0, request.length, nowMs, out);
-    for (let left = 1; out.length === 0 && left < 100; left += 1) pass(at);
+    for (let left = 1; out.length === 0 && left < 100; left += 1) {
+      pass(at);
+      if (node.hasPushes) for (const each of node.takePushed()) node.onPush(each, out);
+    }
     const text = new TextDecoder().decode(out.bytes.subarray(0, Math.min(out.length, 80)));
     if (!text.startsWith('+OK')) throw new Error(`it answers ${text}`);
   }
@@ -228,8 +231,14 @@ function subject(name: string): void {
     // Alone it takes every range; then the other one is filled, from nothing.
     for (let i = 0; i < 200; i += 1) pair.tick(50);
     pair.isCut = name === 'member';
-    for (let i = 0; i < 2000; i += 1) {
+    const { resyncs } = pair.nodes[0]!.core.streams;
+    for (let i = 0; i < 100 || (name === 'copied' && i < 10_000 && resyncs.full < 1024); i += 1) {
       pair.tick(4);
+      pair.talk();
+    }
+    // The sets are known to be so by everybody.
+    for (let i = 0; i < 200; i += 1) {
+      pair.tick(50);
       pair.talk();
     }
     node = pair.nodes[0]!;

@@ -578,6 +578,16 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     'if (part.tokens.get(key) !== token) return null;',
     'if (token < 0) return null;',
   ),
+  {
+    ...one(
+      'gutter-entries-live-on',
+      'rule 5: what is in the gutter of a production node lives as long as it was stored for',
+      'src/node/gutter.ts',
+      'const untilMs = expiresAtMs === 0 ? mostMs : Math.min(expiresAtMs, mostMs);',
+      'const untilMs = mostMs < 0 ? mostMs : expiresAtMs;',
+    ),
+    args: ['--memory', 'node', '--faults', 'isolate', '--every', '2000'],
+  },
   one(
     'gutter-outlives-g',
     'rule 5: what is in the gutter has no end (in the model of a memory)',

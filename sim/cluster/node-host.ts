@@ -220,6 +220,8 @@ export class NodeHost implements Host {
         topology: setup.topology ?? 'sharded',
         balance: setup.balance,
         timing: { replaceMs: setup.replaceMs, ackMs: setup.ackMs },
+        minorityModes: { '*': setup.onMinority },
+        gutterMs: setup.gutterMs,
         isFounder: scene.etcd === null ? index === 0 && this.incarnation === 1 : index < setup.members,
         isDurable,
         restored: isDurable ? [...this.#disk.values()] : null,
@@ -318,6 +320,7 @@ export class NodeHost implements Host {
     switch (request.kind) {
       case 'get': {
         const { readsCopies, staleMs } = request;
+        const isCutOff = node.core.primaries[range] !== null && !node.core.views.hasMajority(this.machine.clock.now());
         const words = staleMs > 0 ? [name, 'STALE', staleMs] : readsCopies ? [name] : [name, 'LEASE', '1'];
         this.#call(connection, request.readsCopies, ['BW.GET', ...words], (answer) => {
           if (answer === null) {
@@ -331,7 +334,7 @@ export class NodeHost implements Host {
           const isOwner = node.core.primaries[range] !== null;
           if (answer.length === 3) {
             const version = Number.parseInt(replyText(answer[0])!.slice(0, 12), 10);
-            reply({ kind: 'hit', version, from: isOwner ? 'owner' : 'copy' });
+            reply({ kind: 'hit', version, from: isCutOff ? 'gutter' : isOwner ? 'owner' : 'copy' });
             return;
           }
           const text = replyText(answer[0]);

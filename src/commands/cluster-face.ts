@@ -3,6 +3,8 @@
  * slot map and its lease; a single node has none, and every CLUSTER command says so.
  */
 
+import type { Args } from '../resp/parser.ts';
+import type { ReplyWriter } from '../resp/writer.ts';
 import type { Session } from './session.ts';
 
 /** `failed`: not heard for so long that others take over; `suspected`: on the way there. */
@@ -58,6 +60,9 @@ export const FROZEN = 3;
 export const UNSURE = 4;
 /** Nobody owns it. */
 export const UNOWNED = 5;
+
+/** It owned the slot when it last knew, and has no majority: somebody else may own it, and what it holds may have been deleted there (rule 5 of docs/cluster.md). */
+export const CUT_OFF = 6;
 
 /** How the replies to the parts of a command become its own: `forward.ts`. */
 export type Join = 'only' | 'values' | 'sum' | 'ok';
@@ -147,7 +152,7 @@ export interface ClusterFace {
   wait(count: number, timeoutMs: number): void;
   /** Swapped whole when anything changes. */
   readonly view: ClusterView;
-  /** {@link OWNED} ... {@link UNOWNED}. Asked for every command with a key: O(1), allocates nothing. */
+  /** {@link OWNED} ... {@link CUT_OFF}. Asked for every command with a key: O(1), allocates nothing. */
   stateOf(slot: number): number;
   /**
    * How far an answer out of this member's copy of the slot may be behind, milliseconds: nothing that was acknowledged longer ago is missing in it. `Infinity`: it has none, or owns the slot. Asked when
@@ -164,6 +169,11 @@ export interface ClusterFace {
    * was done and nothing is replied. False: it has waited long enough, or too many do, or this is no such moment.
    */
   hold(session: Session, slot: number): boolean;
+  /**
+   * All slots of this command are {@link CUT_OFF}: its namespace may want it answered all the same, by a miss or out of a memory for that. True: the reply is written. False: it is to be refused.
+   * @param command its name in the table
+   */
+  answerAside(command: string, session: Session, args: Args, out: ReplyWriter): boolean;
   /** Where MOVED points to; null: nobody. */
   ownerOf(slot: number): MemberView | null;
   /** Has the owners of its slots execute it; their reply stands where the reply of the command at hand would. */

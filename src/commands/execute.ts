@@ -8,7 +8,7 @@ import type { CommandFunction, Context } from './context.ts';
 import { beginError, endError, putText, SHOWN_BYTES, show } from './echo.ts';
 import { wrongArity } from './errors.ts';
 import { NameIndex } from './name-index.ts';
-import { HELD, HERE, REFUSED, type Redirect, redirectOf } from './redirect.ts';
+import { ASIDE, HELD, HERE, REFUSED, type Redirect, redirectOf } from './redirect.ts';
 import type { Session } from './session.ts';
 import { COMMANDS } from './table.ts';
 
@@ -54,6 +54,7 @@ export function execute(context: Context, session: Session, args: Args, out: Rep
     if (where !== HERE) {
       // It comes again.
       if (where === HELD) context.commandsProcessed -= 1;
+      if (where === ASIDE) context.calls[row] = context.calls[row]! + 1;
       if (where === REFUSED) {
         context.rejections[row] = context.rejections[row]! + 1;
         context.errorReplies += 1;

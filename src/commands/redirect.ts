@@ -6,6 +6,7 @@
  *   somebody else owns the slot         -MOVED           asked there at once, and from then on
  *   being handed over this moment       (held)           until it is known whose it is; after F/2 -TRYAGAIN: asked again here, a little later
  *   no lease, or nobody owns it         -CLUSTERDOWN     asked again later, after a look at the map
+ *   ours, but no majority               (a miss)         or what the key's namespace wants: --on-minority. Reads alone; writes get -CLUSTERDOWN
  *
  * A session that said READONLY is answered from an in-sync copy where the command reads and hands out no lease: leases are the owner's. ASK is never
  * sent: a range changes its owner whole, and until then the old one has every key.
@@ -20,7 +21,7 @@
 import { slotOf } from '../hash/slot.ts';
 import type { Args } from '../resp/parser.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
-import { type ClusterFace, COPIED, ELSEWHERE, FROZEN, OWNED, UNOWNED } from './cluster-face.ts';
+import { type ClusterFace, COPIED, CUT_OFF, ELSEWHERE, FROZEN, OWNED, UNOWNED } from './cluster-face.ts';
 import { forwardedInParts, forwardedWhole, isDivisible } from './forward.ts';
 import { MANY_SLOTS, NO_KEYS, nextKeyOf, slotOfKeys } from './key-positions.ts';
 import { staleAllowed } from './leased-reads.ts';
@@ -45,7 +46,10 @@ export const FORWARDED = 2;
 /** It waits until the slot has its owner; no reply is written, and the same command comes again. */
 export const HELD = 3;
 
-/** {@link HERE}, {@link REFUSED}, {@link FORWARDED} or {@link HELD}. */
+/** The reply is written, and it is not out of the slot's memory. */
+export const ASIDE = 4;
+
+/** {@link HERE}, {@link REFUSED}, {@link FORWARDED}, {@link HELD} or {@link ASIDE}. */
 export type Redirect = (cluster: ClusterFace, session: Session, args: Args, out: ReplyWriter) => number;
 
 /** For one row of the table; made once. */
@@ -83,6 +87,7 @@ export function redirectOf(row: CommandRow): Redirect {
     }
     const state = cluster.stateOf(slot);
     if (state === OWNED) return HERE;
+    if (state === CUT_OFF && cluster.answerAside(row.name, session, args, out)) return ASIDE;
     if (state === COPIED && session.readsCopies && reads && !(isOurs && asksForLease(args))) return HERE;
     const staleMs = reads && isOurs ? staleAllowed(row, args) : NaN;
     if (staleMs >= 0 && (state === COPIED || cluster.copyLagMs(slot) <= staleMs)) return HERE;

@@ -24,6 +24,7 @@ import type { Timing } from '../cluster/timing.ts';
 import type { Topology } from '../cluster/topology.ts';
 import type { ClusterView } from '../commands/cluster-face.ts';
 import type { ReplyWriter } from '../resp/writer.ts';
+import type { MinorityMode } from './gutter.ts';
 import type { NodeOptions } from './node.ts';
 import type { NodeSession } from './node-session.ts';
 import type { WriteMode } from './write-modes.ts';
@@ -52,6 +53,10 @@ export interface ClusterOptions {
   readonly balance?: StandingRules | null;
   /** When writes are acknowledged, by namespace; `*` = every other. Default: `safe`. */
   readonly writeModes?: Readonly<Record<string, WriteMode>>;
+  /** What is answered without a majority, by namespace; `*` = every other. Default: `miss`. */
+  readonly minorityModes?: Readonly<Record<string, MinorityMode>>;
+  /** G: for how long the gutter may serve what was invalidated elsewhere. Default 10,000 ms. */
+  readonly gutterMs?: number;
   /** It proposes the first record of every range: one member, in one life, of a cluster. */
   readonly isFounder: boolean;
   /** `persist` effects are wanted, and `onPersisted` will be called for each. */

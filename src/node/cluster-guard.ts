@@ -15,6 +15,7 @@ import {
   type ClusterFace,
   type ClusterView,
   COPIED,
+  CUT_OFF,
   ELSEWHERE,
   type Forwarded,
   FROZEN,
@@ -26,7 +27,10 @@ import {
   UNSURE,
 } from '../commands/cluster-face.ts';
 import type { Session } from '../commands/session.ts';
+import type { Args } from '../resp/parser.ts';
+import type { ReplyWriter } from '../resp/writer.ts';
 import { clusterViewOf, type Heard } from './cluster-view.ts';
+import type { Gutter } from './gutter.ts';
 import { replicationOf } from './replication-view.ts';
 
 const NEVER = Number.NEGATIVE_INFINITY;
@@ -48,6 +52,7 @@ export class ClusterGuard implements ClusterFace {
   onSpread: ((name: SpreadName) => void) | null = null;
   readonly member: MemberFace;
   onForward: ((command: Forwarded) => void) | null = null;
+  gutter: Gutter | null = null;
   onHold: ((session: Session, range: number) => boolean) | null = null;
   onWait: ((count: number, timeoutMs: number) => void) | null = null;
   /** All of what is ours is ours to serve until then. */
@@ -155,6 +160,10 @@ export class ClusterGuard implements ClusterFace {
     return replicationOf(this.#core.primaries, this.#map.members, this.nowMs);
   }
 
+  answerAside(command: string, session: Session, args: Args, out: ReplyWriter): boolean {
+    return this.gutter?.answer(command, session, args, out, this.nowMs) === true;
+  }
+
   forward(command: Forwarded): void {
     this.onForward?.(command);
   }
@@ -190,6 +199,7 @@ export class ClusterGuard implements ClusterFace {
     switch (route.kind) {
       case 'serve':
         this.#isCurrent = true;
+        this.gutter?.clear(this.nowMs);
         this.#untilMs[range] = this.#core.views.leasedUntilMs(range, this.#core.primaries[range]!.record.ballot);
         return OWNED;
       case 'serve-copy':
@@ -201,7 +211,8 @@ export class ClusterGuard implements ClusterFace {
       case 'down':
         return UNOWNED;
       case 'minority':
-        return UNSURE;
+        // Ours by all that we know, or (with a majority) about to be somebody's, or not ours.
+        return this.#core.primaries[range] !== null && !this.isOk ? CUT_OFF : UNSURE;
     }
   }
 

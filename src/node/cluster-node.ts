@@ -40,6 +40,7 @@ import {
   storeFrame,
   TAG,
 } from './effect.ts';
+import { DEFAULT_GUTTER_MS, Gutter } from './gutter.ts';
 import { HeldRequests } from './held-requests.ts';
 import { type Journal, MemberStore } from './member-store.ts';
 import { Node, type ReplyGate } from './node.ts';
@@ -78,6 +79,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
   readonly core: ClusterCore;
   readonly memory: RangeMemory;
   readonly guard: ClusterGuard;
+  /** Answers for it while there is no majority. */
+  readonly gutter: Gutter;
   readonly #store: MemberStore;
   #nowMs: number;
   #effects: ClusterEffect[] = [];
@@ -180,7 +183,15 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     });
     this.guard = new ClusterGuard(this.core, ranges, members, timing);
     this.guard.nowMs = this.#nowMs;
+    this.gutter = new Gutter({
+      modes: cluster.minorityModes ?? {},
+      gutterMs: cluster.gutterMs ?? DEFAULT_GUTTER_MS,
+      node,
+    });
+    this.guard.gutter = this.gutter;
     this.guard.onSpread = (name) => {
+      // Whether or not it will be acknowledged.
+      this.gutter.clear(this.#nowMs);
       this.#names.push(name);
       this.#isMarked = true;
     };
@@ -248,6 +259,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#due.delete(session);
     this.held.forget(session);
     if (this.#waits.count > 0) this.#waits.drop(session);
+    this.gutter.lost(session);
   }
 
   onRequest(
@@ -342,6 +354,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#proxies.onTick(this.#nowMs);
     this.#pump();
     const nodeMs = this.node.onTick(nowMs);
+    if (this.core.views.hasMajority(this.#nowMs)) this.gutter.clear(this.#nowMs);
+    else this.gutter.onTick(this.#nowMs);
     this.memory.tick();
     this.#pump();
     this.#unhold();
@@ -624,6 +638,7 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
 
   /** Names that are invalidated everywhere, in this member's own memory; followers of its feed hear of them here. */
   #noteNames(names: readonly SpreadName[]): void {
+    this.gutter.clear(this.#nowMs);
     const { context } = this.node;
     for (const { kind, name } of names) {
       if (kind === 'tag') context.freshness.invalidateTag(name, 0, name.length);

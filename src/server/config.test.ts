@@ -84,6 +84,8 @@ test('every setting can be given in all three ways', () => {
     'coordination-key': '/etc/key.pem',
     topology: 'primary',
     'write-mode': 'session=all,*=async',
+    'on-minority': 'page=gutter,*=error',
+    'gutter-ttl': '4s',
   };
   assert.deepEqual(Object.keys(samples).sort(), SETTINGS.map(({ name }) => name).sort());
   // Who votes, and what etcd does in their place, cannot be given together.
@@ -108,8 +110,9 @@ test('every setting can be given in all three ways', () => {
   assert.deepEqual([coordination!.user, coordination!.files.key], ['cache', '/etc/key.pem']);
   const byFlag = inAllWays(Object.keys(samples).filter((name) => name.startsWith('coordination')));
   assert.deepEqual([byFlag.eviction, byFlag.idleTimeoutMs, byFlag.maxValueBytes], ['lfu', 600_000, 1024 ** 2]);
-  const { setup, data, proxyPort, writeModes } = byFlag.cluster!;
+  const { setup, data, proxyPort, writeModes, minorityModes, gutterMs } = byFlag.cluster!;
   assert.deepEqual(writeModes, { session: 'all', '*': 'async' });
+  assert.deepEqual([minorityModes, gutterMs], [{ page: 'gutter', '*': 'error' }, 4000]);
   assert.deepEqual(
     [setup.name, setup.rangeCount, setup.copies, setup.timing.takeoverMs, setup.crashFastPath, data, proxyPort],
     ['shop', 256, 3, 3000, true, '/var/lib/breakwater', 7002],

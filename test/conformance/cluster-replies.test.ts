@@ -87,6 +87,7 @@ before(async () => {
     isVouching: true,
     spread: () => assert.fail('nothing is invalidated'),
     forward: () => assert.fail('nothing is forwarded'),
+    answerAside: () => false,
     wait: () => assert.fail('nothing is waited for'),
     replication: { offset: 0, copies: [] },
   };

@@ -5,6 +5,7 @@ import type { Member, NodeId } from '../../src/cluster/member.ts';
 import type { Message } from '../../src/cluster/messages.ts';
 import { slotOf } from '../../src/hash/slot.ts';
 import { ClusterNode } from '../../src/node/cluster-node.ts';
+import type { MinorityMode } from '../../src/node/gutter.ts';
 import type { NodeSession } from '../../src/node/node-session.ts';
 import type { WriteMode } from '../../src/node/write-modes.ts';
 import { type Reply, ReplyError, replyText } from '../../src/resp/reply.ts';
@@ -83,6 +84,7 @@ export class Cluster {
   readonly #copies: number;
   readonly #voters: readonly NodeId[];
   readonly #writeModes: Readonly<Record<string, WriteMode>>;
+  readonly #minorityModes: Readonly<Record<string, MinorityMode>>;
   readonly #lives = new Map<number, number>();
 
   constructor(
@@ -92,6 +94,7 @@ export class Cluster {
     zones: readonly string[] = [],
     /** How many vote at first. */
     voters = size,
+    minorityModes: Readonly<Record<string, MinorityMode>> = {},
   ) {
     const members = Array.from({ length: size }, (_, index): Member => {
       const host = `10.0.0.${index + 1}`;
@@ -111,6 +114,7 @@ export class Cluster {
     this.#members = members;
     this.#copies = copies;
     this.#writeModes = writeModes;
+    this.#minorityModes = minorityModes;
     this.nodes = members.map((_, index) => this.#make(index, false));
     // Founding, first records, reigns, copies in sync.
     this.pass(4000);
@@ -152,6 +156,7 @@ export class Cluster {
         rangeCount: RANGES,
         copies: this.#copies,
         writeModes: this.#writeModes,
+        minorityModes: this.#minorityModes,
         isFounder: index === 0,
         isDurable: false,
         restored: null,

@@ -156,6 +156,7 @@ export class NodesInACluster {
         framesReceived: 1,
       });
     return {
+      answerAside: () => false,
       get view() {
         return viewOf();
       },

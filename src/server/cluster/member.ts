@@ -565,6 +565,8 @@ export class ClusterMember implements ListenedNode<NodeSession> {
         copies: setup.copies,
         topology: setup.topology,
         writeModes: this.config.writeModes,
+        minorityModes: this.config.minorityModes,
+        gutterMs: this.config.gutterMs,
         timing: setup.timing,
         // In every life: a first record is only made where no majority knows of any, and who dies while founding must be able to go on.
         // Where etcd coordinates, whoever is of the list makes first records: it takes one of each.
@@ -720,9 +722,9 @@ async function letIn(
   discovery: Discovery | null,
 ): Promise<LetIn> {
   if ('setup' in config) return { config, welcome: null, facts: null };
-  const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes, coordination } = config;
+  const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes, minorityModes, gutterMs, coordination } = config;
   const self = { host: announce, linkPort };
-  const made = { announce, linkPort, proxyPort, data, writeModes, labels, coordination };
+  const made = { announce, linkPort, proxyPort, data, writeModes, minorityModes, gutterMs, labels, coordination };
   const known = memory?.state ?? null;
   if (known !== null && known.facts !== null && known.cluster !== '') {
     // Who it is was decided when it came; it may have another address since.

@@ -7,6 +7,7 @@
 import { BreakwaterError } from '../../base/errors.ts';
 import { MAX_WEIGHT } from '../../cluster/member.ts';
 import { TOPOLOGIES, type Topology } from '../../cluster/topology.ts';
+import { DEFAULT_GUTTER_MS, MINORITY_MODES, type MinorityMode } from '../../node/gutter.ts';
 import { WRITE_MODES, type WriteMode } from '../../node/write-modes.ts';
 import type { ListedMember } from '../../wire/hello.ts';
 import {
@@ -43,6 +44,9 @@ export interface ClusterConfig {
   readonly data: string | null;
   /** When writes are acknowledged, by namespace. */
   readonly writeModes: Readonly<Record<string, WriteMode>>;
+  /** What is answered without a majority, by namespace. */
+  readonly minorityModes: Readonly<Record<string, MinorityMode>>;
+  readonly gutterMs: number;
   readonly labels: Labels;
   /** The etcd that coordinates the cluster; null: members vote. */
   readonly coordination: EtcdConfig | null;
@@ -68,6 +72,9 @@ export interface JoiningConfig {
   readonly proxyPort: number | null;
   readonly data: string | null;
   readonly writeModes: Readonly<Record<string, WriteMode>>;
+  /** What is answered without a majority, by namespace. */
+  readonly minorityModes: Readonly<Record<string, MinorityMode>>;
+  readonly gutterMs: number;
   /** Where members are looked for, in place of `seeds`. */
   readonly discovery?: DiscoveryConfig;
   /** As the cluster that is to be joined: null: members vote. */
@@ -367,6 +374,31 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     read: modesByNamespace(WRITE_MODES),
   },
   {
+    field: 'minorityModes',
+    name: 'on-minority',
+    placeholder: '<ns=mode>',
+    defaultText: '*=miss',
+    summary: `what reads of a namespace are answered by an owner without a majority of the voters: ${MINORITY_MODES.join(', ')}`,
+    effect:
+      'It may have lost its ranges to others, so what it holds is not served. miss: reads miss, and what is loaded is not kept. gutter: what is loaded is kept in a memory of 8 MiB beside the entries, for at most gutter-ttl, and served; what is invalidated elsewhere meanwhile is served for that long. error: CLUSTERDOWN, so that clients look for another member. Writes and invalidations get CLUSTERDOWN in all of them. Comma-separated, * stands for all other namespaces: page=gutter,session=error.',
+    read: modesByNamespace(MINORITY_MODES),
+  },
+  {
+    field: 'gutterMs',
+    name: 'gutter-ttl',
+    placeholder: '<duration>',
+    defaultText: '10s',
+    summary:
+      'for how long at most an owner without a majority serves what it was given since, where on-minority says gutter',
+    effect:
+      'Counted from the miss for which it was loaded. Longer: fewer loads while cut off, and for longer what was invalidated elsewhere.',
+    read: (text, what) => {
+      const ms = duration(MIN_GUTTER_MS)(text, what);
+      if (ms > MAX_GUTTER_MS) throw invalid(what, `a duration of at most ${MAX_GUTTER_MS / 1000}s`, text);
+      return ms;
+    },
+  },
+  {
     field: 'takeoverMs',
     name: 'takeover',
     placeholder: '<duration>',
@@ -391,6 +423,9 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     read: (text, what) => oneOf(['off', 'on'], { false: 'off', true: 'on' })(text, what) === 'on',
   },
 ];
+
+const MIN_GUTTER_MS = 100;
+const MAX_GUTTER_MS = 600_000;
 
 /** Decided when the cluster is formed. */
 const FACTS = ['voters', 'replicas', 'ranges', 'takeoverMs', 'crashFastPath', 'topology'] as const;
@@ -423,7 +458,11 @@ export function clusterConfigOf(
   const machine = pick<string | null>('machine', null);
   const weight = pick<number | null>('weight', null);
   const data = pick<string | null>('data', null);
-  const writeModes = pick<Readonly<Record<string, WriteMode>>>('writeModes', {});
+  const modes = {
+    writeModes: pick<Readonly<Record<string, WriteMode>>>('writeModes', {}),
+    minorityModes: pick<Readonly<Record<string, MinorityMode>>>('minorityModes', {}),
+    gutterMs: pick('gutterMs', DEFAULT_GUTTER_MS),
+  };
   const secret = pick('clusterSecret', '');
   const coordination = etcdOf(pick);
   const expect = pick<number | null>('expect', null);
@@ -462,7 +501,7 @@ export function clusterConfigOf(
       linkPort,
       proxyPort,
       data,
-      writeModes,
+      ...modes,
       discovery,
       coordination,
     };
@@ -488,7 +527,7 @@ export function clusterConfigOf(
     }
     const seeds = listed.map((each) => ({ host: each.host, linkPort: each.linkPort }));
     const labels = { zone: zone ?? '', machine: machine ?? '', weight: weight ?? 1 };
-    return { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes, coordination };
+    return { seeds, name, secret, labels, announce, linkPort, proxyPort, data, ...modes, coordination };
   }
   if (zone !== null && zone !== own.zone) {
     refuse(
@@ -514,7 +553,7 @@ export function clusterConfigOf(
     secret,
   });
   const labels = { zone: own.zone, machine: machine ?? own.machine ?? '', weight: weight ?? own.weight ?? 1 };
-  return { setup, announce, linkPort, proxyPort, data, writeModes, labels, coordination };
+  return { setup, announce, linkPort, proxyPort, data, ...modes, labels, coordination };
 }
 
 function etcdOf(pick: <T>(field: string, fallback: T) => T): EtcdConfig | null {

@@ -61,6 +61,7 @@ test('a list without the node itself names members of a cluster that is to be jo
     announce: '10.0.0.9',
     zone: 'b',
     'write-mode': 'page=async',
+    'on-minority': 'page=gutter',
   });
   assert.equal(cluster, null);
   assert.deepEqual(joining, {
@@ -76,6 +77,8 @@ test('a list without the node itself names members of a cluster that is to be jo
     proxyPort: null,
     data: null,
     writeModes: { page: 'async' },
+    minorityModes: { page: 'gutter' },
+    gutterMs: 10_000,
     coordination: null,
   });
 });
