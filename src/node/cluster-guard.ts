@@ -57,6 +57,7 @@ export class ClusterGuard implements ClusterFace {
   onWait: ((count: number, timeoutMs: number) => void) | null = null;
   /** All of what is ours is ours to serve until then. */
   #vouchesUntilMs = NEVER;
+  #cutOffSinceMs = Number.POSITIVE_INFINITY;
   #isCurrent = false;
   #map: SlotMap;
   #view: ClusterView | null = null;
@@ -111,6 +112,15 @@ export class ClusterGuard implements ClusterFace {
     this.#map = map;
     this.#view = null;
     this.changed();
+  }
+
+  /**
+   * Since when there is no majority, as far as was noticed: to be called now and then. A member counts as cut off when that has lasted for T, counted from its noticing: a stall is over sooner, and until then who asks does
+   * better to look for the one who takes over.
+   */
+  watch(): void {
+    if (this.isOk) this.#cutOffSinceMs = Number.POSITIVE_INFINITY;
+    else if (this.#cutOffSinceMs === Number.POSITIVE_INFINITY) this.#cutOffSinceMs = this.nowMs;
   }
 
   stateOf(slot: number): number {
@@ -211,8 +221,10 @@ export class ClusterGuard implements ClusterFace {
       case 'down':
         return UNOWNED;
       case 'minority':
-        // Ours by all that we know, or (with a majority) about to be somebody's, or not ours.
-        return this.#core.primaries[range] !== null && !this.isOk ? CUT_OFF : UNSURE;
+        this.watch();
+        return this.#core.primaries[range] !== null && this.nowMs - this.#cutOffSinceMs >= this.#timing.takeoverMs
+          ? CUT_OFF
+          : UNSURE;
     }
   }
 

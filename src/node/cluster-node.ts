@@ -354,7 +354,8 @@ export class ClusterNode implements ClusterDoors, ReplyGate, Journal {
     this.#proxies.onTick(this.#nowMs);
     this.#pump();
     const nodeMs = this.node.onTick(nowMs);
-    if (this.core.views.hasMajority(this.#nowMs)) this.gutter.clear(this.#nowMs);
+    this.guard.watch();
+    if (this.guard.isOk) this.gutter.clear(this.#nowMs);
     else this.gutter.onTick(this.#nowMs);
     this.memory.tick();
     this.#pump();

@@ -6,7 +6,7 @@ const MODES = { miss: 'miss', page: 'gutter', strict: 'error' } as const;
 const KEYS = ['miss', 'page', 'strict'].map((namespace) => `${namespace}:{x}`);
 const [MISS, PAGE, STRICT] = KEYS as [string, string, string];
 
-/** The owner of the keys, cut off for so long that it has no lease; and a client of it. */
+/** The owner of the keys, cut off for so long that it counts as that; and a client of it. */
 function cutOff(): { readonly cluster: Cluster; readonly client: Client; readonly owner: number } {
   const cluster = new Cluster(3, 2, {}, [], 3, MODES);
   const owner = cluster.ownerOf(PAGE);
@@ -14,7 +14,7 @@ function cutOff(): { readonly cluster: Cluster; readonly client: Client; readonl
   for (const key of KEYS) assert.equal(client.call('SET', key, 'old'), 'OK');
   cluster.pass(100);
   cluster.cut(owner);
-  cluster.pass(1100);
+  cluster.pass(3000);
   return { cluster, client, owner };
 }
 
@@ -73,17 +73,36 @@ test('nothing is in the gutter for longer than G, counted from its token', () =>
 });
 
 test('when the lease is back the gutter is empty, and its tokens mean nothing', () => {
-  const { cluster, client, owner } = cutOff();
+  const cluster = new Cluster(3, 2, {}, [], MODES);
+  const owner = cluster.ownerOf(PAGE);
+  const client = cluster.at(PAGE);
+  for (const key of KEYS) assert.equal(client.call('SET', key, 'old'), 'OK');
+  // Nobody hears anybody, so nobody takes over.
+  const apart = (): void => {
+    for (const index of [0, 1, 2]) cluster.cut(index);
+    cluster.pass(3000);
+  };
+  apart();
+  assert.equal(client.call('GET', PAGE), null);
   fill(client, PAGE, 'loaded');
   const [token] = client.call('BW.GET', MISS, 'LEASE', '1000') as [string];
-  // Before anybody has taken over.
   cluster.cuts.clear();
-  cluster.pass(300);
+  cluster.pass(600);
   assert.equal(cluster.ownerOf(PAGE), owner);
   assert.equal(client.call('GET', PAGE), 'old');
   assert.equal(client.call('DEL', MISS), 1);
   assert.match(String(client.call('BW.SET', MISS, 'x', 'LEASE', token)), /^-LEASEVOID/);
-  cluster.cut(owner);
-  cluster.pass(1100);
+  apart();
   assert.equal(client.call('GET', PAGE), null);
+});
+
+test('a member that has stood still, or is cut off for a moment, does not miss: who asks is to look elsewhere, or again', () => {
+  const cluster = new Cluster(3, 2, {}, [], MODES);
+  const owner = cluster.ownerOf(MISS);
+  const client = cluster.at(MISS);
+  assert.equal(client.call('SET', MISS, 'kept'), 'OK');
+  cluster.cut(owner);
+  cluster.pass(1300);
+  client.send(['GET', MISS]);
+  assert.match(String(client.replies.pop()), /^-CLUSTERDOWN/);
 });

@@ -1,5 +1,6 @@
 /**
- * What a member answers for ranges of its own while it has no majority (rule 5): it may have lost them, and what it holds may have been deleted elsewhere. By the namespace of the key:
+ * What a member answers for ranges of its own while it has no majority (rule 5): it may have lost them, and what it holds may have been deleted elsewhere. By the namespace of the key,
+ * when that has lasted for T (`cluster-guard.ts`):
  *
  *   miss     a read misses. The caller asks its database, and nothing that it loads is kept. The default
  *   gutter   a read is answered out of a small memory of its own, which only fills of leases granted by this memory enter, for a short while. What is invalidated elsewhere meanwhile is served for up to G

@@ -722,7 +722,20 @@ async function letIn(
   discovery: Discovery | null,
 ): Promise<LetIn> {
   if ('setup' in config) return { config, welcome: null, facts: null };
-  const { seeds, name, secret, labels, announce, linkPort, proxyPort, data, writeModes, minorityModes, gutterMs, coordination } = config;
+  const {
+    seeds,
+    name,
+    secret,
+    labels,
+    announce,
+    linkPort,
+    proxyPort,
+    data,
+    writeModes,
+    minorityModes,
+    gutterMs,
+    coordination,
+  } = config;
   const self = { host: announce, linkPort };
   const made = { announce, linkPort, proxyPort, data, writeModes, minorityModes, gutterMs, labels, coordination };
   const known = memory?.state ?? null;

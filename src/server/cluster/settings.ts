@@ -380,7 +380,7 @@ export const CLUSTER_SETTINGS: readonly Setting[] = [
     defaultText: '*=miss',
     summary: `what reads of a namespace are answered by an owner without a majority of the voters: ${MINORITY_MODES.join(', ')}`,
     effect:
-      'It may have lost its ranges to others, so what it holds is not served. miss: reads miss, and what is loaded is not kept. gutter: what is loaded is kept in a memory of 8 MiB beside the entries, for at most gutter-ttl, and served; what is invalidated elsewhere meanwhile is served for that long. error: CLUSTERDOWN, so that clients look for another member. Writes and invalidations get CLUSTERDOWN in all of them. Comma-separated, * stands for all other namespaces: page=gutter,session=error.',
+      'It may have lost its ranges to others, so what it holds is not served: CLUSTERDOWN for as long as a takeover takes, then what this says. miss: reads miss, and what is loaded is not kept. gutter: what is loaded is kept in a memory of 8 MiB beside the entries, for at most gutter-ttl, and served; what is invalidated elsewhere meanwhile is served for that long. error: CLUSTERDOWN, so that clients look for another member. Writes and invalidations get CLUSTERDOWN in all of them. Comma-separated, * stands for all other namespaces: page=gutter,session=error.',
     read: modesByNamespace(MINORITY_MODES),
   },
   {
