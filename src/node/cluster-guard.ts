@@ -57,7 +57,8 @@ export class ClusterGuard implements ClusterFace {
   onWait: ((count: number, timeoutMs: number) => void) | null = null;
   /** All of what is ours is ours to serve until then. */
   #vouchesUntilMs = NEVER;
-  #cutOffSinceMs = Number.POSITIVE_INFINITY;
+  #cutOffMs = 0;
+  #watchedMs = NEVER;
   #isCurrent = false;
   #map: SlotMap;
   #view: ClusterView | null = null;
@@ -115,12 +116,14 @@ export class ClusterGuard implements ClusterFace {
   }
 
   /**
-   * Since when there is no majority, as far as was noticed: to be called now and then. A member counts as cut off when that has lasted for T, counted from its noticing: a stall is over sooner, and until then who asks does
+   * For how long there has been no majority: to be called at each tick. A member counts as cut off when that has lasted for T, stalls and jumps of the clock left out: those are over sooner, and until then who asks does
    * better to look for the one who takes over.
    */
   watch(): void {
-    if (this.isOk) this.#cutOffSinceMs = Number.POSITIVE_INFINITY;
-    else if (this.#cutOffSinceMs === Number.POSITIVE_INFINITY) this.#cutOffSinceMs = this.nowMs;
+    const gapMs = this.nowMs - this.#watchedMs;
+    this.#watchedMs = this.nowMs;
+    if (this.isOk) this.#cutOffMs = 0;
+    else this.#cutOffMs += gapMs > this.#timing.stallMs ? this.#timing.tickMs : gapMs;
   }
 
   stateOf(slot: number): number {
@@ -222,9 +225,7 @@ export class ClusterGuard implements ClusterFace {
         return UNOWNED;
       case 'minority':
         this.watch();
-        return this.#core.primaries[range] !== null && this.nowMs - this.#cutOffSinceMs >= this.#timing.takeoverMs
-          ? CUT_OFF
-          : UNSURE;
+        return this.#core.primaries[range] !== null && this.#cutOffMs >= this.#timing.takeoverMs ? CUT_OFF : UNSURE;
     }
   }
 
