@@ -73,7 +73,7 @@ test('nothing is in the gutter for longer than G, counted from its token', () =>
 });
 
 test('when the lease is back the gutter is empty, and its tokens mean nothing', () => {
-  const cluster = new Cluster(3, 2, {}, [], MODES);
+  const cluster = new Cluster(3, 2, {}, [], 3, MODES);
   const owner = cluster.ownerOf(PAGE);
   const client = cluster.at(PAGE);
   for (const key of KEYS) assert.equal(client.call('SET', key, 'old'), 'OK');
@@ -97,7 +97,7 @@ test('when the lease is back the gutter is empty, and its tokens mean nothing', 
 });
 
 test('a member that has stood still, or is cut off for a moment, does not miss: who asks is to look elsewhere, or again', () => {
-  const cluster = new Cluster(3, 2, {}, [], MODES);
+  const cluster = new Cluster(3, 2, {}, [], 3, MODES);
   const owner = cluster.ownerOf(MISS);
   const client = cluster.at(MISS);
   assert.equal(client.call('SET', MISS, 'kept'), 'OK');
