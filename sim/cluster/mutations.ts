@@ -279,7 +279,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
       'proposed-set-uncounted',
       'rule 3: a member of a set that was proposed, and may have been accepted, is not waited for',
       'src/cluster/primary.ts',
-      'return this.#proposed.some((set) => set.includes(id));',
+      'return this.#proposed.some(({ inSync }) => inSync.includes(id));',
       'return this.#proposed.length < 0 && id.length > 0;',
     ),
     args: ['--faults', 'spread,loss,crash,isolate', '--every', '500'],

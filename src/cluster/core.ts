@@ -1082,9 +1082,10 @@ export class ClusterCore {
     }
     epoch += 1;
     if (wishes[0]!.kind === 'first') epoch = Math.max(epoch, this.#options.firstEpoch ?? 1);
-    for (const { range, kind, basis } of wishes) {
+    for (const { range, kind, basis, inSync } of wishes) {
       this.views.note(null, range, epoch);
       const ballot = { epoch, node: this.self };
+      if (kind === 'in-sync' || kind === 'repair') this.primaries[range]!.propose(ballot, inSync);
       const keeps =
         kind === 'again'
           ? this.#isOwnClaim(range, basis)
@@ -1247,7 +1248,6 @@ export class ClusterCore {
       for (const follower of primary.followers.values()) {
         if (!follower.isStaged) follower.isLeaving = !inSync.includes(follower.id);
       }
-      primary.propose(inSync);
       return { range, kind: 'in-sync', basis: this.#basisOf(record), owner: this.self, inSync };
     }
     for (const follower of primary.followers.values()) follower.isLeaving = false;
@@ -1257,7 +1257,7 @@ export class ClusterCore {
 
   /**
    * What our next record replaces: one of ours that some voters have accepted, and that is not known to be chosen, would have them refuse whatever replaces the one before it, for ever where two such make a majority. Whom it
-   * names is counted on since it was proposed.
+   * names is counted on since it was proposed, and so are those of the next one, also when this one turns out to be chosen (`Primary.adopt`).
    */
   #basisOf(record: OwnershipRecord): OwnershipRecord {
     const newest = this.views.newest[record.range]!;

@@ -143,12 +143,32 @@ test('a removed copy is waited for until the record is chosen, and then until it
   write(1, 7, false);
   pass(DEFAULT_TIMING.ackMs);
   assert.equal(primary.isLate(primary.followers.get(B)!, time.nowMs), true);
-  primary.propose([A]);
+  primary.propose(record(6, [A]).ballot, [A]);
   pass(1000);
   assert.deepEqual(settled, []);
   // No lease is left by now: the record is all that is wanting.
   primary.adopt(record(6, [A]));
   pass(1);
+  assert.deepEqual(settled, [[1, true]]);
+});
+
+test('a set that was proposed in place of one that turns out to be chosen is counted on still', () => {
+  const { primary, deaf, settled, pass, write, time } = scene([A, B]);
+  pass(100);
+  deaf.add(B);
+  primary.propose(record(6, [A]).ballot, [A]);
+  // Nobody says what became of it: the set as it is, on top of it.
+  primary.propose(record(7, [A, B]).ballot, [A, B]);
+  primary.adopt(record(6, [A]));
+  primary.unstage(B, time.nowMs, false, time.nowMs);
+  write(1, 7, false);
+  pass(1);
+  assert.deepEqual(settled, [], 'it may be in the set');
+  primary.adopt(record(7, [A, B]));
+  primary.invariants();
+  deaf.delete(B);
+  pass(100);
+  pass(100);
   assert.deepEqual(settled, [[1, true]]);
 });
 
@@ -182,7 +202,7 @@ test('who is proposed holds from then on', () => {
   pass(100);
   pass(100);
   assert.equal(primary.isReady(primary.followers.get(B)!), true);
-  primary.propose([A, B]);
+  primary.propose(record(6, [A, B]).ballot, [A, B]);
   deaf.add(B);
   write(1, 7, false);
   pass(100);
@@ -266,7 +286,7 @@ test('a copy that was removed goes on from where it was, and is not ready before
   copies.get(B)!.memory.bytes.push(99);
   pass(500);
   assert.deepEqual([primary.isReady(follower), follower.session], [true, session]);
-  primary.propose([A, B]);
+  primary.propose(record(7, [A, B]).ballot, [A, B]);
   primary.adopt(record(7, [A, B]));
   assert.deepEqual(resynced, [[B, 'partial']]);
   assert.deepEqual(copies.get(B)!.memory.bytes, [4, 99, 5, 6, 7]);

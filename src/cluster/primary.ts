@@ -28,7 +28,7 @@
  * has applied leaves the backlog, so a healthy range keeps what is on its way and no more.
  */
 import { assert } from '../base/assert.ts';
-import { type Ballot, sameBallot } from '../base/ballot.ts';
+import { type Ballot, compareBallots, sameBallot } from '../base/ballot.ts';
 import type { NodeId } from './member.ts';
 import type { Applied, Message, Part, PartAck, Position } from './messages.ts';
 import type { RangeStore } from './range-store.ts';
@@ -153,8 +153,8 @@ export class Primary {
   #backlogFrom = 1;
   #backlogBytes = 0;
   #pending: Pending[] = [];
-  /** Sets that were proposed since the record, and may have been accepted. */
-  #proposed: (readonly NodeId[])[] = [];
+  /** Sets that were proposed above the record, and may have been accepted. */
+  #proposed: { readonly ballot: Ballot; readonly inSync: readonly NodeId[] }[] = [];
   /** Never used twice in a reign, whichever copy comes and goes: a copy that left and was forgotten here may still be in its old session. */
   #sessions = 0;
   /** Patient time: read leases that earlier owners granted to members outside of the set may last until then. */
@@ -282,14 +282,14 @@ export class Primary {
   // -- the set
 
   /** A record of ours with this set is on its way: whoever is in it holds from now on. */
-  propose(inSync: readonly NodeId[]): void {
-    this.#proposed.push(inSync);
+  propose(ballot: Ballot, inSync: readonly NodeId[]): void {
+    this.#proposed.push({ ballot, inSync });
   }
 
-  /** A record of ours is chosen: it is the set now, whatever was proposed before it. */
+  /** A record of ours is chosen: it is the set now, whatever was proposed before it. What was proposed above it, in place of it perhaps before it was known to be chosen, may be chosen still. */
   adopt(record: OwnershipRecord): void {
     this.record = record;
-    this.#proposed = [];
+    this.#proposed = this.#proposed.filter(({ ballot }) => compareBallots(ballot, record.ballot) > 0);
     for (const follower of this.followers.values()) {
       const isIn = record.inSync.includes(follower.id);
       if (isIn) {
@@ -458,6 +458,11 @@ export class Primary {
     for (const id of this.record.inSync) {
       assert(id === this.#self || this.followers.has(id), 'primary: every member of the set is fed');
     }
+    for (const { inSync } of this.#proposed) {
+      for (const id of inSync) {
+        assert(id === this.#self || this.followers.has(id), 'primary: every member of a set that may be chosen is fed');
+      }
+    }
     for (const [id, { follower }] of this.#absent) {
       assert(!this.followers.has(id), 'primary: who is fed is not away');
       assert(
@@ -516,7 +521,7 @@ export class Primary {
   }
 
   #isProposed(id: NodeId): boolean {
-    return this.#proposed.some((set) => set.includes(id));
+    return this.#proposed.some(({ inSync }) => inSync.includes(id));
   }
 
   #isHolder(follower: Follower, patientMs: number): boolean {
