@@ -23,6 +23,7 @@ const TIMEOUT = { timeout: 600_000 };
 const CUT = 0;
 /** It keeps nothing on disk: when it comes back it asks the others what it may have promised. */
 const FORGETS = 2;
+const SLOW_MS = 400;
 
 let cluster: ClusterProcesses;
 before(async () => {
@@ -133,6 +134,28 @@ test(
         if (!says) await giveTo(victim);
       }
       await moreFrom(workers, 80, 'with it again');
+    });
+  },
+);
+
+test(
+  'one member is slow to answer: it leaves the sets of those that wait for it, the others get on, and it comes back when it is fast again',
+  TIMEOUT,
+  async () => {
+    const victim = cluster.members[CUT]!;
+    await whileJudged(cluster, 'slow', cluster.members.slice(1), async (workers) => {
+      // Longer than a copy may take, much shorter than T: it is heard all the time.
+      for (const proxy of cluster.proxies) proxy.delay(SLOW_MS);
+      await eventually(
+        async () => ((await cluster.members[1]!.status())?.short ?? 0) > 0,
+        () => 'a set without it',
+        PATIENCE_MS,
+      );
+      await moreFrom(workers.slice(0, 4), 40, 'while it is slow');
+      assert.notEqual(await victim.status(), null, 'it runs');
+      for (const proxy of cluster.proxies) proxy.release();
+      await cluster.settled();
+      await moreFrom(workers, 80, 'when it is fast again');
     });
   },
 );
