@@ -390,7 +390,8 @@ export class NodeHost implements Host {
         reply(refused);
         return;
       }
-      if (this.core?.primaries[range] !== null) judge.settles(this, range, [key], [version]);
+      // Who was told that somebody else reigns by now has asked that one: what it has itself, as the owner that it was, it answers nobody with.
+      if (this.core !== null && this.core.ownerOf(range) === this.id) judge.settles(this, range, [key], [version]);
       reply({ kind: 'acknowledged' });
     });
   }
