@@ -4,7 +4,7 @@
  *     npm run build && sudo node --import tsx bench/cluster/losses-and-joins.ts [--thirds 20] [--joins 5]
  *
  * 1. *A third lost*: the cables of two of six machines are pulled at once. For keys in up to 24 runs of the slots of each, others are asked every 10 ms to SET it, until one has; the slowest key counts. With one copy of each range,
- *    ranges that lost both their members begin empty: they are counted apart, by slots.
+ *    ranges that lost both their members begin empty. A member that has lost what it owned three times in ten minutes is given nothing for ten: ask for joins in a run of their own.
  * 2. *Join*: a seventh member with an empty memory is told of the six. How many of the 16,384 slots have another primary when it owns its share; the bar is 1.2/(N+1) of them, 1/(N+1) is what no placement can be below. Meanwhile a
  *    client overwrites and reads keys of all slots, and its errors and the old values it was told are counted. Then it leaves, and is forgotten.
  */
