@@ -258,7 +258,7 @@ export function orderIn(roster: Roster, topology: Topology = 'sharded'): readonl
   });
 }
 
-export function rosterIncludes(roster: Roster, id: NodeId): boolean {
+function rosterIncludes(roster: Roster, id: NodeId): boolean {
   return roster.members.some((member) => member.id === id);
 }
 

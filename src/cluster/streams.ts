@@ -61,10 +61,6 @@ export class Streams {
     else this.#full.delete(to);
   }
 
-  isLinkFull(to: NodeId): boolean {
-    return this.#full.has(to);
-  }
-
   /** May it be sent more of what it can have later? */
   hasRoom(to: NodeId): boolean {
     if (this.#full.size > 0 && this.#full.has(to)) return false;
